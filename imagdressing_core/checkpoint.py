@@ -1,0 +1,208 @@
+"""Official checkpoint files: read without running code in them, judged before use, converted."""
+
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from . import __version__
+from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign, describe_unreadable
+from .errors import IMAGDressingError
+from .hybrid_attention import GarmentProjections
+from .qformer import QFormer
+from .sd15 import unet_shapes
+from .storage import save_whole
+
+Weights = dict[str, Tensor]
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all)."""
+
+# Prefixes inside the official file (official inference_IMAGdressing.py, its loading loop).
+GARMENT_UNET = "ref_unet."
+QFORMER = "proj."
+PROJECTIONS = "adapter_modules."
+FROZEN_UNET = "unet."  # a copy of SD1.5 that the official files carry and nothing loads
+WRAPPING = "module."  # left over when a generic converter flattens the nested file
+
+FILE_SUFFIXES = (".pt", ".safetensors", ".bin", ".ckpt", ".pth")
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The trained parts of an IMAGDressing checkpoint, keys as in the official file with the part's prefix removed.
+
+    variant: how the file is laid out, for the user to read.
+    The tensors are views of the memory-mapped file: hold them only as long as it takes to load them into modules.
+    """
+
+    path: Path
+    variant: str
+    garment_unet: Weights
+    qformer: Weights
+    projections: Weights
+
+    @property
+    def tensors(self) -> Weights:
+        """All parts under their official keys."""
+        return (
+            {GARMENT_UNET + key: tensor for key, tensor in self.garment_unet.items()}
+            | {QFORMER + key: tensor for key, tensor in self.qformer.items()}
+            | {PROJECTIONS + key: tensor for key, tensor in self.projections.items()}
+        )
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(iter(self.garment_unet.values())).dtype
+
+
+def read_checkpoint(path: Path, progress: Progress | None = None) -> Checkpoint:
+    """Read the trained parts of an official ``.pt`` (either published variant) or a converted ``.safetensors``.
+
+    The frozen ``unet.*`` copy stays on disk. With ``progress`` the parts are read from disk now, reporting bytes;
+    without, when they are first used.
+
+    Raises:
+        IMAGDressingError: the file is missing, empty, truncated, carries code, is something else, or lacks, adds or
+            misshapes a tensor.
+    """
+    variant, content = _open(path)
+    found = {key.removeprefix(WRAPPING): value for key, value in content.items() if isinstance(key, str)}
+    found = {key: value for key, value in found.items() if not key.startswith(FROZEN_UNET)}
+    if not any(key.startswith(GARMENT_UNET) for key in found):
+        raise IMAGDressingError(describe_foreign(path, found))
+    _require_shapes(path, found)
+    checkpoint = Checkpoint(path, variant, *(_part(found, prefix) for prefix in (GARMENT_UNET, QFORMER, PROJECTIONS)))
+    if progress is not None:
+        _read_ahead(checkpoint.tensors, progress)
+    return checkpoint
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What :func:`convert_checkpoint` wrote; sizes in bytes."""
+
+    path: Path
+    source_bytes: int
+    converted_bytes: int
+
+
+def convert_checkpoint(source: Path, folder: Path, dtype: str = "fp16", progress: Progress | None = None) -> Conversion:
+    """Write the trained parts of ``source`` to ``folder/<stem>_<dtype>.safetensors``: the whole file or none of it.
+
+    dtype: a key of ``DTYPES``.
+
+    Raises:
+        IMAGDressingError: as :func:`read_checkpoint`; or the folder cannot be written or has no room.
+    """
+    checkpoint = read_checkpoint(source, progress)
+    tensors = {key: tensor.to(DTYPES[dtype]).contiguous() for key, tensor in checkpoint.tensors.items()}
+    target = folder / f"{source.stem.removesuffix(f'_{dtype}')}_{dtype}.safetensors"
+    save_whole(tensors, target, {"imagdressing.source": source.name, "imagdressing.version": __version__})
+    return Conversion(target, source.stat().st_size, target.stat().st_size)
+
+
+def _open(path: Path) -> tuple[str, Mapping[Any, Any]]:
+    """Return (variant, values by key) of the file, memory-mapped and without executing anything in it."""
+    if not path.is_file():
+        raise IMAGDressingError(f"{path} does not exist. Put {OFFICIAL_NAME} there or choose another file.")
+    if path.suffix == ".safetensors":
+        return "safetensors", _open_safetensors(path)
+    content = _open_pickle(path)
+    if not isinstance(content, Mapping):
+        raise IMAGDressingError(
+            f"{path.name} holds a {type(content).__name__}, not a checkpoint. "
+            f"Get {OFFICIAL_NAME} from {OFFICIAL_SOURCE}."
+        )
+    if isinstance(content.get("module"), Mapping):
+        return ("official" if len(content) == 1 else "DeepSpeed state"), content["module"]
+    return "flat", _flatten(content)
+
+
+def _open_safetensors(path: Path) -> Weights:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise IMAGDressingError(describe_unreadable(path, error)) from error
+
+
+def _open_pickle(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
+        raise IMAGDressingError(describe_unreadable(path, error)) from error
+
+
+def _flatten(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Name the entries of nested dictionaries as generic converters do, so that any file shows by its keys."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        flat |= _flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _part(found: Mapping[str, Any], prefix: str) -> Weights:
+    return {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+
+
+def _expected_shapes() -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        qformer, projections = QFormer().state_dict(), GarmentProjections().state_dict()
+    return (
+        {GARMENT_UNET + key: shape for key, shape in unet_shapes().items()}
+        | {QFORMER + key: tuple(tensor.shape) for key, tensor in qformer.items()}
+        | {PROJECTIONS + key: tuple(tensor.shape) for key, tensor in projections.items()}
+    )
+
+
+def _require_shapes(path: Path, found: Mapping[str, Any]) -> None:
+    expected = _expected_shapes()
+    missing = [key for key in expected if key not in found]
+    extra = [key for key in found if key not in expected]
+    misfits = [key for key, shape in expected.items() if key in found and not _fits(found[key], shape)]
+    problems: list[str] = []
+    if missing:
+        problems.append(f"{len(missing)} of {len(expected)} tensors are missing (first: {missing[0]})")
+    if extra:
+        problems.append(f"{len(extra)} tensors are not part of it (first: {extra[0]})")
+    if misfits:
+        key = misfits[0]
+        problems.append(
+            f"{len(misfits)} tensors do not fit (first: {key} is {_describe(found[key])}, expected {expected[key]})"
+        )
+    if problems:
+        raise IMAGDressingError(
+            f"{path.name} is not a whole IMAGDressing-v1 checkpoint for SD1.5: {'; '.join(problems)}. "
+            f"Get {OFFICIAL_NAME} from {OFFICIAL_SOURCE}."
+        )
+
+
+def _fits(value: object, shape: tuple[int, ...]) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and tuple(value.shape) == shape
+
+
+def _describe(value: object) -> str:
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _read_ahead(tensors: Weights, progress: Progress) -> None:
+    """Touch one byte of every page: the system reads the file at full speed and no copy is kept."""
+    page = 4096
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    done = 0
+    for tensor in tensors.values():
+        tensor.contiguous().view(-1).view(torch.uint8)[::page].sum()
+        done += tensor.nbytes
+        progress(done, total)

@@ -1,0 +1,84 @@
+"""What a file is when it is not the checkpoint it should be, said so that the user knows what to do."""
+
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+OFFICIAL_NAME = "IMAGDressing-v1_512.pt"
+OFFICIAL_SOURCE = "huggingface.co/feishen29/IMAGDressing"
+# Both files published under that name, by their LFS pointers (and discussion #1 for the second).
+OFFICIAL_SIZES = {3_547_959_907: "July 2024", 5_267_356_577: "December 2024"}
+
+
+@dataclass(frozen=True)
+class ForeignFile:
+    """A kind of file people load by mistake: what it is, its folder below ``models``, parts of its keys."""
+
+    what: str
+    folder: str
+    markers: tuple[str, ...]
+
+
+# The most particular first: a FaceID IP-Adapter holds LoRA layers, an SDXL checkpoint holds a diffusion model.
+FOREIGN_FILES = (
+    ForeignFile("an IP-Adapter", "ipadapter", ("image_proj.", "ip_adapter.")),
+    ForeignFile("a LoRA", "loras", ("lora_unet_", "lora_te_", ".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.")),
+    ForeignFile("a ControlNet", "controlnet", ("control_model.", "controlnet_cond_embedding.", "controlnet_down_")),
+    ForeignFile("an SDXL checkpoint", "checkpoints", ("conditioner.embedders.", "add_embedding.")),
+    ForeignFile("a Stable Diffusion checkpoint", "checkpoints", ("model.diffusion_model.", "cond_stage_model.")),
+    ForeignFile("a CLIP vision model", "clip_vision", ("vision_model.", "visual.transformer.")),
+    ForeignFile("a text encoder", "text_encoders", ("text_model.",)),
+    ForeignFile("a VAE", "vae", ("first_stage_model.", "decoder.up", "decoder.mid")),
+    ForeignFile("a bare U-Net", "diffusion_models", ("conv_in.weight", "input_blocks.0.0.weight")),
+)
+
+
+def describe_foreign(path: Path, keys: Iterable[str]) -> str:
+    """Say what a readable file without IMAGDressing's tensors is, judged by its keys."""
+    keys = list(keys)
+    advice = f"Choose {OFFICIAL_NAME} ({OFFICIAL_SOURCE}) or a file converted from it."
+    for foreign in FOREIGN_FILES:
+        if any(marker in key for key in keys for marker in foreign.markers):
+            return (
+                f"{path.name} is {foreign.what}, not an IMAGDressing checkpoint. {advice} "
+                f"This file belongs in models/{foreign.folder}."
+            )
+    found = f"the first of its {len(keys)} entries is {keys[0]}" if keys else "it has no entries"
+    return f"{path.name} is not an IMAGDressing checkpoint: {found}. {advice}"
+
+
+def describe_unreadable(path: Path, error: Exception) -> str:
+    """Say why a file could not be opened: empty, a pointer, a web page, code inside, or incomplete."""
+    refusal = _refused_code(error)
+    if refusal is not None:
+        return (
+            f"{path.name} was refused: loading it would run code ({refusal}). Nothing was executed. "
+            f"Do not use this file; get {OFFICIAL_NAME} from {OFFICIAL_SOURCE}."
+        )
+    sizes = " or ".join(f"{size:,} bytes ({when})" for size, when in OFFICIAL_SIZES.items())
+    return (
+        f"{path.name} {_state(path)}. Download {OFFICIAL_NAME} again from {OFFICIAL_SOURCE}: "
+        f"the whole file has {sizes}."
+    )
+
+
+def _refused_code(error: Exception) -> str | None:
+    """Return what ``torch.load(weights_only=True)`` refused to run, if that is why it failed."""
+    _, unsupported, what = str(error).partition("Unsupported ")
+    if not isinstance(error, pickle.UnpicklingError) or not unsupported:
+        return None
+    return what.splitlines()[0].rstrip(".")
+
+
+def _state(path: Path) -> str:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(64).lstrip().lower()
+    if size == 0:
+        return "is empty (0 bytes)"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, a note of where the file is, not the file itself"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page saved under the checkpoint's name"
+    return f"is damaged, incomplete or not a checkpoint at all ({size:,} bytes found)"

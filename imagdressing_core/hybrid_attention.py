@@ -1,0 +1,63 @@
+"""The paper's hybrid attention: frozen self-attention plus a second attention to the garment's keys and values."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from .layers import LAYERS
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Multi-head softmax(QKᵀ/√d)V over (batch, tokens, C)."""
+
+
+def hybrid_attention(
+    self_attention: Tensor,
+    q: Tensor,
+    garment_k: Tensor,
+    garment_v: Tensor,
+    strength: float,
+    attention: Attention,
+    region: Tensor | None = None,
+) -> Tensor:
+    """Return Z = Attn(Q, K, V) + λ·Attn(Q, K', V'), paper Eq. 5, before the layer's shared output projection.
+
+    self_attention: Attn(Q, K, V), (rows, tokens, C). Given rather than computed, since other patches may own it.
+    q: the frozen layer's queries, (rows, tokens, C), shared by both terms.
+    garment_k, garment_v: K' and V' of one garment, (1, garment tokens, C), seen by every row.
+    strength: λ, 1.0 in training, 0 … 1.5 in the paper.
+    region: share of each token in which the garment acts, (rows or 1, tokens, 1), 0 … 1; not in the paper.
+    """
+    rows, tokens, channels = q.shape
+    # Queries do not see each other: attended to as one long row, K' and V' need not be repeated.
+    term = attention(q.reshape(1, rows * tokens, channels), garment_k, garment_v).reshape(rows, tokens, channels)
+    if region is not None:
+        term = term * region
+    return self_attention + strength * term
+
+
+class GarmentProjections(nn.ModuleDict):
+    """K' = C_g W'_k and V' = C_g W'_v of every self-attention layer, the only new weights of hybrid attention.
+
+    The state dict has the official keys (``adapter_modules.`` removed): ``<index>.to_k_ref.weight`` and
+    ``<index>.to_v_ref.weight``, each (C, C).
+    """
+
+    def __init__(self, operations: Any = nn) -> None:
+        super().__init__()
+        for layer in LAYERS:
+            self[str(layer.index)] = nn.ModuleDict(
+                {
+                    "to_k_ref": operations.Linear(layer.channels, layer.channels, bias=False),
+                    "to_v_ref": operations.Linear(layer.channels, layer.channels, bias=False),
+                }
+            )
+
+    def forward(self, features: Mapping[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        """Project garment features C_g, {layer index: (batch, tokens, C)}, to K' and V' by layer index."""
+        keys = {index: self._project(index, "to_k_ref", c_g) for index, c_g in features.items()}
+        values = {index: self._project(index, "to_v_ref", c_g) for index, c_g in features.items()}
+        return keys, values
+
+    def _project(self, index: int, name: str, c_g: Tensor) -> Tensor:
+        return self.get_submodule(f"{index}.{name}")(c_g)

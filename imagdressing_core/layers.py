@@ -1,0 +1,59 @@
+"""The 16 self-attention layers of the SD1.5 U-Net, as every format that meets here names them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+BlockName = Literal["input", "middle", "output"]
+
+
+@dataclass(frozen=True)
+class SelfAttentionLayer:
+    """One self-attention layer ("attn1") of the SD1.5 U-Net.
+
+    index: position in the official ``ModuleList(unet.attn_processors.values())``; the checkpoint's
+        ``adapter_modules.<index>``. Odd positions are the cross-attention layers.
+    diffusers_name: the layer's transformer block in a diffusers state dict.
+    block: the ``transformer_options["block"]`` under which ComfyUI runs it.
+    channels: width C of the tokens.
+    level: its token grid is the latent's, halved (rounding up) ``level`` times.
+    """
+
+    index: int
+    diffusers_name: str
+    block: tuple[BlockName, int]
+    channels: int
+    level: int
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return (rows, columns) of this layer's tokens for a latent of ``height`` × ``width``."""
+        for _ in range(self.level):
+            height, width = (height + 1) // 2, (width + 1) // 2
+        return height, width
+
+
+def _layer(index: int, attention: str, block: tuple[BlockName, int], channels: int, level: int) -> SelfAttentionLayer:
+    return SelfAttentionLayer(index, f"{attention}.transformer_blocks.0", block, channels, level)
+
+
+# Order of the official file: down, up, then mid, because diffusers registers mid_block last.
+LAYERS: tuple[SelfAttentionLayer, ...] = (
+    _layer(0, "down_blocks.0.attentions.0", ("input", 1), 320, 0),
+    _layer(2, "down_blocks.0.attentions.1", ("input", 2), 320, 0),
+    _layer(4, "down_blocks.1.attentions.0", ("input", 4), 640, 1),
+    _layer(6, "down_blocks.1.attentions.1", ("input", 5), 640, 1),
+    _layer(8, "down_blocks.2.attentions.0", ("input", 7), 1280, 2),
+    _layer(10, "down_blocks.2.attentions.1", ("input", 8), 1280, 2),
+    _layer(12, "up_blocks.1.attentions.0", ("output", 3), 1280, 2),
+    _layer(14, "up_blocks.1.attentions.1", ("output", 4), 1280, 2),
+    _layer(16, "up_blocks.1.attentions.2", ("output", 5), 1280, 2),
+    _layer(18, "up_blocks.2.attentions.0", ("output", 6), 640, 1),
+    _layer(20, "up_blocks.2.attentions.1", ("output", 7), 640, 1),
+    _layer(22, "up_blocks.2.attentions.2", ("output", 8), 640, 1),
+    _layer(24, "up_blocks.3.attentions.0", ("output", 9), 320, 0),
+    _layer(26, "up_blocks.3.attentions.1", ("output", 10), 320, 0),
+    _layer(28, "up_blocks.3.attentions.2", ("output", 11), 320, 0),
+    _layer(30, "mid_block.attentions.0", ("middle", 0), 1280, 3),
+)
+
+# The U-Net runs down, mid, up: after this layer has its input, nothing more is needed of the garment U-Net.
+LAST_TO_RUN = next(layer for layer in LAYERS if layer.block == ("output", 11))

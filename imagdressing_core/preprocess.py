@@ -1,0 +1,148 @@
+"""Garment picture → what the VAE and CLIP see of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy
+import torch
+from PIL import Image, ImageOps
+from PIL.Image import Resampling
+from torch import Tensor
+
+from .errors import IMAGDressingError
+
+CLIP_SIZE = 224
+# Official resize_img(max_side=640, min_side=512, base_pixel_number=64), for its 512 × 640 garment.
+OFFICIAL_WIDTH, OFFICIAL_HEIGHT = 512, 640
+OFFICIAL_MULTIPLE = 64
+SMALLEST_SIDE = 16
+
+
+@dataclass(frozen=True)
+class FittedPicture:
+    """One garment picture twice: ``vae`` at the garment's size, ``clip`` at 224 × 224, both RGB."""
+
+    vae: Image.Image
+    clip: Image.Image
+
+
+def fit_official(picture: Image.Image, width: int, height: int) -> FittedPicture:
+    """Fit as the official pipelines do: keep the aspect for CLIP, squash to ``width`` × ``height`` for the VAE.
+
+    CLIP sees the centre square only, so the top and bottom of a tall garment are lost to it.
+    Source: official resize_img, then torchvision's Resize and transformers' CLIPImageProcessor.
+    """
+    kept = _official_resize(picture, short=min(width, height), long=max(width, height))
+    return FittedPicture(vae=kept.resize((width, height), Resampling.BILINEAR), clip=_clip_centre(kept))
+
+
+def fit_pad(picture: Image.Image, width: int, height: int) -> FittedPicture:
+    """Fit the whole garment, undistorted, on white: nothing is cut, neither for the VAE nor for CLIP."""
+    return FittedPicture(
+        vae=ImageOps.pad(picture, (width, height), Resampling.BICUBIC, color="white"),
+        clip=ImageOps.pad(picture, (CLIP_SIZE, CLIP_SIZE), Resampling.BICUBIC, color="white"),
+    )
+
+
+def fit_crop(picture: Image.Image, width: int, height: int) -> FittedPicture:
+    """Fill ``width`` × ``height`` with the picture's middle, undistorted; CLIP sees the centre square of that."""
+    filled = ImageOps.fit(picture, (width, height), Resampling.BICUBIC)
+    return FittedPicture(vae=filled, clip=_clip_centre(filled))
+
+
+FITS: dict[str, Callable[[Image.Image, int, int], FittedPicture]] = {
+    "official": fit_official,
+    "pad": fit_pad,
+    "crop": fit_crop,
+}
+
+
+def pictures_from_tensor(images: Tensor, masks: Tensor | None = None) -> list[Image.Image]:
+    """Turn a batch of pictures into RGB, with white where a picture is transparent or outside its mask.
+
+    images: (batch, height, width, channels), 0 … 1; channels 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
+    masks: (batch or 1, height, width), 1 = garment; resized where its size differs. ``None`` keeps the background.
+
+    Raises:
+        IMAGDressingError: another rank or channel count, a side under 16 pixels, NaN, an empty mask, or as many masks
+            as fit neither one nor all pictures.
+    """
+    _require_pictures(images)
+    if masks is not None:
+        _require_masks(masks, len(images))
+        masks = masks.expand(len(images), -1, -1)
+    return [_on_white(image, None if masks is None else masks[i]) for i, image in enumerate(images)]
+
+
+def tensor_from_pictures(pictures: list[Image.Image]) -> Tensor:
+    """Return RGB pictures of one size as (batch, height, width, 3), 0 … 1."""
+    return torch.stack([torch.from_numpy(numpy.array(picture)) for picture in pictures]).float() / 255
+
+
+def _official_resize(picture: Image.Image, short: int, long: int) -> Image.Image:
+    """Scale the short side to ``short``, then the long side to ``long``, then cut both to a multiple of 64."""
+    scale = short / min(picture.size)
+    sides = [round(scale * side) for side in picture.size]
+    scale = long / max(sides)
+    sides = [max(1, round(scale * side)) for side in sides]
+    floored = [max(OFFICIAL_MULTIPLE, side // OFFICIAL_MULTIPLE * OFFICIAL_MULTIPLE) for side in sides]
+    return picture.resize((sides[0], sides[1]), Resampling.BILINEAR).resize(
+        (floored[0], floored[1]), Resampling.BILINEAR
+    )
+
+
+def _clip_centre(picture: Image.Image) -> Image.Image:
+    """Scale the short side to 224 and cut the centre square, as CLIPImageProcessor does."""
+    scale = CLIP_SIZE / min(picture.size)
+    width, height = (max(CLIP_SIZE, int(scale * side)) for side in picture.size)
+    left, top = (width - CLIP_SIZE) // 2, (height - CLIP_SIZE) // 2
+    resized = picture.resize((width, height), Resampling.BICUBIC)
+    return resized.crop((left, top, left + CLIP_SIZE, top + CLIP_SIZE))
+
+
+def _on_white(image: Tensor, mask: Tensor | None) -> Image.Image:
+    """Compose one picture (height, width, channels) on white, by its own alpha and by the mask (height', width')."""
+    pixels = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+    channels = pixels.shape[-1]
+    colour = _image(pixels[..., :3] if channels >= 3 else pixels[..., 0]).convert("RGB")
+    white = Image.new("RGB", colour.size, "white")
+    if channels in (2, 4):
+        colour = Image.composite(colour, white, _image(pixels[..., -1]))
+    if mask is not None:
+        garment = _image((mask.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
+        colour = Image.composite(colour, white, garment.resize(colour.size, Resampling.BILINEAR))
+    return colour
+
+
+def _image(pixels: Tensor) -> Image.Image:
+    return Image.fromarray(pixels.contiguous().numpy())
+
+
+def _require_pictures(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[-1] not in (1, 2, 3, 4) or len(images) == 0:
+        raise IMAGDressingError(
+            f"image must be a batch of pictures (batch, height, width, 1 to 4 channels), found {tuple(images.shape)}. "
+            "Connect the IMAGE output of a node such as Load Image."
+        )
+    height, width = images.shape[1:3]
+    if min(height, width) < SMALLEST_SIDE:
+        raise IMAGDressingError(
+            f"image is {width} × {height} pixels; a garment picture needs at least {SMALLEST_SIDE} on each side."
+        )
+    if not bool(torch.isfinite(images).all()):
+        raise IMAGDressingError("image holds NaN or infinite values: the node that made it is at fault; look there.")
+
+
+def _require_masks(masks: Tensor, pictures: int) -> None:
+    if masks.ndim != 3 or min(masks.shape) == 0:
+        raise IMAGDressingError(f"mask must be (batch, height, width), found {tuple(masks.shape)}.")
+    if len(masks) not in (1, pictures):
+        raise IMAGDressingError(f"mask has {len(masks)} masks for {pictures} pictures; give one, or one for each.")
+    if not bool(torch.isfinite(masks).all()):
+        raise IMAGDressingError("mask holds NaN or infinite values: the node that made it is at fault; look there.")
+    empty = [i for i, mask in enumerate(masks) if not bool((mask > 0).any())]
+    if empty:
+        raise IMAGDressingError(
+            f"mask {empty[0] + 1} of {len(masks)} is empty: it marks no garment at all. White marks the garment; "
+            "if yours is the other way round, invert it (Load Image's MASK output is white where the picture is clear)."
+        )

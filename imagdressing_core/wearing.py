@@ -1,0 +1,65 @@
+"""How a garment is worn: its strength, when, where, in which layers and by which pictures of a batch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Literal
+
+from torch import Tensor
+
+from .garment import Garment, GarmentPicture
+from .layers import LAYERS
+
+Branches = Literal["conditional", "both"]
+Batch = Literal["broadcast", "one per image"]
+
+ALL_LAYERS: Mapping[int, float] = {layer.index: 1.0 for layer in LAYERS}
+
+
+@dataclass(frozen=True)
+class WornGarment:
+    """One garment as it is put on a model.
+
+    strength: λ of the paper's Eq. 5.
+    start_percent, end_percent: the part of the sampling, 0 … 1, in which it acts; the end itself is not part of it.
+    region: where in the generated picture it acts, (masks, height, width), 0 … 1, one for all or one per picture.
+    layers: factor of λ by layer index.
+    branches: "conditional", as the paper: the unconditional prediction never wears it; or "both".
+    batch: "broadcast": every generated picture wears all pictures of the garment, as views of one thing;
+        "one per image": picture i of the batch wears picture i of the garment, starting over when they run out.
+    """
+
+    garment: Garment
+    strength: float = 1.0
+    start_percent: float = 0.0
+    end_percent: float = 1.0
+    region: Tensor | None = None
+    layers: Mapping[int, float] = field(default_factory=lambda: ALL_LAYERS)
+    branches: Branches = "conditional"
+    batch: Batch = "broadcast"
+
+    @property
+    def ever_acts(self) -> bool:
+        return self.strength != 0 and self.start_percent < self.end_percent and any(self.layers.values())
+
+    def worn_by(self, images: Sequence[int]) -> list[tuple[slice, tuple[GarmentPicture, ...]]]:
+        """Return which garment pictures the generated pictures wear, as runs of ``images`` that wear the same.
+
+        images: the numbers, within the whole batch, of the pictures being computed.
+        """
+        pictures = self.garment.pictures
+        if self.batch == "broadcast":
+            return [(slice(0, len(images)), pictures)]
+        runs: list[tuple[slice, tuple[GarmentPicture, ...]]] = []
+        start = 0
+        for number, run in groupby(images, key=lambda image: image % len(pictures)):
+            stop = start + len(list(run))
+            runs.append((slice(start, stop), (pictures[number],)))
+            start = stop
+        return runs
+
+    def region_of(self, images: Sequence[int]) -> Tensor | None:
+        """Return the masks of these pictures of the batch, starting over when they run out; one where all share it."""
+        if self.region is None or len(self.region) == 1:
+            return self.region
+        return self.region[[image % len(self.region) for image in images]]

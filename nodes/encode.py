@@ -1,0 +1,112 @@
+"""Encoding a garment picture: once, before sampling."""
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..imagdressing_core.errors import IMAGDressingError
+from ..imagdressing_core.garment import Garment
+from ..imagdressing_core.preprocess import (
+    FITS,
+    OFFICIAL_HEIGHT,
+    OFFICIAL_WIDTH,
+    pictures_from_tensor,
+    tensor_from_pictures,
+)
+from ..imagdressing_core.qformer import CLIP_CHANNELS, CLIP_TOKENS
+from ..imagdressing_core.sd15 import LATENT_CHANNELS
+from .host.garment_encoder import GarmentEncoder
+from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment, IMAGDressingModel
+
+PIXELS_PER_LATENT = 8
+
+
+class EncodeGarment(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        size = {"min": 64, "max": 2048, "step": PIXELS_PER_LATENT}
+        return io.Schema(
+            node_id="IMAGDressingEncodeGarment",
+            display_name="Encode Garment",
+            category=CATEGORY,
+            description="Reads a garment once; any number of pictures can wear the result.",
+            search_aliases=SEARCH_ALIASES,
+            inputs=[
+                IMAGDressingModel.Input("imagdressing", tooltip="From Load IMAGDressing Model."),
+                io.Vae.Input("vae", tooltip="An SD1.5 VAE; officially sd-vae-ft-mse."),
+                io.ClipVision.Input(
+                    "clip_vision", tooltip="CLIP ViT-H/14, the image encoder that IP-Adapter uses for SD1.5."
+                ),
+                io.Image.Input(
+                    "image",
+                    tooltip="A picture of the garment alone, flat or hanging. A batch gives several views of it.",
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=list(FITS),
+                    default="official",
+                    tooltip="How the picture is brought to size. official: as the published code, squashed for the "
+                    "VAE and cut to its centre square for CLIP. pad: whole and undistorted, on white. crop: "
+                    "undistorted, its middle only.",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=OFFICIAL_WIDTH,
+                    **size,
+                    tooltip="Width of the garment in pixels, independent of the picture you generate. "
+                    "More keeps finer detail and costs memory and time.",
+                ),
+                io.Int.Input("height", default=OFFICIAL_HEIGHT, **size, tooltip="Height of the garment in pixels."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="White marks the garment; everything else becomes white paper."
+                ),
+            ],
+            outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        imagdressing: GarmentEncoder,
+        vae: Any,
+        clip_vision: Any,
+        image: Tensor,
+        fit: str,
+        width: int,
+        height: int,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        _require_sd_vae(vae)
+        width, height = (side // PIXELS_PER_LATENT * PIXELS_PER_LATENT for side in (width, height))
+        fitted = [FITS[fit](picture, width, height) for picture in pictures_from_tensor(image, mask)]
+        clip_hidden = _clip_hidden(clip_vision, tensor_from_pictures([picture.clip for picture in fitted]))
+        latent = vae.encode(tensor_from_pictures([picture.vae for picture in fitted]))
+        pictures = imagdressing.encode(latent, clip_hidden)
+        return io.NodeOutput(Garment(pictures, width, height, fit, imagdressing.source))
+
+
+def _require_sd_vae(vae: Any) -> None:
+    if vae is None:
+        raise IMAGDressingError(
+            "vae is empty: the checkpoint it comes from holds no VAE. Use Load VAE with "
+            "vae-ft-mse-840000-ema-pruned.safetensors."
+        )
+    if vae.latent_channels != LATENT_CHANNELS or vae.latent_dim != 2:
+        raise IMAGDressingError(
+            f"vae makes latents of {vae.latent_channels} channels, so it belongs to another model family; the garment "
+            "needs an SD1.5 VAE with 4. Use Load VAE with vae-ft-mse-840000-ema-pruned.safetensors."
+        )
+
+
+def _clip_hidden(clip_vision: Any, pictures: Tensor) -> Tensor:
+    """Return CLIP ViT-H's penultimate hidden states (batch, 257, 1280) of pictures (batch, 224, 224, 3)."""
+    hidden = clip_vision.encode_image(pictures)["penultimate_hidden_states"]
+    if hidden.shape[1:] != (CLIP_TOKENS, CLIP_CHANNELS):
+        tokens, channels = hidden.shape[1:]
+        raise IMAGDressingError(
+            f"clip_vision gives {tokens} tokens of {channels} channels; the checkpoint was trained with CLIP ViT-H/14, "
+            f"which gives {CLIP_TOKENS} of {CLIP_CHANNELS}. Load "
+            "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors (the image encoder of IP-Adapter for SD1.5)."
+        )
+    return hidden

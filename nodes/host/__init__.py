@@ -1,0 +1,1 @@
+"""Everything this pack uses of ComfyUI's internals, in one place."""

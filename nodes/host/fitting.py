@@ -1,0 +1,166 @@
+"""One sampling run's garments: moved to its device once, fitted to each call of the diffusion model."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.ldm.modules.attention
+import torch
+from torch import Tensor
+
+from ...imagdressing_core.garment import GarmentPicture, join_pictures
+from ...imagdressing_core.hybrid_attention import hybrid_attention
+from ...imagdressing_core.layers import LAYERS, SelfAttentionLayer
+from ...imagdressing_core.region import crop_region, region_tokens
+from ...imagdressing_core.wearing import WornGarment
+
+Options = dict[str, Any]
+Area = tuple[int, int, int, int]
+AttentionPatch = Callable[[Tensor, Tensor, Tensor, Options], Tensor]
+"""An entry of ``patches_replace["attn1"]``: (q, k, v, extra_options) → attention before the output projection."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """How the batch of one call of the diffusion model is made up: prompts one after the other, each × ``images``.
+
+    conditional: for each prompt, whether it is what the picture should be rather than what it should not.
+    areas: for each prompt, the (height, width, top, left) of the latent it is about, or None for all of it.
+    images: the numbers, within the whole batch, of the pictures being computed.
+    height, width: of the latent in this call.
+    """
+
+    conditional: tuple[bool, ...]
+    areas: tuple[Area | None, ...]
+    images: tuple[int, ...]
+    height: int
+    width: int
+    device: torch.device
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class Term:
+    """λ·Attn(Q, K', V') of one garment on ``rows`` of the batch, counted in pictures."""
+
+    rows: slice
+    picture: GarmentPicture
+    strengths: Mapping[int, float]
+    region: Tensor | None
+
+
+class Fitting:
+    """The garments of one sampling run.
+
+    latent_size: (height, width) of the latent being sampled, to notice calls that see only a part of it.
+    """
+
+    def __init__(self, latent_size: tuple[int, int] | None = None) -> None:
+        self._latent_size = latent_size
+        self._pictures: dict[Any, GarmentPicture] = {}
+        self._patches: dict[Any, dict[Any, AttentionPatch]] = {}
+        self._warned: set[str] = set()
+
+    def attention_patches(
+        self, garments: Sequence[WornGarment], call: Call, existing: Mapping[Any, AttentionPatch]
+    ) -> dict[Any, AttentionPatch]:
+        """Return ``existing`` attention patches with the garments' terms added to the layers they act in.
+
+        The same patches are returned for the same situation: nothing is built, and nothing recompiled, per step.
+        """
+        situation = (
+            tuple(map(id, garments)),
+            call,
+            tuple((key, id(patch)) for key, patch in existing.items()),
+        )
+        if situation not in self._patches:
+            terms = [term for worn in garments for term in self._terms(worn, call)]
+            patches = dict(existing)
+            for layer in LAYERS:
+                if any(term.strengths[layer.index] for term in terms):
+                    block = (*layer.block, 0)
+                    inner = existing.get(block, existing.get(layer.block))
+                    patches[block] = self._dressed_attention(inner, layer, terms, call)
+            self._patches[situation] = patches
+        return self._patches[situation]
+
+    def _terms(self, worn: WornGarment, call: Call) -> list[Term]:
+        terms: list[Term] = []
+        strengths = {index: worn.strength * factor for index, factor in worn.layers.items()}
+        for prompt, conditional in enumerate(call.conditional):
+            if not conditional and worn.branches == "conditional":
+                continue
+            region = self._region(worn, call, prompt)
+            first = prompt * len(call.images)
+            for images, pictures in worn.worn_by(call.images):
+                rows = slice(first + images.start, first + images.stop)
+                part = region if region is None or len(region) == 1 else region[images]
+                terms.append(Term(rows, self._on_device(pictures, call), strengths, part))
+        return terms
+
+    def _on_device(self, pictures: tuple[GarmentPicture, ...], call: Call) -> GarmentPicture:
+        key = (tuple(map(id, pictures)), call.device, call.dtype)
+        if key not in self._pictures:
+            self._pictures[key] = join_pictures([picture.to(call.device, call.dtype) for picture in pictures])
+        return self._pictures[key]
+
+    def _region(self, worn: WornGarment, call: Call, prompt: int) -> Tensor | None:
+        region = worn.region_of(call.images)
+        if region is None:
+            return None
+        region = region.to(call.device, torch.float32)
+        size, area = self._latent_size, call.areas[prompt]
+        if size is not None and area is not None:
+            region = crop_region(region, size, area)
+            size = area[0], area[1]
+        if size not in (None, (call.height, call.width)):
+            self._warn("another node samples the picture in tiles, which a garment's mask cannot follow")
+            return None
+        return region
+
+    def _dressed_attention(
+        self, inner: AttentionPatch | None, layer: SelfAttentionLayer, terms: Sequence[Term], call: Call
+    ) -> AttentionPatch:
+        """Return the layer's attention with all garments' terms added to what ``inner`` makes of Attn(Q, K, V)."""
+        pictures = len(call.conditional) * len(call.images)
+        rows, columns = layer.grid(call.height, call.width)
+        worn = [
+            (
+                term.rows,
+                term.picture.keys[layer.index],
+                term.picture.values[layer.index],
+                term.strengths[layer.index],
+                None if term.region is None else region_tokens(term.region, rows, columns).to(call.dtype),
+            )
+            for term in terms
+            if term.strengths[layer.index]
+        ]
+
+        def attention(q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
+            def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+                return comfy.ldm.modules.attention.optimized_attention(
+                    q,
+                    k,
+                    v,
+                    extra_options["n_heads"],
+                    attn_precision=extra_options["attn_precision"],
+                    transformer_options=extra_options,
+                )
+
+            z = attend(q, k, v) if inner is None else inner(q, k, v, extra_options).clone()
+            tiles = len(q) // pictures  # HyperTile cuts each picture into as many rows
+            for images, garment_k, garment_v, strength, region in worn:
+                part = slice(images.start * tiles, images.stop * tiles)
+                if region is not None and region.shape[1] != q.shape[1]:
+                    self._warn("another node merges or tiles the tokens, which a garment's mask cannot follow")
+                    region = None
+                z[part] = hybrid_attention(z[part], q[part], garment_k, garment_v, strength, attend, region)
+            return z
+
+        return attention
+
+    def _warn(self, why: str) -> None:
+        if why not in self._warned:
+            self._warned.add(why)
+            logging.warning("IMAGDressing: a garment acts outside its mask too, because %s.", why)

@@ -1,0 +1,25 @@
+"""Which models of the host fit SD1.5, said before anything is done with them."""
+
+from typing import Any
+
+from ...imagdressing_core.errors import IMAGDressingError
+from ...imagdressing_core.sd15 import CONTEXT_CHANNELS, LEVEL_CHANNELS
+
+# The depth of SD1.5's 6 down, 1 middle and 9 up transformers, as ComfyUI's model_detection writes them.
+SD15_UNET = {
+    "context_dim": CONTEXT_CHANNELS,
+    "model_channels": LEVEL_CHANNELS[0],
+    "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
+    "transformer_depth_middle": 1,
+    "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+}
+
+
+def require_sd15(model: Any) -> None:
+    """Raise IMAGDressingError unless ``model`` is an SD1.5 MODEL (a 9-channel inpainting one is)."""
+    config = model.model.model_config
+    if any(config.unet_config.get(key) != value for key, value in SD15_UNET.items()):
+        raise IMAGDressingError(
+            f"model is {type(config).__name__}; IMAGDressing-v1 dresses SD1.5 only (its weights exist for nothing "
+            "else). Connect an SD1.5 checkpoint such as Realistic_Vision_V4.0_noVAE.safetensors."
+        )

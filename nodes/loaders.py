@@ -1,0 +1,89 @@
+"""Loading and converting IMAGDressing checkpoints."""
+
+from comfy_api.latest import io, ui
+
+from ..imagdressing_core.checkpoint import DTYPES, convert_checkpoint, read_checkpoint
+from ..imagdressing_core.diagnosis import OFFICIAL_NAME
+from ..imagdressing_core.errors import IMAGDressingError
+from .host.folders import checkpoint_folder, checkpoint_names, checkpoint_path
+from .host.garment_encoder import load_garment_encoder
+from .host.progress import progress_bar
+from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingModel
+
+
+def _model_name_input() -> io.Combo.Input:
+    return io.Combo.Input(
+        "model_name",
+        options=checkpoint_names(),
+        default=OFFICIAL_NAME,
+        tooltip=f"A file in models/imagdressing: {OFFICIAL_NAME} as published, or a .safetensors converted from it.",
+    )
+
+
+def _validate_model_name(model_name: str) -> bool | str:
+    try:
+        checkpoint_path(model_name)
+    except IMAGDressingError as error:
+        return str(error)
+    return True
+
+
+class LoadIMAGDressingModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IMAGDressingModelLoader",
+            display_name="Load IMAGDressing Model",
+            category=CATEGORY,
+            description="Loads the garment U-Net, Q-Former and garment projections that encode a garment.",
+            search_aliases=SEARCH_ALIASES,
+            inputs=[_model_name_input()],
+            outputs=[IMAGDressingModel.Output(display_name="imagdressing", tooltip="For Encode Garment.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model_name: str) -> bool | str:
+        return _validate_model_name(model_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, model_name: str) -> tuple[str, int, int]:
+        file = checkpoint_path(model_name).stat()
+        return model_name, file.st_mtime_ns, file.st_size
+
+    @classmethod
+    def execute(cls, model_name: str) -> io.NodeOutput:
+        checkpoint = read_checkpoint(checkpoint_path(model_name), progress_bar())
+        return io.NodeOutput(load_garment_encoder(checkpoint))
+
+
+class ConvertCheckpoint(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IMAGDressingConvertCheckpoint",
+            display_name="Convert Checkpoint",
+            category=CATEGORY,
+            description="Writes a .safetensors with only the parts that are used, beside the other checkpoints: "
+            "safe to share and about half the size.",
+            search_aliases=["imagdressing", "safetensors", "convert"],
+            inputs=[
+                _model_name_input(),
+                io.Combo.Input(
+                    "dtype",
+                    options=list(DTYPES),
+                    default="fp16",
+                    tooltip="Precision of the weights in the new file. The official file has fp16.",
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, model_name: str) -> bool | str:
+        return _validate_model_name(model_name)
+
+    @classmethod
+    def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
+        done = convert_checkpoint(checkpoint_path(model_name), checkpoint_folder(), dtype, progress_bar())
+        report = f"{done.path}\n{done.source_bytes / 1e9:.2f} GB → {done.converted_bytes / 1e9:.2f} GB"
+        return io.NodeOutput(ui=ui.PreviewText(report))

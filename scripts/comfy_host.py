@@ -49,13 +49,20 @@ def host_version(path: Path) -> str:
 
 def prepare_base() -> Path:
     """Return the base directory, with this repository in its ``custom_nodes`` as a user's git clone would be."""
-    for folder in ("custom_nodes", "models", "input", "output"):
+    for folder in ("custom_nodes", "models", "input", "output", "user"):
         (BASE / folder).mkdir(parents=True, exist_ok=True)
-    link = BASE / "custom_nodes" / PACK_NAME
+    link_pack(BASE)
+    return BASE
+
+
+def link_pack(base: Path) -> Path:
+    """Put this repository into the ``custom_nodes`` below ``base``; return its place there."""
+    link = base / "custom_nodes" / PACK_NAME
     if not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(REPOSITORY, target_is_directory=True)
-    return BASE
+    return link
 
 
 def _fetch(version: str, path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import model_files
 import torch
 from comfy_host import host_path, prepare_base
 from safetensors.torch import save_file
@@ -75,8 +76,12 @@ def synthetic_state(build: Callable[[], nn.Module], prefix: str) -> Weights:
         return dict(zip(shapes, tensors, strict=True))
 
 
+def halved(weights: Weights) -> Weights:
+    return {key: tensor.half() for key, tensor in weights.items()}
+
+
 def dressing_checkpoint() -> Weights:
-    """Return an SD1.5 checkpoint without VAE in the single-file format, as Realistic_Vision_V4.0_noVAE is."""
+    """Return an SD1.5 checkpoint without VAE in the single-file format, as Realistic Vision V4.0 (noVAE) is."""
     unet = synthetic_state(sd15_unet, "unet.")
     names = _host_unet_names(unet)
     text = synthetic_state(clip_text, "text_encoder.")
@@ -103,20 +108,16 @@ def garment_checkpoint() -> Weights:
 
 def make_models(folder: Path) -> None:
     """Make every model that is not there yet below ``folder``, a host's ``models``."""
-    for name, make in {
-        "imagdressing/IMAGDressing-v1_512.pt": garment_checkpoint,
-        "checkpoints/Realistic_Vision_V4.0_noVAE.safetensors": dressing_checkpoint,
-        "vae/vae-ft-mse-840000-ema-pruned.safetensors": lambda: synthetic_state(sd15_vae, "vae."),
-        "clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors": lambda: synthetic_state(
-            clip_vision_h, "clip_vision."
-        ),
-        "controlnet/control_v11p_sd15_openpose_fp16.safetensors": lambda: {
-            key: tensor.half() for key, tensor in synthetic_state(sd15_controlnet, "controlnet.").items()
-        },
+    for file, make in {
+        model_files.GARMENT: garment_checkpoint,
+        model_files.DRESSING: dressing_checkpoint,
+        model_files.VAE: lambda: synthetic_state(sd15_vae, "vae."),
+        model_files.CLIP_VISION: lambda: synthetic_state(clip_vision_h, "clip_vision."),
+        model_files.CONTROLNET: lambda: halved(synthetic_state(sd15_controlnet, "controlnet.")),
     }.items():
-        path = folder / name
+        path = folder / file.path
         if not path.exists():
-            print(f"Making synthetic {name} …", file=sys.stderr)
+            print(f"Making synthetic {file.path} …", file=sys.stderr)
             _save(make(), path)
     (folder / MARK).write_text("These models are random numbers in the official formats, made for tests.\n")
 

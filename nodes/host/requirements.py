@@ -21,5 +21,5 @@ def require_sd15(model: Any) -> None:
     if any(config.unet_config.get(key) != value for key, value in SD15_UNET.items()):
         raise IMAGDressingError(
             f"model is {type(config).__name__}; IMAGDressing-v1 dresses SD1.5 only (its weights exist for nothing "
-            "else). Connect an SD1.5 checkpoint such as Realistic_Vision_V4.0_noVAE.safetensors."
+            "else). Connect an SD1.5 checkpoint such as Realistic_Vision_V4.0.safetensors."
         )

@@ -1,0 +1,44 @@
+"""A workflow as the editor saves it → the API form in which the host queues it.
+
+The editor does this in the browser; tests and demo have none. Covers what the shipped workflows use.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MUTED, BYPASSED = 2, 4
+WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+ONLY_IN_EDITOR = ("Note", "MarkdownNote")
+
+Prompt = dict[str, dict[str, Any]]
+
+
+def api_form(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Prompt:
+    """Return the API form of ``workflow``. object_info: the host's answer to ``/object_info``."""
+    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    prompt: Prompt = {}
+    for node in workflow["nodes"]:
+        if node["type"] in ONLY_IN_EDITOR or node["mode"] in (MUTED, BYPASSED):
+            continue
+        inputs = dict(zip(_widget_names(object_info[node["type"]]), node.get("widgets_values", ()), strict=True))
+        inputs |= {socket["name"]: sources[socket["link"]] for socket in node["inputs"] if socket.get("link")}
+        prompt[str(node["id"])] = {
+            "class_type": node["type"],
+            "inputs": {name: value for name, value in inputs.items() if not name.startswith("*")},
+        }
+    return prompt
+
+
+def _widget_names(info: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the node's widgets in the order of ``widgets_values``; what only the editor has begins with ``*``."""
+    for required in ("required", "optional"):
+        for name in info["input_order"].get(required, ()):
+            kind, *options = info["input"][required][name]
+            settings = options[0] if options else {}
+            if not (isinstance(kind, list) or kind in WIDGET_TYPES) or settings.get("forceInput"):
+                continue
+            yield name
+            if settings.get("control_after_generate"):
+                yield f"*{name} control"
+            if settings.get("image_upload"):
+                yield f"*{name} upload"

@@ -1,7 +1,7 @@
 """How a garment is worn: its strength, when, where, in which layers and by which pictures of a batch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Literal
 
@@ -63,3 +63,21 @@ class WornGarment:
         if self.region is None or len(self.region) == 1:
             return self.region
         return self.region[[image % len(self.region) for image in images]]
+
+
+def folded(garments: Sequence[WornGarment]) -> list[WornGarment]:
+    """Fold what is the same garment at different strengths into one: λ₁·Attn + λ₂·Attn = (λ₁ + λ₂)·Attn.
+
+    Exact where two attentions added up are not, and as fast as one.
+    """
+    kinds: dict[tuple[object, ...], list[WornGarment]] = {}
+    for worn in garments:
+        kinds.setdefault((id(worn.garment), id(worn.region), worn.branches, worn.batch), []).append(worn)
+    return [_added_up(same) if len(same) > 1 else same[0] for same in kinds.values()]
+
+
+def _added_up(same: Sequence[WornGarment]) -> WornGarment:
+    layers = {
+        layer.index: sum(worn.strength * worn.layers.get(layer.index, 0.0) for worn in same) for layer in LAYERS
+    }
+    return replace(same[0], strength=1.0, layers=layers)

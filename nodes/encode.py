@@ -25,7 +25,7 @@ PIXELS_PER_LATENT = 8
 class EncodeGarment(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        size = {"min": 64, "max": 2048, "step": PIXELS_PER_LATENT}
+        size: dict[str, Any] = {"min": 64, "max": 2048, "step": PIXELS_PER_LATENT}
         return io.Schema(
             node_id="IMAGDressingEncodeGarment",
             display_name="Encode Garment",

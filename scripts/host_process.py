@@ -28,8 +28,7 @@ def start() -> None:
 
     args.cpu = not torch.cuda.is_available()
     args.base_directory = str(base)
-    import nodes
-
+    nodes = importlib.import_module("nodes")  # the host's, not this repository's folder
     asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
     if not asyncio.run(nodes.load_custom_node(str(_pack_folder()))):
         sys.exit("The host could not load the pack; the reason is in its log above.")
@@ -50,9 +49,7 @@ def call(node_id: str, /, **inputs: Any) -> Any:
 
 def node_function(node_id: str) -> Callable[..., Any]:
     start()
-    import nodes
-
-    node = nodes.NODE_CLASS_MAPPINGS[node_id]
+    node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS[node_id]
     return node.execute if hasattr(node, "define_schema") else getattr(node(), node.FUNCTION)
 
 

@@ -104,7 +104,8 @@ def serving(*flags: str, base: Path = BASE) -> Iterator[HostServer]:
 def command(port: int, flags: Sequence[str], base: Path = BASE) -> list[str]:
     """Return the command line that starts the host on ``base``."""
     main = str(host_path() / "main.py")
-    return [sys.executable, main, *device_flags(), "--base-directory", str(base), "--port", str(port), *flags]
+    own = ["--base-directory", str(base), "--port", str(port), "--database-url", "sqlite:///:memory:"]
+    return [sys.executable, main, *device_flags(), *own, *flags]
 
 
 def _free_port() -> int:

@@ -59,7 +59,7 @@ def _garment(cloth: Image.Image, outline: list[Point]) -> Image.Image:
     scale = cloth.width
     shape = Image.new("L", cloth.size)
     ImageDraw.Draw(shape).polygon([(x * scale, y * scale) for x, y in outline], fill=255)
-    inner = shape.filter(ImageFilter.GaussianBlur(0.03 * scale)).point(lambda value: 130 + value // 2)
+    inner = shape.filter(ImageFilter.GaussianBlur(0.03 * scale)).point([130 + value // 2 for value in range(256)])
     shaded = ImageChops.multiply(cloth, Image.merge("RGB", [inner] * 3))
     paper = Image.new("RGB", cloth.size, "#e9e9e6")
     shadow = ImageChops.offset(shape.filter(ImageFilter.GaussianBlur(0.02 * scale)), 0, round(0.012 * scale))

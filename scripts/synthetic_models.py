@@ -29,9 +29,9 @@ def sd15_vae() -> nn.Module:
     from diffusers import AutoencoderKL  # pyright: ignore[reportPrivateImportUsage]
 
     return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(128, 256, 512, 512),
+        down_block_types=("DownEncoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType]
+        up_block_types=("UpDecoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType]
+        block_out_channels=(128, 256, 512, 512),  # pyright: ignore[reportArgumentType]
         layers_per_block=2,
         latent_channels=4,
     )
@@ -139,7 +139,8 @@ def _host_unet_names(unet: Weights) -> dict[str, str]:
     args.cpu = True
     from comfy import model_detection, utils
 
-    return utils.unet_to_diffusers(model_detection.model_config_from_diffusers_unet(unet).unet_config)
+    config = model_detection.model_config_from_diffusers_unet(unet)
+    return utils.unet_to_diffusers(config.unet_config)  # pyright: ignore[reportOptionalMemberAccess]
 
 
 if __name__ == "__main__":

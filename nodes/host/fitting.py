@@ -13,7 +13,7 @@ from ...imagdressing_core.garment import GarmentPicture, join_pictures
 from ...imagdressing_core.hybrid_attention import hybrid_attention
 from ...imagdressing_core.layers import LAYERS, SelfAttentionLayer
 from ...imagdressing_core.region import crop_region, region_tokens
-from ...imagdressing_core.wearing import WornGarment
+from ...imagdressing_core.wearing import WornGarment, folded
 
 Options = dict[str, Any]
 Area = tuple[int, int, int, int]
@@ -75,7 +75,7 @@ class Fitting:
             tuple((key, id(patch)) for key, patch in existing.items()),
         )
         if situation not in self._patches:
-            terms = [term for worn in garments for term in self._terms(worn, call)]
+            terms = [term for worn in folded(garments) for term in self._terms(worn, call)]
             patches = dict(existing)
             for layer in LAYERS:
                 if any(term.strengths[layer.index] for term in terms):

@@ -93,9 +93,9 @@ class _AllCaptured(Exception):
     """Ends the garment U-Net's pass early: nothing after this layer's input is ever read."""
 
 
-def _load_garment_unet(weights: Weights) -> ModelPatcher:
+def _load_garment_unet(weights: Weights) -> Any:
     # Given ComfyUI's own names, the host has nothing to convert and nothing to warn about.
-    config = comfy.model_detection.model_config_from_diffusers_unet(weights)
+    config: Any = comfy.model_detection.model_config_from_diffusers_unet(weights)
     names = comfy.utils.unet_to_diffusers(config.unet_config)
     return comfy.sd.load_diffusion_model_state_dict({names[key]: tensor for key, tensor in weights.items()})
 

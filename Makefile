@@ -1,0 +1,43 @@
+# Everything lives in this folder: Python packages in .venv, ComfyUI and models in .comfyui.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# These three work together; the host asks for any version.
+TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
+
+.PHONY: setup demo serve test lint parity bench clean
+
+setup: $(READY)
+	$(BIN)/python scripts/synthetic_models.py
+
+$(READY): pyproject.toml scripts/comfy_host.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet uv
+	host=$$($(BIN)/python scripts/comfy_host.py) && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) -r "$$host/requirements.txt" -e ".[dev]"
+	touch $@
+
+demo: setup  ## dress the sample garment and save the picture
+	$(BIN)/python scripts/demo.py
+
+serve: setup  ## the editor, in the browser
+	$(BIN)/python scripts/host_server.py
+
+test: setup  ## core; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
+	$(BIN)/pytest tests/core
+	$(BIN)/pytest tests/host
+	$(BIN)/pytest tests/http
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+parity: setup  ## the README's table of errors against the official implementation
+	$(BIN)/python scripts/parity.py
+
+bench: setup
+	$(BIN)/python benchmarks/import_time.py
+
+clean:
+	rm -rf .venv .comfyui artefacts

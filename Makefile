@@ -26,7 +26,7 @@ serve: setup  ## the editor, in the browser
 test: setup  ## core; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
 	$(BIN)/pytest tests/core
 	$(BIN)/pytest tests/host
-	$(BIN)/pytest tests/http
+	$(BIN)/pytest tests/server
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -139,9 +139,15 @@ def _open_safetensors(path: Path) -> Weights:
 
 def _open_pickle(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
         raise IMAGDressingError(describe_unreadable(path, error)) from error
+
+
+def _is_zip(path: Path) -> bool:
+    """Return whether torch can map the file: everything but the format of before 2020."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _flatten(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
@@ -157,7 +163,8 @@ def _part(found: Mapping[str, Any], prefix: str) -> Weights:
     return {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
 
 
-def _expected_shapes() -> dict[str, tuple[int, ...]]:
+def expected_shapes() -> dict[str, tuple[int, ...]]:
+    """Return the tensors of a whole checkpoint under their official keys, name to shape."""
     with torch.device("meta"):
         qformer, projections = QFormer().state_dict(), GarmentProjections().state_dict()
     return (
@@ -168,7 +175,7 @@ def _expected_shapes() -> dict[str, tuple[int, ...]]:
 
 
 def _require_shapes(path: Path, found: Mapping[str, Any]) -> None:
-    expected = _expected_shapes()
+    expected = expected_shapes()
     missing = [key for key in expected if key not in found]
     extra = [key for key in found if key not in expected]
     misfits = [key for key, shape in expected.items() if key in found and not _fits(found[key], shape)]

@@ -1,6 +1,7 @@
 """What a file is when it is not the checkpoint it should be, said so that the user knows what to do."""
 
 import pickle
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def describe_foreign(path: Path, keys: Iterable[str]) -> str:
 
 def describe_unreadable(path: Path, error: Exception) -> str:
     """Say why a file could not be opened: empty, a pointer, a web page, code inside, or incomplete."""
-    refusal = _refused_code(error)
+    refusal = _refused_code(path, error)
     if refusal is not None:
         return (
             f"{path.name} was refused: loading it would run code ({refusal}). Nothing was executed. "
@@ -63,12 +64,20 @@ def describe_unreadable(path: Path, error: Exception) -> str:
     )
 
 
-def _refused_code(error: Exception) -> str | None:
+# Wording of torch._weights_only_unpickler.
+_REFUSED = re.compile(r"(?:unsupported GLOBAL:? (?:GLOBAL )?|unrecognized function )(\S+)", re.IGNORECASE)
+
+
+def _refused_code(path: Path, error: Exception) -> str | None:
     """Return what ``torch.load(weights_only=True)`` refused to run, if that is why it failed."""
-    _, unsupported, what = str(error).partition("Unsupported ")
-    if not isinstance(error, pickle.UnpicklingError) or not unsupported:
+    if not isinstance(error, pickle.UnpicklingError):
         return None
-    return what.splitlines()[0].rstrip(".")
+    found = _REFUSED.search(str(error))
+    if found:
+        return found[1]
+    with path.open("rb") as file:
+        is_pickle = file.read(1) == pickle.PROTO
+    return "a pickle of a kind that PyTorch does not write" if is_pickle and "operand" in str(error) else None
 
 
 def _state(path: Path) -> str:

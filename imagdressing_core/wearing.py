@@ -77,7 +77,5 @@ def folded(garments: Sequence[WornGarment]) -> list[WornGarment]:
 
 
 def _added_up(same: Sequence[WornGarment]) -> WornGarment:
-    layers = {
-        layer.index: sum(worn.strength * worn.layers.get(layer.index, 0.0) for worn in same) for layer in LAYERS
-    }
+    layers = {layer.index: sum(worn.strength * worn.layers.get(layer.index, 0.0) for worn in same) for layer in LAYERS}
     return replace(same[0], strength=1.0, layers=layers)

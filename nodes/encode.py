@@ -87,7 +87,7 @@ class EncodeGarment(io.ComfyNode):
 
 
 def _require_sd_vae(vae: Any) -> None:
-    if vae is None:
+    if vae is None or vae.first_stage_model is None:
         raise IMAGDressingError(
             "vae is empty: the checkpoint it comes from holds no VAE. Use Load VAE with "
             "vae-ft-mse-840000-ema-pruned.safetensors."

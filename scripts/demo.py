@@ -82,9 +82,9 @@ def main() -> None:
 def _where_real_models_come_from() -> str:
     files = "\n".join(f"  models/{file.path}  {file.size}, {file.licence}\n    {file.url}" for file in BASE_FILES)
     return (
-        "\nIt shows coloured noise, because its models are SYNTHETIC: random numbers in the official formats. It proves\n"
-        "that the pack works in the host, not how a garment looks. For real pictures, put these files into your\n"
-        f"ComfyUI and run `COMFYUI_PATH=/path/to/ComfyUI make demo`:\n{files}\n"
+        "\nIt shows coloured noise, because its models are SYNTHETIC: random numbers in the official formats.\n"
+        "It proves that the pack works in the host, not how a garment looks. For real pictures, put these\n"
+        f"files into your ComfyUI and run `COMFYUI_PATH=/path/to/ComfyUI make demo`:\n{files}\n"
         f"{GARMENT.name} may be used for non-commercial research only."
     )
 

@@ -18,7 +18,7 @@ from synthetic_models import make_models
 
 
 @cache
-def start() -> None:
+def start(with_pack: bool = True) -> None:
     """Import the host and load its own nodes and this pack, once per process; its models are synthetic."""
     base = prepare_base()
     make_models(base / "models")
@@ -30,6 +30,13 @@ def start() -> None:
     args.base_directory = str(base)
     nodes = importlib.import_module("nodes")  # the host's, not this repository's folder
     asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
+    if with_pack:
+        load_pack()
+
+
+def load_pack() -> None:
+    """Load this pack as the host loads every folder of ``custom_nodes``."""
+    nodes = importlib.import_module("nodes")
     if not asyncio.run(nodes.load_custom_node(str(_pack_folder()))):
         sys.exit("The host could not load the pack; the reason is in its log above.")
 

@@ -99,6 +99,7 @@ def serving(*flags: str, base: Path = BASE) -> Iterator[HostServer]:
     finally:
         process.terminate()
         process.wait()
+        log.unlink()
 
 
 def command(port: int, flags: Sequence[str], base: Path = BASE) -> list[str]:

@@ -25,7 +25,7 @@ def sd15_unet() -> nn.Module:
     return UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
 
 
-def sd15_vae() -> nn.Module:
+def sd15_vae(latent_channels: int = 4) -> nn.Module:
     from diffusers import AutoencoderKL  # pyright: ignore[reportPrivateImportUsage]
 
     return AutoencoderKL(
@@ -33,7 +33,7 @@ def sd15_vae() -> nn.Module:
         up_block_types=("UpDecoderBlock2D",) * 4,  # pyright: ignore[reportArgumentType]
         block_out_channels=(128, 256, 512, 512),  # pyright: ignore[reportArgumentType]
         layers_per_block=2,
-        latent_channels=4,
+        latent_channels=latent_channels,
     )
 
 

@@ -18,6 +18,16 @@ def inference_mode() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_loaded_at_exit() -> Iterator[None]:
+    yield
+    import comfy.model_management
+
+    parity.dressing_model.cache_clear()
+    parity.garment_encoder.cache_clear()
+    comfy.model_management.unload_all_models()
+
+
 @pytest.fixture(scope="session")
 def model() -> Any:
     """The frozen SD1.5 that the user brings."""

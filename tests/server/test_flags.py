@@ -1,0 +1,27 @@
+"""The workflow runs however the host was started: attention, weight types and memory, in three combinations.
+
+``--lowvram`` and ``--novram`` exclude ``--cpu``; what they do is tested in ``tests/host/test_garment_encoder.py``.
+"""
+
+import demo
+import pytest
+from host_server import serving
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--use-split-cross-attention", "--fp16-unet", "--cache-none"],
+        ["--use-quad-cross-attention", "--bf16-unet", "--disable-smart-memory"],
+        ["--use-pytorch-cross-attention", "--fp8_e4m3fn-unet", "--cache-lru", "4"],
+    ],
+    ids=" ".join,
+)
+def test_the_workflow_runs_under(flags: list[str]):
+    with serving(*flags, base=demo.demo_base(None)) as server:
+        prompt = demo.base_workflow(server)
+        demo.make_small(prompt, width=64, height=80, steps=1)
+        result = server.run(prompt)
+        assert result.error is None, result.error
+        assert len(result.images) == 1
+        assert "Traceback" not in server.log.read_text()

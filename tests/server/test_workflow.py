@@ -1,0 +1,104 @@
+"""The shipped workflow, queued as a user queues it."""
+
+import io
+from typing import Any
+
+import pytest
+from host_server import HostServer, Prompt, Result
+from model_files import GARMENT
+from PIL import Image
+
+
+def node(prompt: Prompt, class_type: str) -> dict[str, Any]:
+    """Return the inputs of the first node of that type."""
+    return next(entry["inputs"] for entry in prompt.values() if entry["class_type"] == class_type)
+
+
+def types(prompt: Prompt, ids: frozenset[str]) -> set[str]:
+    return {prompt[node_id]["class_type"] for node_id in ids}
+
+
+def picture(server: HostServer, result: Result) -> Image.Image:
+    assert result.error is None, result.error
+    return Image.open(io.BytesIO(server.image(result.images[0]))).convert("RGB")
+
+
+def test_the_shipped_workflow_makes_a_picture(server: HostServer, prompt: Prompt):
+    assert picture(server, server.run(prompt)).size == (64, 80)
+
+
+def test_the_shipped_constants_are_the_official_ones(server: HostServer):
+    import demo
+
+    prompt = demo.base_workflow(server)
+    sampler, latent = node(prompt, "KSampler"), node(prompt, "EmptyLatentImage")
+    garment, apply = node(prompt, "IMAGDressingEncodeGarment"), node(prompt, "IMAGDressingApply")
+    assert (sampler["sampler_name"], sampler["scheduler"]) == ("ddim", "ddim_uniform")
+    assert (sampler["steps"], sampler["cfg"], sampler["denoise"]) == (50, 7.5, 1.0)
+    assert (latent["width"], latent["height"]) == (garment["width"], garment["height"]) == (512, 640)
+    assert (garment["fit"], apply["strength"]) == ("official", 1.0)
+    assert (apply["start_percent"], apply["end_percent"]) == (0.0, 1.0)
+    texts = {entry["inputs"]["text"] for entry in prompt.values() if entry["class_type"] == "CLIPTextEncode"}
+    assert texts == {
+        "A beautiful woman, best quality, high quality",
+        "bare, naked, nude, undressed, monochrome, lowres, bad anatomy, worst quality, low quality",
+    }
+
+
+@pytest.mark.parametrize(
+    ("class_type", "change"),
+    [
+        ("CLIPTextEncode", {"text": "A man in the rain"}),
+        ("KSampler", {"seed": 7}),
+        ("KSampler", {"sampler_name": "euler", "scheduler": "karras"}),
+        ("IMAGDressingApply", {"strength": 0.8}),
+        ("EmptyLatentImage", {"width": 80, "batch_size": 2}),
+    ],
+    ids=["prompt", "seed", "sampler", "strength", "size and batch"],
+)
+def test_the_garment_is_encoded_once_whatever_else_changes(
+    server: HostServer, prompt: Prompt, class_type: str, change: dict[str, Any]
+):
+    assert server.run(prompt).error is None
+    node(prompt, class_type).update(change)
+    result = server.run(prompt)
+    assert result.error is None
+    assert "KSampler" in types(prompt, result.executed)
+    assert types(prompt, result.cached) >= {"IMAGDressingModelLoader", "IMAGDressingEncodeGarment", "LoadImage"}
+
+
+def test_strength_zero_is_the_picture_of_the_workflow_without_the_node(server: HostServer, prompt: Prompt):
+    node(prompt, "IMAGDressingApply")["strength"] = 0.0
+    idle = picture(server, server.run(prompt))
+    node(prompt, "KSampler")["model"] = node(prompt, "IMAGDressingApply")["model"]
+    assert picture(server, server.run(prompt)).tobytes() == idle.tobytes()
+
+
+def test_the_log_is_free_of_key_conversion_and_of_warnings_of_ours(server: HostServer, prompt: Prompt):
+    before = len(server.log.read_text())
+    node(prompt, "IMAGDressingModelLoader")["model_name"] = "misshapen.pt"  # pushes the loaded model out of the cache
+    server.run(prompt)
+    node(prompt, "IMAGDressingModelLoader")["model_name"] = GARMENT.name
+    result = server.run(prompt)
+    assert "IMAGDressingModelLoader" in types(prompt, result.executed)
+    log = server.log.read_text()[before:].split("got prompt")[-1]
+    assert "Prompt executed" in log
+    assert not [line for line in log.splitlines() if "WARNING" in line or "diffusers" in line or "missing" in line]
+
+
+def test_converting_writes_a_small_file_that_dresses_alike(server: HostServer, prompt: Prompt, extra_models: Any):
+    dressed = picture(server, server.run(prompt))
+    convert = {"class_type": "IMAGDressingConvertCheckpoint", "inputs": {"model_name": GARMENT.name, "dtype": "fp16"}}
+    result = server.run({"1": convert})
+    assert result.error is None
+    converted = extra_models / "IMAGDressing-v1_512_fp16.safetensors"
+    assert str(converted) in result.outputs["1"]["text"][0]
+    assert 1.82e9 < converted.stat().st_size < 1.84e9
+    assert not [path for path in extra_models.iterdir() if path.name.startswith(".imagdressing-")]
+
+    node(prompt, "IMAGDressingModelLoader")["model_name"] = converted.name
+    again = picture(server, server.run(prompt))
+    assert again.size == dressed.size
+    difference = sum(abs(a - b) for a, b in zip(again.tobytes(), dressed.tobytes(), strict=True))
+    assert difference / len(dressed.tobytes()) < 3
+    converted.unlink()

@@ -1,6 +1,13 @@
 """ComfyUI-IMAGDressing: a generated person wears the garment of a picture."""
 
-from .nodes import comfy_entrypoint
+try:
+    from .nodes import comfy_entrypoint
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("comfy_api"):
+        raise
+    raise ImportError(
+        "ComfyUI-IMAGDressing needs ComfyUI 0.16.3 or newer; this one is older. Update ComfyUI."
+    ) from error
 
 WEB_DIRECTORY = "./web"
 

@@ -1,5 +1,6 @@
 """Official checkpoint files: read without running code in them, judged before use, converted."""
 
+import hashlib
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,6 +60,14 @@ class Checkpoint:
     @property
     def nbytes(self) -> int:
         return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of the garment projections as stored: 50 MB that tell one training from another."""
+        digest = hashlib.sha256()
+        for _, tensor in sorted(self.projections.items()):
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
 
     @property
     def dtype(self) -> torch.dtype:

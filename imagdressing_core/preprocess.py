@@ -16,6 +16,7 @@ CLIP_SIZE = 224
 OFFICIAL_WIDTH, OFFICIAL_HEIGHT = 512, 640
 OFFICIAL_MULTIPLE = 64
 SMALLEST_SIDE = 16
+THUMBNAIL_SIZE = 128
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,21 @@ FITS: dict[str, Callable[[Image.Image, int, int], FittedPicture]] = {
     "pad": fit_pad,
     "crop": fit_crop,
 }
+
+
+def fit_mask(mask: Tensor, size: tuple[int, int], fit: str, width: int, height: int) -> Tensor:
+    """Bring one garment mask (height', width') to what the VAE sees, as ``fit`` does with the picture.
+
+    size: (width, height) of the picture that the mask belongs to. What is added around the picture is background.
+    """
+    background = ImageOps.invert(_mask_image(mask).resize(size, Resampling.BILINEAR)).convert("RGB")
+    fitted = ImageOps.invert(FITS[fit](background, width, height).vae.convert("L"))
+    return torch.from_numpy(numpy.array(fitted)).float() / 255
+
+
+def thumbnail(picture: Image.Image) -> Tensor:
+    """Return a small copy of an RGB picture, (height, width, 3) in uint8, at most 128 pixels on each side."""
+    return torch.from_numpy(numpy.array(ImageOps.contain(picture, (THUMBNAIL_SIZE, THUMBNAIL_SIZE))))
 
 
 def pictures_from_tensor(images: Tensor, masks: Tensor | None = None) -> list[Image.Image]:
@@ -109,9 +125,12 @@ def _on_white(image: Tensor, mask: Tensor | None) -> Image.Image:
     if channels in (2, 4):
         colour = Image.composite(colour, white, _image(pixels[..., -1]))
     if mask is not None:
-        garment = _image((mask.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
-        colour = Image.composite(colour, white, garment.resize(colour.size, Resampling.BILINEAR))
+        colour = Image.composite(colour, white, _mask_image(mask).resize(colour.size, Resampling.BILINEAR))
     return colour
+
+
+def _mask_image(mask: Tensor) -> Image.Image:
+    return _image((mask.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
 
 
 def _image(pixels: Tensor) -> Image.Image:

@@ -1,6 +1,6 @@
 """How a garment is worn: its strength, when, where, in which layers and by which pictures of a batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Literal
@@ -9,11 +9,10 @@ from torch import Tensor
 
 from .garment import Garment, GarmentPicture
 from .layers import LAYERS
+from .strengths import CONSTANT, LAYER_PRESETS, LayerWeights, Schedule, factor_at
 
 Branches = Literal["conditional", "both"]
 Batch = Literal["broadcast", "one per image"]
-
-ALL_LAYERS: Mapping[int, float] = {layer.index: 1.0 for layer in LAYERS}
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,7 @@ class WornGarment:
     branches: "conditional", as the paper: the unconditional prediction never wears it; or "both".
     batch: "broadcast": every generated picture wears all pictures of the garment, as views of one thing;
         "one per image": picture i of the batch wears picture i of the garment, starting over when they run out.
+    schedule: factor of λ along the garment's window.
     """
 
     garment: Garment
@@ -34,13 +34,24 @@ class WornGarment:
     start_percent: float = 0.0
     end_percent: float = 1.0
     region: Tensor | None = None
-    layers: Mapping[int, float] = field(default_factory=lambda: ALL_LAYERS)
+    layers: LayerWeights = field(default_factory=lambda: LAYER_PRESETS["all"])
     branches: Branches = "conditional"
     batch: Batch = "broadcast"
+    schedule: Schedule = CONSTANT
 
     @property
     def ever_acts(self) -> bool:
-        return self.strength != 0 and self.start_percent < self.end_percent and any(self.layers.values())
+        return (
+            self.strength != 0
+            and self.start_percent < self.end_percent
+            and any(self.layers.values())
+            and any(factor for _, factor in self.schedule)
+        )
+
+    def factor_at(self, percent: float) -> float:
+        """Return the schedule's factor of λ at ``percent`` of the sampling, 0 … 1."""
+        position = (percent - self.start_percent) / (self.end_percent - self.start_percent)
+        return factor_at(self.schedule, min(max(position, 0.0), 1.0))
 
     def worn_by(self, images: Sequence[int]) -> list[tuple[slice, tuple[GarmentPicture, ...]]]:
         """Return which garment pictures the generated pictures wear, as runs of ``images`` that wear the same.
@@ -65,17 +76,25 @@ class WornGarment:
         return self.region[[image % len(self.region) for image in images]]
 
 
-def folded(garments: Sequence[WornGarment]) -> list[WornGarment]:
+Acting = tuple[WornGarment, float]
+"""A garment and its schedule's factor of λ at this moment."""
+
+
+def folded(acting: Sequence[Acting]) -> list[WornGarment]:
     """Fold what is the same garment at different strengths into one: λ₁·Attn + λ₂·Attn = (λ₁ + λ₂)·Attn.
 
     Exact where two attentions added up are not, and as fast as one.
     """
-    kinds: dict[tuple[object, ...], list[WornGarment]] = {}
-    for worn in garments:
-        kinds.setdefault((id(worn.garment), id(worn.region), worn.branches, worn.batch), []).append(worn)
-    return [_added_up(same) if len(same) > 1 else same[0] for same in kinds.values()]
+    kinds: dict[tuple[object, ...], list[Acting]] = {}
+    for worn, factor in acting:
+        kind = (id(worn.garment), id(worn.region), worn.branches, worn.batch)
+        kinds.setdefault(kind, []).append((worn, factor))
+    return [_added_up(same) for same in kinds.values()]
 
 
-def _added_up(same: Sequence[WornGarment]) -> WornGarment:
-    layers = {layer.index: sum(worn.strength * worn.layers.get(layer.index, 0.0) for worn in same) for layer in LAYERS}
-    return replace(same[0], strength=1.0, layers=layers)
+def _added_up(same: Sequence[Acting]) -> WornGarment:
+    layers = {
+        layer.index: sum(factor * worn.strength * worn.layers.get(layer.index, 0.0) for worn, factor in same)
+        for layer in LAYERS
+    }
+    return replace(same[0][0], strength=1.0, layers=layers)

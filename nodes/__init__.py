@@ -2,18 +2,33 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .apply import ApplyGarment
+from .apply import ApplyGarment, ApplyGarmentAdvanced
 from .encode import EncodeGarment
-from .host.folders import register_model_folder
+from .host.folders import CHECKPOINTS, GARMENTS
+from .host.requirements import require_supported_host
 from .loaders import ConvertCheckpoint, LoadIMAGDressingModel
+from .picture import PasteBack
+from .wardrobe import JoinGarments, LoadGarment, SaveGarment
 
 
 class IMAGDressingExtension(ComfyExtension):
     async def on_load(self) -> None:
-        register_model_folder()
+        require_supported_host()
+        CHECKPOINTS.register()
+        GARMENTS.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [LoadIMAGDressingModel, EncodeGarment, ApplyGarment, ConvertCheckpoint]
+        return [
+            LoadIMAGDressingModel,
+            EncodeGarment,
+            ApplyGarment,
+            ApplyGarmentAdvanced,
+            SaveGarment,
+            LoadGarment,
+            JoinGarments,
+            PasteBack,
+            ConvertCheckpoint,
+        ]
 
 
 async def comfy_entrypoint() -> ComfyExtension:

@@ -1,25 +1,26 @@
 """Encoding a garment picture: once, before sampling."""
 
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..imagdressing_core.errors import IMAGDressingError
-from ..imagdressing_core.garment import Garment
+from ..imagdressing_core.garment import PIXELS_PER_LATENT, Garment
 from ..imagdressing_core.preprocess import (
     FITS,
     OFFICIAL_HEIGHT,
     OFFICIAL_WIDTH,
+    fit_mask,
     pictures_from_tensor,
     tensor_from_pictures,
+    thumbnail,
 )
 from ..imagdressing_core.qformer import CLIP_CHANNELS, CLIP_TOKENS
 from ..imagdressing_core.sd15 import LATENT_CHANNELS
 from .host.garment_encoder import GarmentEncoder
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment, IMAGDressingModel
-
-PIXELS_PER_LATENT = 8
 
 
 class EncodeGarment(io.ComfyNode):
@@ -61,6 +62,13 @@ class EncodeGarment(io.ComfyNode):
                 io.Mask.Input(
                     "mask", optional=True, tooltip="White marks the garment; everything else becomes white paper."
                 ),
+                io.Boolean.Input(
+                    "drop_background",
+                    default=False,
+                    optional=True,
+                    tooltip="Leave what the mask does not mark out of the garment altogether: less of the background "
+                    "leaks into the picture, and sampling is faster. Needs a mask.",
+                ),
             ],
             outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment.")],
         )
@@ -76,14 +84,29 @@ class EncodeGarment(io.ComfyNode):
         width: int,
         height: int,
         mask: Tensor | None = None,
+        drop_background: bool = False,
     ) -> io.NodeOutput:
         _require_sd_vae(vae)
+        if drop_background and mask is None:
+            raise IMAGDressingError(
+                "drop_background needs a mask: connect one that marks the garment, or switch it off."
+            )
         width, height = (side // PIXELS_PER_LATENT * PIXELS_PER_LATENT for side in (width, height))
-        fitted = [FITS[fit](picture, width, height) for picture in pictures_from_tensor(image, mask)]
+        originals = pictures_from_tensor(image, mask)
+        fitted = [FITS[fit](picture, width, height) for picture in originals]
         clip_hidden = _clip_hidden(clip_vision, tensor_from_pictures([picture.clip for picture in fitted]))
         latent = vae.encode(tensor_from_pictures([picture.vae for picture in fitted]))
-        pictures = imagdressing.encode(latent, clip_hidden)
-        return io.NodeOutput(Garment(pictures, width, height, fit, imagdressing.source))
+        pictures = [
+            replace(encoded, thumbnail=thumbnail(original))
+            for encoded, original in zip(imagdressing.encode(latent, clip_hidden, fit), originals, strict=True)
+        ]
+        if mask is not None and drop_background:
+            masks = mask.expand(len(pictures), -1, -1)
+            pictures = [
+                picture.without_background(fit_mask(one, original.size, fit, width, height))
+                for picture, one, original in zip(pictures, masks, originals, strict=True)
+            ]
+        return io.NodeOutput(Garment(tuple(pictures)))
 
 
 def _require_sd_vae(vae: Any) -> None:

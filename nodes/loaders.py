@@ -4,8 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..imagdressing_core.checkpoint import DTYPES, convert_checkpoint, read_checkpoint
 from ..imagdressing_core.diagnosis import OFFICIAL_NAME
-from ..imagdressing_core.errors import IMAGDressingError
-from .host.folders import checkpoint_folder, checkpoint_names, checkpoint_path
+from .host.folders import CHECKPOINTS
 from .host.garment_encoder import load_garment_encoder
 from .host.progress import progress_bar
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingModel
@@ -14,18 +13,10 @@ from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingModel
 def _model_name_input() -> io.Combo.Input:
     return io.Combo.Input(
         "model_name",
-        options=checkpoint_names(),
+        options=CHECKPOINTS.names(),
         default=OFFICIAL_NAME,
         tooltip=f"A file in models/imagdressing: {OFFICIAL_NAME} as published, or a .safetensors converted from it.",
     )
-
-
-def _validate_model_name(model_name: str) -> bool | str:
-    try:
-        checkpoint_path(model_name)
-    except IMAGDressingError as error:
-        return str(error)
-    return True
 
 
 class LoadIMAGDressingModel(io.ComfyNode):
@@ -43,16 +34,15 @@ class LoadIMAGDressingModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name: str) -> bool | str:
-        return _validate_model_name(model_name)
+        return CHECKPOINTS.check(model_name)
 
     @classmethod
     def fingerprint_inputs(cls, model_name: str) -> tuple[str, int, int]:
-        file = checkpoint_path(model_name).stat()
-        return model_name, file.st_mtime_ns, file.st_size
+        return CHECKPOINTS.fingerprint(model_name)
 
     @classmethod
     def execute(cls, model_name: str) -> io.NodeOutput:
-        checkpoint = read_checkpoint(checkpoint_path(model_name), progress_bar())
+        checkpoint = read_checkpoint(CHECKPOINTS.path(model_name), progress_bar())
         return io.NodeOutput(load_garment_encoder(checkpoint))
 
 
@@ -80,10 +70,10 @@ class ConvertCheckpoint(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model_name: str) -> bool | str:
-        return _validate_model_name(model_name)
+        return CHECKPOINTS.check(model_name)
 
     @classmethod
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
-        done = convert_checkpoint(checkpoint_path(model_name), checkpoint_folder(), dtype, progress_bar())
+        done = convert_checkpoint(CHECKPOINTS.path(model_name), CHECKPOINTS.first(), dtype, progress_bar())
         report = f"{done.path}\n{done.source_bytes / 1e9:.2f} GB → {done.converted_bytes / 1e9:.2f} GB"
         return io.NodeOutput(ui=ui.PreviewText(report))

@@ -57,7 +57,7 @@ def garment_of_vectors() -> Any:
     """Return the garment whose latent and CLIP hidden states the vectors give."""
     unscaled = vectors()["input.garment_latent"] / 0.18215
     pictures = garment_encoder().encode(unscaled, vectors()["input.clip_hidden"])
-    return host.pack("imagdressing_core.garment").Garment(pictures, 64, 80, "official", "reference")
+    return host.pack("imagdressing_core.garment").Garment(pictures)
 
 
 def garment_of_picture() -> Any:

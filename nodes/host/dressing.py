@@ -12,7 +12,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ...imagdressing_core.wearing import WornGarment
+from ...imagdressing_core.strengths import CONSTANT
+from ...imagdressing_core.wearing import Acting, WornGarment
 from .fitting import Area, Call, Fitting, Options
 
 KEY = "imagdressing"
@@ -94,14 +95,24 @@ class Dressing:
     ) -> Tensor:
         """Add the garments that act at this noise level to the attention patches of this call."""
         model = executor.class_obj
-        garments = [worn for worn in self.garments if _acts_now(worn, model.model_sampling, t)]
-        if garments:
+        acting = _acting(self.garments, model.model_sampling, t)
+        if acting:
             run = transformer_options.get(KEY) or Run(Fitting())
             call = _call(run, model, x, transformer_options)
             replaced = transformer_options.get("patches_replace", {})
-            patches = run.fitting.attention_patches(garments, call, replaced.get("attn1", {}))
+            patches = run.fitting.attention_patches(acting, call, replaced.get("attn1", {}))
             transformer_options = transformer_options | {"patches_replace": replaced | {"attn1": patches}}
         return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+
+
+def _acting(garments: Sequence[WornGarment], model_sampling: Any, sigmas: Tensor) -> list[Acting]:
+    """Return the garments that act at this noise level, each with its schedule's factor."""
+    now = [worn for worn in garments if _acts_now(worn, model_sampling, sigmas)]
+    if all(worn.schedule is CONSTANT for worn in now):
+        return [(worn, 1.0) for worn in now]
+    # The inverse of the host's percent_to_sigma, which counts 1000 timesteps down.
+    percent = 1.0 - float(model_sampling.timestep(sigmas[0])) / 999.0
+    return [(worn, factor) for worn in now if (factor := worn.factor_at(percent))]
 
 
 def _acts_now(worn: WornGarment, model_sampling: Any, sigmas: Tensor) -> bool:

@@ -13,7 +13,7 @@ from ...imagdressing_core.garment import GarmentPicture, join_pictures
 from ...imagdressing_core.hybrid_attention import hybrid_attention
 from ...imagdressing_core.layers import LAYERS, SelfAttentionLayer
 from ...imagdressing_core.region import crop_region, region_tokens
-from ...imagdressing_core.wearing import WornGarment, folded
+from ...imagdressing_core.wearing import Acting, WornGarment, folded
 
 Options = dict[str, Any]
 Area = tuple[int, int, int, int]
@@ -63,19 +63,19 @@ class Fitting:
         self._warned: set[str] = set()
 
     def attention_patches(
-        self, garments: Sequence[WornGarment], call: Call, existing: Mapping[Any, AttentionPatch]
+        self, acting: Sequence[Acting], call: Call, existing: Mapping[Any, AttentionPatch]
     ) -> dict[Any, AttentionPatch]:
-        """Return ``existing`` attention patches with the garments' terms added to the layers they act in.
+        """Return ``existing`` attention patches with the acting garments' terms added to the layers they act in.
 
         The same patches are returned for the same situation: nothing is built, and nothing recompiled, per step.
         """
         situation = (
-            tuple(map(id, garments)),
+            tuple((id(worn), factor) for worn, factor in acting),
             call,
             tuple((key, id(patch)) for key, patch in existing.items()),
         )
         if situation not in self._patches:
-            terms = [term for worn in folded(garments) for term in self._terms(worn, call)]
+            terms = [term for worn in folded(acting) for term in self._terms(worn, call)]
             patches = dict(existing)
             for layer in LAYERS:
                 if any(term.strengths[layer.index] for term in terms):

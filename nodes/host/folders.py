@@ -1,5 +1,6 @@
-"""The host's folder for IMAGDressing checkpoints, and a clear word about what is in it."""
+"""The host's folders for checkpoints and saved garments, and a clear word about what is in them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
@@ -8,43 +9,91 @@ from ...imagdressing_core.checkpoint import FILE_SUFFIXES
 from ...imagdressing_core.diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE
 from ...imagdressing_core.errors import IMAGDressingError
 
-FOLDER = "imagdressing"
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder below the host's ``models``, with those of the same key in ``extra_model_paths.yaml``.
+
+    content: what is in it, for messages. advice: where it comes from.
+    """
+
+    key: str
+    suffixes: frozenset[str]
+    content: str
+    advice: str
+
+    def register(self) -> None:
+        """Add the folder to those that ``extra_model_paths.yaml`` may already have given."""
+        folder_paths.add_model_folder_path(self.key, str(Path(folder_paths.models_dir) / self.key))
+        paths, suffixes = folder_paths.folder_names_and_paths[self.key]
+        folder_paths.folder_names_and_paths[self.key] = (paths, set(suffixes) | self.suffixes)
+
+    def names(self) -> list[str]:
+        """Return the names of all files in it, as the host lists them."""
+        return folder_paths.get_filename_list(self.key)
+
+    def path(self, name: str) -> Path:
+        """Return the file of that name.
+
+        Raises:
+            IMAGDressingError: there is none; the message says where was looked and what is there.
+        """
+        path = folder_paths.get_full_path(self.key, name) if name in self.names() else None
+        if path is None:
+            raise IMAGDressingError(self._describe_missing(name))
+        return Path(path)
+
+    def check(self, name: str) -> bool | str:
+        """Return True, or the message of what is wrong, as the host wants it of ``validate_inputs``."""
+        try:
+            self.path(name)
+        except IMAGDressingError as error:
+            return str(error)
+        return True
+
+    def fingerprint(self, name: str) -> tuple[str, int, int]:
+        """Return what changes when the file does, as the host wants it of ``fingerprint_inputs``."""
+        file = self.path(name).stat()
+        return name, file.st_mtime_ns, file.st_size
+
+    def first(self) -> Path:
+        """Return the folder that new files are written to: the first one, as the host does."""
+        return Path(folder_paths.get_folder_paths(self.key)[0])
+
+    def _describe_missing(self, name: str) -> str:
+        folders = ", ".join(folder_paths.get_folder_paths(self.key))
+        names = self.names()
+        held = f"They hold: {', '.join(names)}." if names else f"They hold no {self.content}."
+        return f"No {self.content} named {name!r}. Searched: {folders}. {held} {self.advice}"
 
 
-def register_model_folder() -> None:
-    """Add ``models/imagdressing`` to the folders that ``extra_model_paths.yaml`` may already have given."""
-    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
-    paths, suffixes = folder_paths.folder_names_and_paths[FOLDER]
-    folder_paths.folder_names_and_paths[FOLDER] = (paths, set(suffixes) | set(FILE_SUFFIXES))
+CHECKPOINTS = ModelFolder(
+    "imagdressing",
+    frozenset(FILE_SUFFIXES),
+    "IMAGDressing checkpoint",
+    f"Download {OFFICIAL_NAME} from {OFFICIAL_SOURCE} into one of these folders, then press R to refresh the list.",
+)
+GARMENTS = ModelFolder(
+    "imagdressing_garments",
+    frozenset({".safetensors"}),
+    "saved garment",
+    "Save one with Save Garment, then press R to refresh the list.",
+)
 
 
-def checkpoint_names() -> list[str]:
-    """Return the names of all files that may be a checkpoint, as the host lists them."""
-    return folder_paths.get_filename_list(FOLDER)
-
-
-def checkpoint_path(name: str) -> Path:
-    """Return the file of that name below one of the folders.
+def free_garment_path(filename_prefix: str) -> Path:
+    """Return a path for a new garment, numbered as the host numbers saved pictures.
 
     Raises:
-        IMAGDressingError: there is none; the message says where was looked and what is there.
+        IMAGDressingError: the prefix leads out of the folder.
     """
-    path = folder_paths.get_full_path(FOLDER, name) if name in checkpoint_names() else None
-    if path is None:
-        raise IMAGDressingError(_describe_missing(name))
-    return Path(path)
-
-
-def checkpoint_folder() -> Path:
-    """Return the folder that new checkpoints are written to: the first one, as the host does."""
-    return Path(folder_paths.get_folder_paths(FOLDER)[0])
-
-
-def _describe_missing(name: str) -> str:
-    folders = ", ".join(folder_paths.get_folder_paths(FOLDER))
-    names = checkpoint_names()
-    content = f"They hold: {', '.join(names)}." if names else "They hold no checkpoint."
-    return (
-        f"No IMAGDressing checkpoint named {name!r}. Searched: {folders}. {content} "
-        f"Download {OFFICIAL_NAME} from {OFFICIAL_SOURCE} into one of these folders, then press R to refresh the list."
-    )
+    root = GARMENTS.first()
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        folder, name, number, _, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
+    except Exception as error:  # the host raises bare Exception
+        raise IMAGDressingError(
+            f"filename_prefix {filename_prefix!r} leads out of {root}, where garments are saved. "
+            "Give a name, or a folder below it and a name, such as summer/shirt."
+        ) from error
+    return Path(folder) / f"{name}_{number:05}.safetensors"

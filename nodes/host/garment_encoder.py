@@ -15,7 +15,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ...imagdressing_core.checkpoint import Checkpoint, Weights
-from ...imagdressing_core.garment import GarmentPicture, pictures_from_projections
+from ...imagdressing_core.garment import PIXELS_PER_LATENT, GarmentPicture, Origin, pictures_from_projections
 from ...imagdressing_core.hybrid_attention import GarmentProjections
 from ...imagdressing_core.layers import LAST_TO_RUN, LAYERS
 from ...imagdressing_core.qformer import QFormer
@@ -27,13 +27,15 @@ class GarmentEncoder:
 
     garment_unet: ModelPatcher
     adapter: ModelPatcher
-    source: str
+    checkpoint: str
+    fingerprint: str
 
-    def encode(self, latent: Tensor, clip_hidden: Tensor) -> tuple[GarmentPicture, ...]:
+    def encode(self, latent: Tensor, clip_hidden: Tensor, fit: str = "official") -> tuple[GarmentPicture, ...]:
         """Encode a batch of garments: one pass of the garment U-Net at t = 0, projected to K' and V' there and then.
 
         latent: the garments' VAE latents, (batch, 4, height / 8, width / 8), as the VAE gives them, unscaled.
         clip_hidden: CLIP ViT-H's penultimate hidden states, (batch, 257, 1280).
+        fit: how the pictures were brought to size.
         """
         unet = self.garment_unet.model
         comfy.model_management.load_models_gpu(
@@ -44,8 +46,11 @@ class GarmentEncoder:
         features = garment_features(unet, unet.process_latent_in(latent).to(device, dtype), tokens)
         keys, values = self.adapter.model.projections(features)
         stored = comfy.model_management.intermediate_device()
+        height, width = (PIXELS_PER_LATENT * side for side in latent.shape[-2:])
         return pictures_from_projections(
-            {index: k.to(stored) for index, k in keys.items()}, {index: v.to(stored) for index, v in values.items()}
+            {index: k.to(stored) for index, k in keys.items()},
+            {index: v.to(stored) for index, v in values.items()},
+            Origin(self.checkpoint, self.fingerprint, fit, width, height),
         )
 
 
@@ -60,7 +65,8 @@ class Adapter(nn.Module):
 
 def load_garment_encoder(checkpoint: Checkpoint) -> GarmentEncoder:
     garment_unet = _load_garment_unet(checkpoint.garment_unet)
-    return GarmentEncoder(garment_unet, _load_adapter(checkpoint, garment_unet), checkpoint.path.name)
+    adapter = _load_adapter(checkpoint, garment_unet)
+    return GarmentEncoder(garment_unet, adapter, checkpoint.path.name, checkpoint.fingerprint)
 
 
 def garment_features(unet: Any, latent: Tensor, tokens: Tensor) -> dict[int, Tensor]:

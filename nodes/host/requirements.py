@@ -1,6 +1,9 @@
-"""Which models of the host fit SD1.5, said before anything is done with them."""
+"""Which hosts and which of their models fit, said before anything is done with them."""
 
+import re
 from typing import Any
+
+import comfyui_version
 
 from ...imagdressing_core.errors import IMAGDressingError
 from ...imagdressing_core.sd15 import CONTEXT_CHANNELS, LEVEL_CHANNELS
@@ -13,6 +16,19 @@ SD15_UNET = {
     "transformer_depth_middle": 1,
     "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
 }
+
+
+OLDEST_HOST = (0, 16, 3)  # also in pyproject.toml, requires-comfyui
+
+
+def require_supported_host() -> None:
+    """Raise IMAGDressingError on a ComfyUI that is too old for this pack."""
+    found = comfyui_version.__version__
+    if tuple(map(int, re.findall(r"\d+", found)[:3])) < OLDEST_HOST:
+        oldest = ".".join(map(str, OLDEST_HOST))
+        raise IMAGDressingError(
+            f"ComfyUI-IMAGDressing needs ComfyUI {oldest} or newer; this is {found}. Update ComfyUI."
+        )
 
 
 def require_sd15(model: Any) -> None:

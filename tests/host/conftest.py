@@ -50,7 +50,7 @@ def garment() -> Any:
 def other_garment() -> Any:
     """A garment of another size, 96 × 64 pixels."""
     with torch.inference_mode():
-        return host.pack("imagdressing_core.garment").Garment(_encoded(1, 8, 12), 96, 64, "official", "synthetic")
+        return host.pack("imagdressing_core.garment").Garment(_encoded(1, 8, 12))
 
 
 def _encoded(batch: int, height: int, width: int) -> Any:
@@ -64,4 +64,4 @@ def _encoded(batch: int, height: int, width: int) -> Any:
 def garment_of_two() -> Any:
     """Two pictures of 64 × 80 pixels in one GARMENT."""
     with torch.inference_mode():
-        return host.pack("imagdressing_core.garment").Garment(_encoded(2, 10, 8), 64, 80, "official", "synthetic")
+        return host.pack("imagdressing_core.garment").Garment(_encoded(2, 10, 8))

@@ -1,0 +1,85 @@
+"""Keeping encoded garments: saved, loaded and joined, without checkpoint, VAE or CLIP vision."""
+
+from comfy_api.latest import io, ui
+
+from ..imagdressing_core.garment import Garment
+from ..imagdressing_core.wardrobe import load_garment, save_garment
+from .host.folders import GARMENTS, free_garment_path
+from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
+
+
+class SaveGarment(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IMAGDressingSaveGarment",
+            display_name="Save Garment",
+            category=CATEGORY,
+            description="Keeps an encoded garment in models/imagdressing_garments, to be worn later without encoding.",
+            search_aliases=[*SEARCH_ALIASES, "wardrobe"],
+            inputs=[
+                IMAGDressingGarment.Input("garment", tooltip="From Encode Garment."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="garment",
+                    tooltip="Name of the file; a number is added. May begin with a folder, as in summer/shirt.",
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, garment: Garment, filename_prefix: str) -> io.NodeOutput:
+        path = free_garment_path(filename_prefix)
+        save_garment(garment, path)
+        return io.NodeOutput(ui=ui.PreviewText(f"{path}\n{path.stat().st_size / 1e6:.0f} MB"))
+
+
+class LoadGarment(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IMAGDressingLoadGarment",
+            display_name="Load Garment",
+            category=CATEGORY,
+            description="Takes a saved garment; it needs no checkpoint, VAE or CLIP vision.",
+            search_aliases=[*SEARCH_ALIASES, "wardrobe"],
+            inputs=[
+                io.Combo.Input("garment_name", options=GARMENTS.names(), tooltip="A file that Save Garment wrote.")
+            ],
+            outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, garment_name: str) -> bool | str:
+        return GARMENTS.check(garment_name)
+
+    @classmethod
+    def fingerprint_inputs(cls, garment_name: str) -> tuple[str, int, int]:
+        return GARMENTS.fingerprint(garment_name)
+
+    @classmethod
+    def execute(cls, garment_name: str) -> io.NodeOutput:
+        return io.NodeOutput(load_garment(GARMENTS.path(garment_name)))
+
+
+class JoinGarments(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IMAGDressingJoinGarments",
+            display_name="Join Garments",
+            category=CATEGORY,
+            description="Makes one of two garments, of any sizes: views of one thing for batch = broadcast, or one for "
+            "each picture of a batch for batch = one per image.",
+            search_aliases=[*SEARCH_ALIASES, "batch"],
+            inputs=[
+                IMAGDressingGarment.Input("garment_1", tooltip="Comes first."),
+                IMAGDressingGarment.Input("garment_2", tooltip="Comes after it."),
+            ],
+            outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment (Advanced).")],
+        )
+
+    @classmethod
+    def execute(cls, garment_1: Garment, garment_2: Garment) -> io.NodeOutput:
+        return io.NodeOutput(Garment(garment_1.pictures + garment_2.pictures))

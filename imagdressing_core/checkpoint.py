@@ -34,11 +34,19 @@ FILE_SUFFIXES = (".pt", ".safetensors", ".bin", ".ckpt", ".pth")
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
+# MagicClothing (github.com/ShineChen1024/MagicClothing): a bare garment U-Net; its "stable" form adds projections.
+MAGIC_CLOTHING_SOURCE = "huggingface.co/ShineChen1024/MagicClothing"
+MAGIC_CLOTHING_UNET = "up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_k.weight"
+STABLE_UNET, STABLE_PROJECTIONS = "garment_extractor", "ip_layer.pth"
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """The trained parts of an IMAGDressing checkpoint, keys as in the official file with the part's prefix removed.
+    """The trained parts of a checkpoint, keys as in the official file with the part's prefix removed.
 
     variant: how the file is laid out, for the user to read.
+    qformer: empty for MagicClothing, whose garment U-Net reads the empty prompt instead.
+    projections: empty for MagicClothing but its "stable" form; the dressing U-Net's own take their place.
     The tensors are views of the memory-mapped file: hold them only as long as it takes to load them into modules.
     """
 
@@ -47,6 +55,10 @@ class Checkpoint:
     garment_unet: Weights
     qformer: Weights
     projections: Weights
+
+    @property
+    def is_magic_clothing(self) -> bool:
+        return not self.qformer
 
     @property
     def tensors(self) -> Weights:
@@ -63,9 +75,10 @@ class Checkpoint:
 
     @property
     def fingerprint(self) -> str:
-        """Sha256 of the garment projections as stored: 50 MB that tell one training from another."""
+        """Sha256 of the garment projections as stored, or of the middle block: enough to tell trainings apart."""
+        middle = {key: tensor for key, tensor in self.garment_unet.items() if key.startswith("mid_block.")}
         digest = hashlib.sha256()
-        for _, tensor in sorted(self.projections.items()):
+        for _, tensor in sorted((self.projections or middle).items()):
             digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
@@ -77,6 +90,7 @@ class Checkpoint:
 def read_checkpoint(path: Path, progress: Progress | None = None) -> Checkpoint:
     """Read the trained parts of an official ``.pt`` (either published variant) or a converted ``.safetensors``.
 
+    Also MagicClothing's files: a bare garment U-Net, or ``garment_extractor`` with ``ip_layer.pth`` beside it.
     The frozen ``unet.*`` copy stays on disk. With ``progress`` the parts are read from disk now, reporting bytes;
     without, when they are first used.
 
@@ -87,9 +101,15 @@ def read_checkpoint(path: Path, progress: Progress | None = None) -> Checkpoint:
     variant, content = _open(path)
     found = {key.removeprefix(WRAPPING): value for key, value in content.items() if isinstance(key, str)}
     found = {key: value for key, value in found.items() if not key.startswith(FROZEN_UNET)}
-    if not any(key.startswith(GARMENT_UNET) for key in found):
+    expected = expected_shapes()
+    if MAGIC_CLOTHING_UNET in found:
+        variant = "MagicClothing"
+        found = {GARMENT_UNET + key: value for key, value in found.items()} | _stable_projections(path)
+        parts = (GARMENT_UNET, PROJECTIONS) if any(key.startswith(PROJECTIONS) for key in found) else (GARMENT_UNET,)
+        expected = {key: shape for key, shape in expected.items() if key.startswith(parts)}
+    elif not any(key.startswith(GARMENT_UNET) for key in found):
         raise IMAGDressingError(describe_foreign(path, found))
-    _require_shapes(path, found)
+    _require_shapes(path, found, expected)
     checkpoint = Checkpoint(path, variant, *(_part(found, prefix) for prefix in (GARMENT_UNET, QFORMER, PROJECTIONS)))
     if progress is not None:
         _read_ahead(checkpoint.tensors, progress)
@@ -114,6 +134,10 @@ def convert_checkpoint(source: Path, folder: Path, dtype: str = "fp16", progress
         IMAGDressingError: as :func:`read_checkpoint`; or the folder cannot be written or has no room.
     """
     checkpoint = read_checkpoint(source, progress)
+    if checkpoint.is_magic_clothing:
+        raise IMAGDressingError(
+            f"{source.name} is MagicClothing's, which holds nothing that is not used: use it as it is."
+        )
     tensors = {key: tensor.to(DTYPES[dtype]).contiguous() for key, tensor in checkpoint.tensors.items()}
     target = folder / f"{source.stem.removesuffix(f'_{dtype}')}_{dtype}.safetensors"
     save_whole(tensors, target, {"imagdressing.source": source.name, "imagdressing.version": __version__})
@@ -183,8 +207,20 @@ def expected_shapes() -> dict[str, tuple[int, ...]]:
     )
 
 
-def _require_shapes(path: Path, found: Mapping[str, Any]) -> None:
-    expected = expected_shapes()
+def _stable_projections(path: Path) -> dict[str, Any]:
+    """Return MagicClothing's projections under IMAGDressing's names, where the U-Net at ``path`` needs them."""
+    if not path.stem.startswith(STABLE_UNET):
+        return {}
+    beside = path.with_name(STABLE_PROJECTIONS)
+    if not beside.is_file():
+        raise IMAGDressingError(
+            f"{path.name} needs {STABLE_PROJECTIONS} beside it in {path.parent}. Get both from {MAGIC_CLOTHING_SOURCE}."
+        )
+    _, content = _open(beside)
+    return {f"{PROJECTIONS}{key}".replace("_ip.", "_ref."): value for key, value in content.items()}
+
+
+def _require_shapes(path: Path, found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
     missing = [key for key in expected if key not in found]
     extra = [key for key in found if key not in expected]
     misfits = [key for key, shape in expected.items() if key in found and not _fits(found[key], shape)]
@@ -199,9 +235,14 @@ def _require_shapes(path: Path, found: Mapping[str, Any]) -> None:
             f"{len(misfits)} tensors do not fit (first: {key} is {_describe(found[key])}, expected {expected[key]})"
         )
     if problems:
+        is_magic_clothing = not any(key.startswith(QFORMER) for key in expected)
+        what, source = (
+            ("MagicClothing", MAGIC_CLOTHING_SOURCE)
+            if is_magic_clothing
+            else ("IMAGDressing-v1", f"{OFFICIAL_NAME} from {OFFICIAL_SOURCE}")
+        )
         raise IMAGDressingError(
-            f"{path.name} is not a whole IMAGDressing-v1 checkpoint for SD1.5: {'; '.join(problems)}. "
-            f"Get {OFFICIAL_NAME} from {OFFICIAL_SOURCE}."
+            f"{path.name} is not a whole {what} checkpoint for SD1.5: {'; '.join(problems)}. Get {source}."
         )
 
 

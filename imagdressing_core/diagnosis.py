@@ -23,6 +23,11 @@ class ForeignFile:
 
 # The most particular first: a FaceID IP-Adapter holds LoRA layers, an SDXL checkpoint holds a diffusion model.
 FOREIGN_FILES = (
+    ForeignFile(
+        "MagicClothing's projections, which garment_extractor.safetensors loads from beside it",
+        "imagdressing",
+        ("0.to_k_ip.weight",),
+    ),
     ForeignFile("an IP-Adapter", "ipadapter", ("image_proj.", "ip_adapter.")),
     ForeignFile("a LoRA", "loras", ("lora_unet_", "lora_te_", ".lora_up.", ".lora_down.", ".lora_A.", ".lora_B.")),
     ForeignFile("a ControlNet", "controlnet", ("control_model.", "controlnet_cond_embedding.", "controlnet_down_")),

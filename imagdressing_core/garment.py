@@ -1,6 +1,6 @@
 """The encoded garment as data: K' and V' of every hybrid attention layer, all that sampling needs of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +11,8 @@ from .layers import LAYERS
 from .region import region_tokens
 
 PIXELS_PER_LATENT = 8
+
+Parts = Mapping[str, Mapping[int, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -31,27 +33,42 @@ class Origin:
 
 @dataclass(frozen=True)
 class GarmentPicture:
-    """K' and V' of one garment picture: {layer index: (1, tokens, C)}, tokens differing from picture to picture.
+    """One garment picture as the layers need it.
 
+    parts: {"k": K', "v": V'} where the checkpoint has projections of its own (hybrid attention), {"c": C_g} where the
+        dressing U-Net's own are used (joint attention, MagicClothing); each {layer index: (1, tokens, C)}, the number
+        of tokens differing from picture to picture.
     thumbnail: the picture, small, (height, width, 3) in uint8, to be recognised by.
     """
 
-    keys: Mapping[int, Tensor]
-    values: Mapping[int, Tensor]
+    parts: Parts
     origin: Origin
     thumbnail: Tensor | None = None
 
     @property
+    def is_joint(self) -> bool:
+        """Whether it is attended to together with the picture's own tokens, as in MagicClothing."""
+        return "c" in self.parts
+
+    @property
+    def keys(self) -> Mapping[int, Tensor]:
+        return self.parts["k"]
+
+    @property
+    def values(self) -> Mapping[int, Tensor]:
+        return self.parts["v"]
+
+    @property
+    def features(self) -> Mapping[int, Tensor]:
+        return self.parts["c"]
+
+    @property
     def nbytes(self) -> int:
-        return sum(tensor.nbytes for part in (self.keys, self.values) for tensor in part.values())
+        return sum(tensor.nbytes for part in self.parts.values() for tensor in part.values())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "GarmentPicture":
         """Return it on ``device`` in ``dtype``; the tensors themselves where nothing changes."""
-
-        def moved(part: Mapping[int, Tensor]) -> dict[int, Tensor]:
-            return {index: tensor.to(device, dtype, non_blocking=True) for index, tensor in part.items()}
-
-        return replace(self, keys=moved(self.keys), values=moved(self.values))
+        return self._with(lambda _, tensor: tensor.to(device, dtype, non_blocking=True))
 
     def without_background(self, mask: Tensor) -> "GarmentPicture":
         """Return it with only the tokens that see something of the garment.
@@ -65,36 +82,55 @@ class GarmentPicture:
         kept: dict[int, Tensor] = {}
         for layer in LAYERS:
             share = region_tokens(mask.unsqueeze(0), *layer.grid(*latent))  # (1, tokens, 1)
-            kept[layer.index] = share[0, :, 0].nonzero()[:, 0].to(self.keys[layer.index].device)
+            kept[layer.index] = share[0, :, 0].nonzero()[:, 0]
             if not len(kept[layer.index]):
                 raise IMAGDressingError("mask is empty once brought to the garment's size: it marks no garment at all.")
-        return replace(
-            self,
-            keys={index: tensor[:, kept[index]] for index, tensor in self.keys.items()},
-            values={index: tensor[:, kept[index]] for index, tensor in self.values.items()},
-        )
+        return self._with(lambda index, tensor: tensor[:, kept[index].to(tensor.device)])
+
+    def blank(self) -> "GarmentPicture":
+        """Return as many tokens, all zero: what MagicClothing's unconditional branch sees in place of the garment."""
+        return self._with(lambda _, tensor: torch.zeros_like(tensor))
+
+    def _with(self, change: Callable[[int, Tensor], Tensor]) -> "GarmentPicture":
+        parts = {
+            name: {index: change(index, tensor) for index, tensor in part.items()} for name, part in self.parts.items()
+        }
+        return replace(self, parts=parts)
 
 
 @dataclass(frozen=True)
 class Garment:
-    """A garment, encoded once and worn by any number of pictures: one entry for each picture given of it."""
+    """A garment, encoded once and worn by any number of pictures: one entry for each picture given of it.
+
+    Raises:
+        IMAGDressingError: the pictures come from IMAGDressing and MagicClothing together.
+    """
 
     pictures: tuple[GarmentPicture, ...]
+
+    def __post_init__(self) -> None:
+        if len({picture.is_joint for picture in self.pictures}) > 1:
+            raise IMAGDressingError(
+                "garment_1 and garment_2 are worn by different rules (IMAGDressing's and MagicClothing's) and cannot "
+                "be joined. Encode both with one checkpoint, or put them on with an Apply Garment each."
+            )
+
+    @property
+    def is_joint(self) -> bool:
+        return self.pictures[0].is_joint
 
     @property
     def nbytes(self) -> int:
         return sum(picture.nbytes for picture in self.pictures)
 
 
-def pictures_from_projections(
-    keys: Mapping[int, Tensor], values: Mapping[int, Tensor], origin: Origin
-) -> tuple[GarmentPicture, ...]:
-    """Take a batch of K' and V', {layer index: (batch, tokens, C)}, apart into its pictures.
+def pictures_of_batch(parts: Parts, origin: Origin) -> tuple[GarmentPicture, ...]:
+    """Take the parts of a batch, each {layer index: (batch, tokens, C)}, apart into its pictures.
 
     Raises:
         IMAGDressingError: a value is NaN or infinite, which would blacken every picture that wears the garment.
     """
-    for part in (keys, values):
+    for part in parts.values():
         for layer in LAYERS:
             if not bool(torch.isfinite(part[layer.index]).all()):
                 raise IMAGDressingError(
@@ -102,12 +138,10 @@ def pictures_from_projections(
                     "picture, the VAE or the checkpoint is broken, or the garment U-Net overflows in fp16; against "
                     "that, start ComfyUI with --bf16-unet or --fp32-unet."
                 )
-    batch = len(next(iter(keys.values())))
+    batch = len(next(iter(parts.values()))[LAYERS[0].index])
     return tuple(
         GarmentPicture(
-            {index: tensor[i : i + 1] for index, tensor in keys.items()},
-            {index: tensor[i : i + 1] for index, tensor in values.items()},
-            origin,
+            {name: {index: tensor[i : i + 1] for index, tensor in part.items()} for name, part in parts.items()}, origin
         )
         for i in range(batch)
     )
@@ -120,8 +154,8 @@ def join_pictures(pictures: Sequence[GarmentPicture]) -> GarmentPicture:
     """
     if len(pictures) == 1:
         return pictures[0]
-    return replace(
-        pictures[0],
-        keys={index: torch.cat([picture.keys[index] for picture in pictures], dim=1) for index in pictures[0].keys},
-        values={index: torch.cat([picture.values[index] for picture in pictures], dim=1) for index in pictures[0].keys},
-    )
+    parts = {
+        name: {index: torch.cat([picture.parts[name][index] for picture in pictures], dim=1) for index in part}
+        for name, part in pictures[0].parts.items()
+    }
+    return replace(pictures[0], parts=parts)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .layers import LAYERS
@@ -31,6 +32,31 @@ def hybrid_attention(
     rows, tokens, channels = q.shape
     # Queries do not see each other: attended to as one long row, K' and V' need not be repeated.
     term = attention(q.reshape(1, rows * tokens, channels), garment_k, garment_v).reshape(rows, tokens, channels)
+    if region is not None:
+        term = term * region
+    return self_attention + strength * term
+
+
+def joint_attention(
+    self_attention: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    garment_k: Tensor,
+    garment_v: Tensor,
+    strength: float,
+    attention: Attention,
+    region: Tensor | None = None,
+) -> Tensor:
+    """Return Attn(Q, [K; K'], [V; V']), MagicClothing's rule: one softmax over the picture's tokens and the garment's.
+
+    Written as Z = self_attention + λ·(Attn(Q, [K; K'], [V; V']) − Attn(Q, K, V)): at λ = 1 the rule itself, at 0
+    nothing, and what other patches made of ``self_attention`` stays. Arguments as in :func:`hybrid_attention`.
+    Source: official MagicClothing, attention_processor.py, its "write" processor.
+    """
+    garment_k, garment_v = (tensor.expand(len(q), -1, -1) for tensor in (garment_k, garment_v))
+    joint = attention(q, torch.cat((k, garment_k), dim=1), torch.cat((v, garment_v), dim=1))
+    term = joint - attention(q, k, v)
     if region is not None:
         term = term * region
     return self_attention + strength * term

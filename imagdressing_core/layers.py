@@ -24,6 +24,13 @@ class SelfAttentionLayer:
     channels: int
     level: int
 
+    @property
+    def ldm_name(self) -> str:
+        """The layer's transformer block as a submodule of ComfyUI's ``UNetModel``."""
+        name, number = self.block
+        path = "middle_block.1" if name == "middle" else f"{name}_blocks.{number}.1"
+        return f"{path}.transformer_blocks.0"
+
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """Return (rows, columns) of this layer's tokens for a latent of ``height`` × ``width``."""
         for _ in range(self.level):

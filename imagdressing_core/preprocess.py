@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy
 import torch
@@ -16,6 +17,7 @@ CLIP_SIZE = 224
 OFFICIAL_WIDTH, OFFICIAL_HEIGHT = 512, 640
 OFFICIAL_MULTIPLE = 64
 SMALLEST_SIDE = 16
+Background = Literal["white", "grey"]  # IMAGDressing is given none; MagicClothing's is zero, mid grey
 THUMBNAIL_SIZE = 128
 
 
@@ -51,6 +53,12 @@ def fit_crop(picture: Image.Image, width: int, height: int) -> FittedPicture:
     return FittedPicture(vae=filled, clip=_clip_centre(filled))
 
 
+def fit_squash(picture: Image.Image, width: int, height: int) -> FittedPicture:
+    """Fit as the official MagicClothing does: straight to ``width`` × ``height``; CLIP has no part in it."""
+    squashed = picture.resize((width, height), Resampling.LANCZOS)
+    return FittedPicture(vae=squashed, clip=_clip_centre(squashed))
+
+
 FITS: dict[str, Callable[[Image.Image, int, int], FittedPicture]] = {
     "official": fit_official,
     "pad": fit_pad,
@@ -73,8 +81,10 @@ def thumbnail(picture: Image.Image) -> Tensor:
     return torch.from_numpy(numpy.array(ImageOps.contain(picture, (THUMBNAIL_SIZE, THUMBNAIL_SIZE))))
 
 
-def pictures_from_tensor(images: Tensor, masks: Tensor | None = None) -> list[Image.Image]:
-    """Turn a batch of pictures into RGB, with white where a picture is transparent or outside its mask.
+def pictures_from_tensor(
+    images: Tensor, masks: Tensor | None = None, background: Background = "white"
+) -> list[Image.Image]:
+    """Turn a batch of pictures into RGB, with ``background`` where one is transparent or outside its mask.
 
     images: (batch, height, width, channels), 0 … 1; channels 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGBA).
     masks: (batch or 1, height, width), 1 = garment; resized where its size differs. ``None`` keeps the background.
@@ -87,7 +97,7 @@ def pictures_from_tensor(images: Tensor, masks: Tensor | None = None) -> list[Im
     if masks is not None:
         _require_masks(masks, len(images))
         masks = masks.expand(len(images), -1, -1)
-    return [_on_white(image, None if masks is None else masks[i]) for i, image in enumerate(images)]
+    return [_on_background(image, None if masks is None else masks[i], background) for i, image in enumerate(images)]
 
 
 def tensor_from_pictures(pictures: list[Image.Image]) -> Tensor:
@@ -116,16 +126,16 @@ def _clip_centre(picture: Image.Image) -> Image.Image:
     return resized.crop((left, top, left + CLIP_SIZE, top + CLIP_SIZE))
 
 
-def _on_white(image: Tensor, mask: Tensor | None) -> Image.Image:
-    """Compose one picture (height, width, channels) on white, by its own alpha and by the mask (height', width')."""
+def _on_background(image: Tensor, mask: Tensor | None, background: Background) -> Image.Image:
+    """Compose one picture (height, width, channels) on a colour, by its own alpha and by the mask (height', width')."""
     pixels = (image.detach().float().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
     channels = pixels.shape[-1]
     colour = _image(pixels[..., :3] if channels >= 3 else pixels[..., 0]).convert("RGB")
-    white = Image.new("RGB", colour.size, "white")
+    paper = Image.new("RGB", colour.size, background)
     if channels in (2, 4):
-        colour = Image.composite(colour, white, _image(pixels[..., -1]))
+        colour = Image.composite(colour, paper, _image(pixels[..., -1]))
     if mask is not None:
-        colour = Image.composite(colour, white, _mask_image(mask).resize(colour.size, Resampling.BILINEAR))
+        colour = Image.composite(colour, paper, _mask_image(mask).resize(colour.size, Resampling.BILINEAR))
     return colour
 
 

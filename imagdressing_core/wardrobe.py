@@ -20,13 +20,15 @@ FORMAT = "1"
 FORMAT_KEY = "imagdressing.garment"
 VERSION_KEY = "imagdressing.version"
 ORIGINS_KEY = "imagdressing.origins"
+HYBRID_PARTS = ("k", "v")
+JOINT_PARTS = ("c",)
 
 
 def save_garment(garment: Garment, path: Path) -> None:
     """Write ``garment`` to ``path``: the whole file or none of it.
 
-    Tensors ``<picture>.k.<layer index>``, ``<picture>.v.<layer index>`` and ``<picture>.thumbnail``; the origins of the
-    pictures as JSON in the metadata.
+    Tensors ``<picture>.<part>.<layer index>`` and ``<picture>.thumbnail``; the origins of the pictures as JSON in the
+    metadata.
 
     Raises:
         IMAGDressingError: the folder cannot be written or has no room.
@@ -53,19 +55,20 @@ def load_garment(path: Path) -> Garment:
             names = set(file.keys())
             _require_format(path, metadata)
             origins = _origins(path, metadata)
-            _require_names(path, names, len(origins))
+            parts = JOINT_PARTS if f"0.c.{LAYERS[0].index}" in names else HYBRID_PARTS
+            _require_names(path, names, len(origins), parts)
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise IMAGDressingError(
             f"{path.name} cannot be read as a saved garment ({error}). Save the garment again with Save Garment."
         ) from error
-    return Garment(tuple(_picture(path, i, origin, tensors) for i, origin in enumerate(origins)))
+    return Garment(tuple(_picture(path, i, origin, parts, tensors) for i, origin in enumerate(origins)))
 
 
 def _named_tensors(i: int, picture: GarmentPicture) -> Iterator[tuple[str, Tensor]]:
-    for layer in LAYERS:
-        yield f"{i}.k.{layer.index}", picture.keys[layer.index]
-        yield f"{i}.v.{layer.index}", picture.values[layer.index]
+    for name, part in picture.parts.items():
+        for index, tensor in part.items():
+            yield f"{i}.{name}.{index}", tensor
     if picture.thumbnail is not None:
         yield f"{i}.thumbnail", picture.thumbnail
 
@@ -100,8 +103,8 @@ def _origins(path: Path, metadata: dict[str, str]) -> list[Origin]:
     )
 
 
-def _require_names(path: Path, names: set[str], pictures: int) -> None:
-    needed = {f"{i}.{part}.{layer.index}" for i in range(pictures) for part in "kv" for layer in LAYERS}
+def _require_names(path: Path, names: set[str], pictures: int, parts: tuple[str, ...]) -> None:
+    needed = {f"{i}.{part}.{layer.index}" for i in range(pictures) for part in parts for layer in LAYERS}
     allowed = needed | {f"{i}.thumbnail" for i in range(pictures)}
     wrong = sorted(needed - names) or sorted(names - allowed)
     if wrong:
@@ -112,16 +115,16 @@ def _require_names(path: Path, names: set[str], pictures: int) -> None:
         )
 
 
-def _picture(path: Path, i: int, origin: Origin, tensors: dict[str, Tensor]) -> GarmentPicture:
-    parts: dict[str, dict[int, Tensor]] = {"k": {}, "v": {}}
+def _picture(path: Path, i: int, origin: Origin, parts: tuple[str, ...], tensors: dict[str, Tensor]) -> GarmentPicture:
+    found: dict[str, dict[int, Tensor]] = {part: {} for part in parts}
     for layer in LAYERS:
-        tokens = tensors[f"{i}.k.{layer.index}"].shape[1:2]
-        for part, values in parts.items():
+        tokens = tensors[f"{i}.{parts[0]}.{layer.index}"].shape[1:2]
+        for part in parts:
             name = f"{i}.{part}.{layer.index}"
-            tensor = values[layer.index] = tensors[name]
+            tensor = found[part][layer.index] = tensors[name]
             if tensor.ndim != 3 or tensor.shape != (1, *tokens, layer.channels) or not tensor.numel():
                 expected = f"(1, tokens, {layer.channels})"
-                problem = f"{name} is {tuple(tensor.shape)}, expected {expected} with as many tokens in k as in v"
+                problem = f"{name} is {tuple(tensor.shape)}, expected {expected} with as many tokens in all parts"
             elif not tensor.is_floating_point():
                 problem = f"{name} is {tensor.dtype}, expected floating point"
             elif not bool(torch.isfinite(tensor).all()):
@@ -129,7 +132,7 @@ def _picture(path: Path, i: int, origin: Origin, tensors: dict[str, Tensor]) -> 
             else:
                 continue
             raise IMAGDressingError(f"{path.name} is no garment: {problem}. Save the garment again.")
-    return GarmentPicture(parts["k"], parts["v"], origin, _thumbnail(tensors.get(f"{i}.thumbnail")))
+    return GarmentPicture(found, origin, _thumbnail(tensors.get(f"{i}.thumbnail")))
 
 
 def _thumbnail(tensor: Tensor | None) -> Tensor | None:

@@ -13,12 +13,13 @@ from ..imagdressing_core.preprocess import (
     OFFICIAL_HEIGHT,
     OFFICIAL_WIDTH,
     fit_mask,
+    fit_squash,
     pictures_from_tensor,
     tensor_from_pictures,
     thumbnail,
 )
 from ..imagdressing_core.qformer import CLIP_CHANNELS, CLIP_TOKENS
-from ..imagdressing_core.sd15 import LATENT_CHANNELS
+from ..imagdressing_core.sd15 import CONTEXT_CHANNELS, LATENT_CHANNELS
 from .host.garment_encoder import GarmentEncoder
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment, IMAGDressingModel
 
@@ -69,6 +70,12 @@ class EncodeGarment(io.ComfyNode):
                     tooltip="Leave what the mask does not mark out of the garment altogether: less of the background "
                     "leaks into the picture, and sampling is faster. Needs a mask.",
                 ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="For MagicClothing checkpoints only, which read the empty prompt instead of clip_vision: "
+                    "the CLIP of the SD1.5 checkpoint.",
+                ),
             ],
             outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment.")],
         )
@@ -85,6 +92,7 @@ class EncodeGarment(io.ComfyNode):
         height: int,
         mask: Tensor | None = None,
         drop_background: bool = False,
+        clip: Any = None,
     ) -> io.NodeOutput:
         _require_sd_vae(vae)
         if drop_background and mask is None:
@@ -92,13 +100,18 @@ class EncodeGarment(io.ComfyNode):
                 "drop_background needs a mask: connect one that marks the garment, or switch it off."
             )
         width, height = (side // PIXELS_PER_LATENT * PIXELS_PER_LATENT for side in (width, height))
-        originals = pictures_from_tensor(image, mask)
-        fitted = [FITS[fit](picture, width, height) for picture in originals]
-        clip_hidden = _clip_hidden(clip_vision, tensor_from_pictures([picture.clip for picture in fitted]))
+        is_magic_clothing = imagdressing.is_magic_clothing
+        originals = pictures_from_tensor(image, mask, background="grey" if is_magic_clothing else "white")
+        fits = FITS | {"official": fit_squash} if is_magic_clothing else FITS
+        fitted = [fits[fit](picture, width, height) for picture in originals]
+        if is_magic_clothing:
+            context = _empty_prompt(clip, len(fitted))
+        else:
+            context = _clip_hidden(clip_vision, tensor_from_pictures([picture.clip for picture in fitted]))
         latent = vae.encode(tensor_from_pictures([picture.vae for picture in fitted]))
         pictures = [
             replace(encoded, thumbnail=thumbnail(original))
-            for encoded, original in zip(imagdressing.encode(latent, clip_hidden, fit), originals, strict=True)
+            for encoded, original in zip(imagdressing.encode(latent, context, fit), originals, strict=True)
         ]
         if mask is not None and drop_background:
             masks = mask.expand(len(pictures), -1, -1)
@@ -120,6 +133,22 @@ def _require_sd_vae(vae: Any) -> None:
             f"vae makes latents of {vae.latent_channels} channels, so it belongs to another model family; the garment "
             "needs an SD1.5 VAE with 4. Use Load VAE with vae-ft-mse-840000-ema-pruned.safetensors."
         )
+
+
+def _empty_prompt(clip: Any, batch: int) -> Tensor:
+    """Return the conditioning (batch, 77, 768) of the prompt "", MagicClothing's context."""
+    if clip is None:
+        raise IMAGDressingError(
+            "clip is not connected. MagicClothing's garment U-Net reads the empty prompt: connect the CLIP output of "
+            "the node that loads your SD1.5 checkpoint."
+        )
+    conditioning = clip.encode_from_tokens(clip.tokenize(""))
+    if conditioning.shape[-1] != CONTEXT_CHANNELS:
+        raise IMAGDressingError(
+            f"clip gives {conditioning.shape[-1]} channels, so it belongs to another model family; MagicClothing needs "
+            f"SD1.5's, which gives {CONTEXT_CHANNELS}."
+        )
+    return conditioning.expand(batch, -1, -1)
 
 
 def _clip_hidden(clip_vision: Any, pictures: Tensor) -> Tensor:

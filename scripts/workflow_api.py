@@ -3,7 +3,7 @@
 The editor does this in the browser; tests and demo have none. Covers what the shipped workflows use.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 MUTED, BYPASSED = 2, 4
@@ -20,7 +20,7 @@ def api_form(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Pro
     for node in workflow["nodes"]:
         if node["type"] in ONLY_IN_EDITOR or node["mode"] in (MUTED, BYPASSED):
             continue
-        inputs = dict(zip(_widget_names(object_info[node["type"]]), node.get("widgets_values", ()), strict=True))
+        inputs = _widget_values(object_info[node["type"]], node.get("widgets_values", ()))
         inputs |= {socket["name"]: sources[socket["link"]] for socket in node["inputs"] if socket.get("link")}
         prompt[str(node["id"])] = {
             "class_type": node["type"],
@@ -29,16 +29,23 @@ def api_form(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Pro
     return prompt
 
 
-def _widget_names(info: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the node's widgets in the order of ``widgets_values``; what only the editor has begins with ``*``."""
+def _widget_values(info: Mapping[str, Any], saved: Sequence[Any]) -> dict[str, Any]:
+    """Return the node's widgets by name; as in the editor, those newer than the saved workflow take their default."""
+    widgets = list(_widgets(info))
+    newer = [default for _, default in widgets[len(saved) :]]
+    return dict(zip((name for name, _ in widgets), (*saved, *newer), strict=True))
+
+
+def _widgets(info: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield (name, default) in the order of ``widgets_values``; what only the editor has begins with ``*``."""
     for required in ("required", "optional"):
         for name in info["input_order"].get(required, ()):
             kind, *options = info["input"][required][name]
             settings = options[0] if options else {}
             if not (isinstance(kind, list) or kind in WIDGET_TYPES) or settings.get("forceInput"):
                 continue
-            yield name
+            yield name, settings.get("default")
             if settings.get("control_after_generate"):
-                yield f"*{name} control"
+                yield f"*{name} control", "fixed"
             if settings.get("image_upload"):
-                yield f"*{name} upload"
+                yield f"*{name} upload", "image"

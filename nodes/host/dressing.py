@@ -100,7 +100,7 @@ class Dressing:
             run = transformer_options.get(KEY) or Run(Fitting())
             call = _call(run, model, x, transformer_options)
             replaced = transformer_options.get("patches_replace", {})
-            patches = run.fitting.attention_patches(acting, call, replaced.get("attn1", {}))
+            patches = run.fitting.attention_patches(acting, call, replaced.get("attn1", {}), model.diffusion_model)
             transformer_options = transformer_options | {"patches_replace": replaced | {"attn1": patches}}
         return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import comfy.ldm.modules.attention
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...imagdressing_core.garment import GarmentPicture, join_pictures
-from ...imagdressing_core.hybrid_attention import hybrid_attention
+from ...imagdressing_core.hybrid_attention import hybrid_attention, joint_attention
 from ...imagdressing_core.layers import LAYERS, SelfAttentionLayer
 from ...imagdressing_core.region import crop_region, region_tokens
 from ...imagdressing_core.wearing import Acting, WornGarment, folded
@@ -42,7 +42,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Term:
-    """λ·Attn(Q, K', V') of one garment on ``rows`` of the batch, counted in pictures."""
+    """What one garment adds to the attention of ``rows`` of the batch, counted in pictures."""
 
     rows: slice
     picture: GarmentPicture
@@ -63,11 +63,12 @@ class Fitting:
         self._warned: set[str] = set()
 
     def attention_patches(
-        self, acting: Sequence[Acting], call: Call, existing: Mapping[Any, AttentionPatch]
+        self, acting: Sequence[Acting], call: Call, existing: Mapping[Any, AttentionPatch], unet: nn.Module
     ) -> dict[Any, AttentionPatch]:
         """Return ``existing`` attention patches with the acting garments' terms added to the layers they act in.
 
         The same patches are returned for the same situation: nothing is built, and nothing recompiled, per step.
+        unet: the dressing U-Net, whose own projections MagicClothing's garments go through.
         """
         situation = (
             tuple((id(worn), factor) for worn, factor in acting),
@@ -81,7 +82,7 @@ class Fitting:
                 if any(term.strengths[layer.index] for term in terms):
                     block = (*layer.block, 0)
                     inner = existing.get(block, existing.get(layer.block))
-                    patches[block] = self._dressed_attention(inner, layer, terms, call)
+                    patches[block] = self._dressed_attention(inner, layer, terms, call, unet)
             self._patches[situation] = patches
         return self._patches[situation]
 
@@ -89,14 +90,16 @@ class Fitting:
         terms: list[Term] = []
         strengths = {index: worn.strength * factor for index, factor in worn.layers.items()}
         for prompt, conditional in enumerate(call.conditional):
-            if not conditional and worn.branches == "conditional":
+            wears = conditional or worn.branches == "both"
+            if not wears and not worn.garment.is_joint:
                 continue
             region = self._region(worn, call, prompt)
             first = prompt * len(call.images)
             for images, pictures in worn.worn_by(call.images):
                 rows = slice(first + images.start, first + images.stop)
                 part = region if region is None or len(region) == 1 else region[images]
-                terms.append(Term(rows, self._on_device(pictures, call), strengths, part))
+                picture = self._on_device(pictures, call)
+                terms.append(Term(rows, picture if wears else picture.blank(), strengths, part))
         return terms
 
     def _on_device(self, pictures: tuple[GarmentPicture, ...], call: Call) -> GarmentPicture:
@@ -120,19 +123,18 @@ class Fitting:
         return region
 
     def _dressed_attention(
-        self, inner: AttentionPatch | None, layer: SelfAttentionLayer, terms: Sequence[Term], call: Call
+        self,
+        inner: AttentionPatch | None,
+        layer: SelfAttentionLayer,
+        terms: Sequence[Term],
+        call: Call,
+        unet: nn.Module,
     ) -> AttentionPatch:
         """Return the layer's attention with all garments' terms added to what ``inner`` makes of Attn(Q, K, V)."""
         pictures = len(call.conditional) * len(call.images)
-        rows, columns = layer.grid(call.height, call.width)
-        worn = [
-            (
-                term.rows,
-                term.picture.keys[layer.index],
-                term.picture.values[layer.index],
-                term.strengths[layer.index],
-                None if term.region is None else region_tokens(term.region, rows, columns).to(call.dtype),
-            )
+        grid = layer.grid(call.height, call.width)
+        acting = [
+            (term, None if term.region is None else region_tokens(term.region, *grid).to(call.dtype))
             for term in terms
             if term.strengths[layer.index]
         ]
@@ -150,12 +152,23 @@ class Fitting:
 
             z = attend(q, k, v) if inner is None else inner(q, k, v, extra_options).clone()
             tiles = len(q) // pictures  # HyperTile cuts each picture into as many rows
-            for images, garment_k, garment_v, strength, region in worn:
-                part = slice(images.start * tiles, images.stop * tiles)
+            for term, region in acting:
+                part = slice(term.rows.start * tiles, term.rows.stop * tiles)
                 if region is not None and region.shape[1] != q.shape[1]:
                     self._warn("another node merges or tiles the tokens, which a garment's mask cannot follow")
                     region = None
-                z[part] = hybrid_attention(z[part], q[part], garment_k, garment_v, strength, attend, region)
+                strength = term.strengths[layer.index]
+                if term.picture.is_joint:
+                    own: Any = unet.get_submodule(f"{layer.ldm_name}.attn1")
+                    garment_k, garment_v = (
+                        project(term.picture.features[layer.index]) for project in (own.to_k, own.to_v)
+                    )
+                    z[part] = joint_attention(
+                        z[part], q[part], k[part], v[part], garment_k, garment_v, strength, attend, region
+                    )
+                else:
+                    garment_k, garment_v = term.picture.keys[layer.index], term.picture.values[layer.index]
+                    z[part] = hybrid_attention(z[part], q[part], garment_k, garment_v, strength, attend, region)
             return z
 
         return attention

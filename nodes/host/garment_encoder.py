@@ -15,7 +15,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ...imagdressing_core.checkpoint import Checkpoint, Weights
-from ...imagdressing_core.garment import PIXELS_PER_LATENT, GarmentPicture, Origin, pictures_from_projections
+from ...imagdressing_core.garment import PIXELS_PER_LATENT, GarmentPicture, Origin, Parts, pictures_of_batch
 from ...imagdressing_core.hybrid_attention import GarmentProjections
 from ...imagdressing_core.layers import LAST_TO_RUN, LAYERS
 from ...imagdressing_core.qformer import QFormer
@@ -23,18 +23,26 @@ from ...imagdressing_core.qformer import QFormer
 
 @dataclass(frozen=True)
 class GarmentEncoder:
-    """What travels through an IMAGDRESSING_MODEL socket: two models in the host's care, and where they came from."""
+    """What travels through an IMAGDRESSING_MODEL socket: two models in the host's care, and where they came from.
+
+    adapter: Q-Former and garment projections, as far as the checkpoint has them.
+    """
 
     garment_unet: ModelPatcher
     adapter: ModelPatcher
     checkpoint: str
     fingerprint: str
 
-    def encode(self, latent: Tensor, clip_hidden: Tensor, fit: str = "official") -> tuple[GarmentPicture, ...]:
+    @property
+    def is_magic_clothing(self) -> bool:
+        return self.adapter.model.qformer is None
+
+    def encode(self, latent: Tensor, context: Tensor, fit: str = "official") -> tuple[GarmentPicture, ...]:
         """Encode a batch of garments: one pass of the garment U-Net at t = 0, projected to K' and V' there and then.
 
         latent: the garments' VAE latents, (batch, 4, height / 8, width / 8), as the VAE gives them, unscaled.
-        clip_hidden: CLIP ViT-H's penultimate hidden states, (batch, 257, 1280).
+        context: CLIP ViT-H's penultimate hidden states, (batch, 257, 1280), which the Q-Former makes tokens of; for
+            MagicClothing the empty prompt's conditioning, (batch, 77, 768).
         fit: how the pictures were brought to size.
         """
         unet = self.garment_unet.model
@@ -42,25 +50,35 @@ class GarmentEncoder:
             [self.garment_unet, self.adapter], memory_required=unet.memory_required(list(latent.shape))
         )
         device, dtype = self.garment_unet.load_device, unet.get_dtype_inference()
-        tokens = self.adapter.model.qformer(clip_hidden.to(device, dtype))
+        tokens = self.adapter.model.tokens(context.to(device, dtype))
         features = garment_features(unet, unet.process_latent_in(latent).to(device, dtype), tokens)
-        keys, values = self.adapter.model.projections(features)
         stored = comfy.model_management.intermediate_device()
+        parts = {
+            name: {index: tensor.to(stored) for index, tensor in part.items()}
+            for name, part in self.adapter.model.parts(features).items()
+        }
         height, width = (PIXELS_PER_LATENT * side for side in latent.shape[-2:])
-        return pictures_from_projections(
-            {index: k.to(stored) for index, k in keys.items()},
-            {index: v.to(stored) for index, v in values.items()},
-            Origin(self.checkpoint, self.fingerprint, fit, width, height),
-        )
+        return pictures_of_batch(parts, Origin(self.checkpoint, self.fingerprint, fit, width, height))
 
 
 class Adapter(nn.Module):
-    """Q-Former and garment projections, with the host's layers so that it can cast and offload them."""
+    """Q-Former and garment projections, where there are any, of layers that the host can cast and offload."""
 
-    def __init__(self, operations: Any) -> None:
+    def __init__(self, has_qformer: bool, has_projections: bool, operations: Any) -> None:
         super().__init__()
-        self.qformer = QFormer(operations=operations)
-        self.projections = GarmentProjections(operations=operations)
+        self.qformer = QFormer(operations=operations) if has_qformer else None
+        self.projections = GarmentProjections(operations=operations) if has_projections else None
+
+    def tokens(self, context: Tensor) -> Tensor:
+        """Return what the garment U-Net attends to, (batch, tokens, 768)."""
+        return context if self.qformer is None else self.qformer(context)
+
+    def parts(self, features: dict[int, Tensor]) -> Parts:
+        """Return what is kept of the garment: K' and V', or the features C_g themselves."""
+        if self.projections is None:
+            return {"c": features}
+        keys, values = self.projections(features)
+        return {"k": keys, "v": values}
 
 
 def load_garment_encoder(checkpoint: Checkpoint) -> GarmentEncoder:
@@ -107,7 +125,9 @@ def _load_garment_unet(weights: Weights) -> Any:
 
 
 def _load_adapter(checkpoint: Checkpoint, garment_unet: ModelPatcher) -> ModelPatcher:
-    adapter = Adapter(comfy.ops.manual_cast).to(checkpoint.dtype).eval().requires_grad_(False)
-    adapter.qformer.load_state_dict(checkpoint.qformer)
-    adapter.projections.load_state_dict(checkpoint.projections)
+    adapter = Adapter(bool(checkpoint.qformer), bool(checkpoint.projections), comfy.ops.manual_cast)
+    adapter = adapter.to(checkpoint.dtype).eval().requires_grad_(False)
+    for module, weights in ((adapter.qformer, checkpoint.qformer), (adapter.projections, checkpoint.projections)):
+        if module is not None:
+            module.load_state_dict(weights)
     return comfy.model_patcher.CoreModelPatcher(adapter, garment_unet.load_device, garment_unet.offload_device)

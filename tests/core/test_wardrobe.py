@@ -27,7 +27,7 @@ def picture(seed: int, tokens: int = 6, dtype: torch.dtype = torch.float16) -> G
         {layer.index: torch.randn(1, tokens, layer.channels, generator=generator).to(dtype) for layer in LAYERS}
         for _ in "kv"
     )
-    return GarmentPicture(keys, values, ORIGIN, torch.full((4, 3, 3), seed, dtype=torch.uint8))
+    return GarmentPicture({"k": keys, "v": values}, ORIGIN, torch.full((4, 3, 3), seed, dtype=torch.uint8))
 
 
 @pytest.fixture
@@ -60,9 +60,17 @@ def test_a_garment_comes_back_bit_for_bit_with_its_origin(tmp_path: Path, dtype:
     assert loaded.pictures[1].thumbnail is None
 
 
+def test_a_garment_for_joint_attention_comes_back_as_one(tmp_path: Path):
+    joint = replace(picture(1), parts={"c": picture(1).keys})
+    save_garment(Garment((joint,)), tmp_path / "joint.safetensors")
+    (loaded,) = load_garment(tmp_path / "joint.safetensors").pictures
+    assert loaded.is_joint
+    assert all(torch.equal(loaded.features[layer.index], joint.features[layer.index]) for layer in LAYERS)
+
+
 def test_pictures_that_are_views_of_one_batch_can_be_saved(tmp_path: Path):
     one = picture(1)
-    views = replace(one, values=one.keys)
+    views = replace(one, parts={"k": one.keys, "v": one.keys})
     save_garment(Garment((views,)), tmp_path / "views.safetensors")
     assert torch.equal(load_garment(tmp_path / "views.safetensors").pictures[0].values[0], one.keys[0])
 

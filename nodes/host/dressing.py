@@ -149,6 +149,11 @@ def _call(run: Run, model: Any, x: Tensor, options: Options) -> Call:
 
 def _images(options: Options, count: int) -> tuple[int, ...]:
     """Return the numbers of the pictures in this call: a context window of an animation, or simply all."""
-    window = options.get("context_window")
-    indices = options.get("ad_params", {}).get("sub_idxs") or getattr(window, "index_list", None)
+    indices = options.get("ad_params", {}).get("sub_idxs") or _window(options.get("context_window"))
     return tuple(indices) if indices is not None and len(indices) == count else tuple(range(count))
+
+
+def _window(window: Any) -> list[int] | None:
+    """Return the pictures of one of the host's context windows, led by the earlier one that it may be anchored to."""
+    indices, anchor = getattr(window, "index_list", None), getattr(window, "causal_anchor_index", None)
+    return indices if indices is None or anchor is None or anchor < 0 else [anchor, *indices]

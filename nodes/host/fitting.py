@@ -159,6 +159,7 @@ class Fitting:
                     region = None
                 strength = term.strengths[layer.index]
                 if term.picture.is_joint:
+                    k, v = (t.reshape(len(q), -1, t.shape[-1]) for t in (k, v))  # HyperTile cuts q alone
                     own: Any = unet.get_submodule(f"{layer.ldm_name}.attn1")
                     garment_k, garment_v = (
                         project(term.picture.features[layer.index]) for project in (own.to_k, own.to_v)

@@ -6,11 +6,7 @@ import host_process as host
 import parity
 import pytest
 import torch
-
-
-def put_on(model: Any, garment: Any, **inputs: Any) -> Any:
-    inputs = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0} | inputs
-    return host.call("IMAGDressingApply", model=model, garment=garment, **inputs)
+from sampling import put_on
 
 
 def traces(model: Any) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from comfy_host import BASE, HOME, REPOSITORY, host_path, host_version, link_pack, prepare_base
@@ -40,11 +42,14 @@ def demo_base(models: Path | None) -> Path:
     return base
 
 
-def base_workflow(server: HostServer) -> Prompt:
-    """Return the shipped workflow in API form, with its input picture brought to the host."""
-    prompt = api_form(json.loads(WORKFLOW.read_text()), server.get("/object_info"))
+def shipped_workflow(server: HostServer, path: Path = WORKFLOW, info: Mapping[str, Any] | None = None) -> Prompt:
+    """Return a shipped workflow in API form, with its input pictures brought to the host.
+
+    info: definitions of nodes that the host lacks.
+    """
+    prompt = api_form(json.loads(path.read_text()), server.get("/object_info") | (info or {}))
     for node in prompt.values():
-        if node["class_type"] == "LoadImage":
+        if node["class_type"] in ("LoadImage", "LoadImageMask"):
             server.upload(PICTURES / node["inputs"]["image"])
     return prompt
 
@@ -62,7 +67,7 @@ def main() -> None:
     base = demo_base(models)
     print(f"Starting ComfyUI {host_version(host_path())} …", flush=True)
     with serving(base=base) as server:
-        prompt = base_workflow(server)
+        prompt = shipped_workflow(server)
         if not torch.cuda.is_available():
             make_small(prompt)
             print(f"No GPU: {SMALL_WIDTH} × {SMALL_HEIGHT} in {FEW_STEPS} steps, not the official 512 × 640 in 50.")

@@ -55,6 +55,20 @@ CONTROLNET = ModelFile(
     "723 MB",
     "CreativeML Open RAIL-M",
 )
+CONTROLNET_INPAINT = ModelFile(
+    "control_v11p_sd15_inpaint_fp16.safetensors",
+    "controlnet",
+    f"{HUB}/comfyanonymous/ControlNet-v1-1_fp16_safetensors/resolve/main/control_v11p_sd15_inpaint_fp16.safetensors",
+    "723 MB",
+    "CreativeML Open RAIL-M",
+)
+CARTOON = ModelFile(
+    "Counterfeit-V3.0_fp16.safetensors",
+    "checkpoints",
+    f"{HUB}/gsdf/Counterfeit-V3.0/resolve/main/Counterfeit-V3.0_fp16.safetensors",
+    "4.24 GB",
+    "CreativeML Open RAIL-M",
+)
 
 BASE_FILES = (GARMENT, DRESSING, VAE, CLIP_VISION)
-ALL_FILES = (*BASE_FILES, CONTROLNET)
+ALL_FILES = (*BASE_FILES, CONTROLNET)  # those that the synthetic ones stand in for

@@ -3,7 +3,9 @@
 Run as a script it draws them into ``workflows/input``.
 """
 
+import colorsys
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from comfy_host import REPOSITORY
@@ -83,7 +85,120 @@ def _large(size: tuple[int, int]) -> tuple[int, int]:
     return size[0] * SMOOTH, size[1] * SMOOTH
 
 
-PICTURES = {"imagdressing_shirt.png": striped_shirt, "imagdressing_trousers.png": checked_trousers}
+# A figure standing in the picture of 512 × 640: OpenPose's 18 points (COCO order), in pixels.
+POSE: tuple[Point, ...] = (
+    *((256, 110), (256, 170), (205, 172), (182, 250), (172, 325), (307, 172), (330, 250), (340, 325), (228, 330)),
+    *((222, 445), (218, 560), (284, 330), (290, 445), (294, 560), (246, 100), (266, 100), (232, 108), (280, 108)),
+)
+LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13), (1, 0))
+LIMBS += ((0, 14), (14, 16), (0, 15), (15, 17))
+FIGURE_SIZE = (512, 640)
+SKIN, HAIR, TOP, LEGS = "#d9a58a", "#4a3426", "#9aa7ad", "#55606b"
+
+
+def pose() -> Image.Image:
+    """Return the figure's skeleton in OpenPose's colours, as ControlNet OpenPose was trained on."""
+    picture = Image.new("RGB", FIGURE_SIZE)
+    draw = ImageDraw.Draw(picture)
+    for i, (start, end) in enumerate(LIMBS):
+        draw.line((*POSE[start], *POSE[end]), fill=_hue(i, 0.6), width=8)
+    for i, (x, y) in enumerate(POSE):
+        draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=_hue(i, 1.0))
+    return picture
+
+
+def person() -> Image.Image:
+    """Return the figure in a plain grey top, in front of a wall; what may be dressed anew is transparent."""
+    picture = _in_large(_draw_person)
+    picture.putalpha(ImageChops.invert(_in_large(_draw_top).convert("1").convert("L")))
+    return picture
+
+
+def face() -> Image.Image:
+    """Return the figure's head, near."""
+    return _in_large(_draw_person).crop((181, 40, 331, 190)).resize((512, 512), Image.Resampling.LANCZOS)
+
+
+def upper_region() -> Image.Image:
+    """Return where a top is worn: white down to the waist."""
+    return _region(0, 330)
+
+
+def lower_region() -> Image.Image:
+    """Return where trousers are worn: white from the waist down."""
+    return _region(330, 640)
+
+
+def _region(top: int, bottom: int) -> Image.Image:
+    region = Image.new("L", FIGURE_SIZE)
+    ImageDraw.Draw(region).rectangle((0, top - 16, FIGURE_SIZE[0], bottom + 16), fill=255)
+    return region.filter(ImageFilter.GaussianBlur(12)).convert("RGB")
+
+
+def _hue(number: int, brightness: float) -> tuple[int, ...]:
+    red, green, blue = colorsys.hsv_to_rgb(number / 18, 1.0, brightness)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _in_large(draw: Callable[[ImageDraw.ImageDraw], None]) -> Image.Image:
+    picture = Image.new("RGB", FIGURE_SIZE)
+    large = Image.new("RGB", _large(FIGURE_SIZE))
+    draw(ImageDraw.Draw(large))
+    picture.paste(large.resize(FIGURE_SIZE, Image.Resampling.LANCZOS))
+    return picture
+
+
+def _draw_person(draw: ImageDraw.ImageDraw) -> None:
+    _box(draw, (0, 0, 512, 520), "#dcd6cc")
+    _box(draw, (0, 520, 512, 640), "#b9a58c")
+    for side in ((11, 12, 13), (8, 9, 10)):
+        _limb(draw, side, 52, LEGS)
+    for side in ((2, 3, 4), (5, 6, 7)):
+        _limb(draw, side, 30, SKIN)
+    _ellipse(draw, (208, 48, 304, 168), HAIR)
+    _limb(draw, (0, 1), 40, SKIN)
+    _ellipse(draw, (218, 62, 294, 158), SKIN)
+    for x in (240, 272):
+        _ellipse(draw, (x - 5, 98, x + 5, 106), "#2b2b2b")
+    _ellipse(draw, (244, 130, 268, 138), "#a85a52")
+    _draw_top(draw, TOP)
+
+
+def _draw_top(draw: ImageDraw.ImageDraw, colour: str = "white") -> None:
+    torso = ((200, 156), (312, 156), (334, 182), (312, 340), (200, 340), (178, 182))
+    draw.polygon([(SMOOTH * x, SMOOTH * y) for x, y in torso], fill=colour)
+    for side in ((2, 3), (5, 6)):
+        _limb(draw, side, 44, colour)
+
+
+def _limb(draw: ImageDraw.ImageDraw, points: tuple[int, ...], width: int, colour: str) -> None:
+    line = [(SMOOTH * POSE[point][0], SMOOTH * POSE[point][1]) for point in points]
+    draw.line(line, fill=colour, width=SMOOTH * width, joint="curve")
+    for x, y in line:
+        _ellipse(draw, tuple(v / SMOOTH for v in _around(x, y, SMOOTH * width / 2)), colour)
+
+
+def _around(x: float, y: float, radius: float) -> tuple[float, ...]:
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def _ellipse(draw: ImageDraw.ImageDraw, box: tuple[float, ...], colour: str) -> None:
+    draw.ellipse([SMOOTH * side for side in box], fill=colour)
+
+
+def _box(draw: ImageDraw.ImageDraw, box: tuple[float, ...], colour: str) -> None:
+    draw.rectangle([SMOOTH * side for side in box], fill=colour)
+
+
+PICTURES = {
+    "imagdressing_shirt.png": striped_shirt,
+    "imagdressing_trousers.png": checked_trousers,
+    "imagdressing_pose.png": pose,
+    "imagdressing_person.png": person,
+    "imagdressing_face.png": face,
+    "imagdressing_upper.png": upper_region,
+    "imagdressing_lower.png": lower_region,
+}
 
 
 def draw_pictures(folder: Path) -> None:

@@ -38,6 +38,7 @@ def _widget_values(info: Mapping[str, Any], saved: Sequence[Any]) -> dict[str, A
 
 def _widgets(info: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield (name, default) in the order of ``widgets_values``; what only the editor has begins with ``*``."""
+    upload = False
     for required in ("required", "optional"):
         for name in info["input_order"].get(required, ()):
             kind, *options = info["input"][required][name]
@@ -47,5 +48,6 @@ def _widgets(info: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, settings.get("default")
             if settings.get("control_after_generate"):
                 yield f"*{name} control", "fixed"
-            if settings.get("image_upload"):
-                yield f"*{name} upload", "image"
+            upload = upload or settings.get("image_upload", False)
+    if upload:
+        yield "*upload", "image"

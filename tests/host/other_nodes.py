@@ -21,6 +21,7 @@ import comfy.controlnet  # noqa: E402
 import comfy.gligen  # noqa: E402
 import comfy.hooks  # noqa: E402
 import comfy.ldm.modules.attention  # noqa: E402
+import comfy.model_patcher  # noqa: E402
 import comfy.sd  # noqa: E402
 import comfy.t2i_adapter.adapter  # noqa: E402
 

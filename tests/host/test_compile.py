@@ -14,9 +14,9 @@ from sampling import predict, put_on
 def fresh_compiler(monkeypatch: pytest.MonkeyPatch) -> Any:
     # The host's default on the CPU asks the system for free memory, which no compiler can trace.
     monkeypatch.setattr(attention, "optimized_attention", attention.attention_pytorch)
-    torch._dynamo.reset()
+    torch.compiler.reset()
     yield
-    torch._dynamo.reset()
+    torch.compiler.reset()
 
 
 def compiled(model: Any, counted: list[int]) -> Any:
@@ -27,7 +27,8 @@ def compiled(model: Any, counted: list[int]) -> Any:
         return graph.forward
 
     clone = model.clone()
-    set_torch_compile_wrapper(model=clone, backend=backend)
+    wrap: Any = set_torch_compile_wrapper
+    wrap(model=clone, backend=backend)  # typed for a name, as torch.compile takes it callable too
     return clone
 
 
@@ -42,7 +43,7 @@ def test_a_garment_breaks_no_graph_and_recompiles_none_between_steps(model: Any,
     noise = parity.vectors()["input.noise"]
     plain: list[int] = []
     predict(compiled(model, plain), noise)
-    torch._dynamo.reset()
+    torch.compiler.reset()
     dressed: list[int] = []
     both = compiled(put_on(model, garment), dressed)
     predict(both, noise)

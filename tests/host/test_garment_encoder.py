@@ -76,6 +76,22 @@ def test_a_mask_makes_the_background_white(encoder: Any):
     assert picture_error(encode(encoder, image, mask=mask).pictures[0], encode(encoder, on_white).pictures[0]) == 0
 
 
+def test_the_backgrounds_tokens_can_be_left_out(encoder: Any):
+    mask = torch.zeros(1, 80, 64)
+    mask[:, :40] = 1
+    image = pictures(1, 80, 64, 3)
+    whole, part = (encode(encoder, image, mask=mask, fit="pad", drop_background=drop) for drop in (False, True))
+    assert [k.shape[1] for k in whole.pictures[0].keys.values()][:3] == [80, 80, 20]
+    assert [k.shape[1] for k in part.pictures[0].keys.values()][:3] == [40, 40, 12]
+    assert torch.equal(part.pictures[0].keys[0], whole.pictures[0].keys[0][:, :40])
+
+
+def test_leaving_the_background_out_needs_a_mask(encoder: Any):
+    with pytest.raises(Exception, match="drop_background needs a mask") as refusal:
+        encode(encoder, pictures(1, 80, 64, 3), drop_background=True)
+    assert type(refusal.value).__name__ == "IMAGDressingError"
+
+
 @pytest.mark.parametrize(
     ("flag", "dtype", "limit"),
     [

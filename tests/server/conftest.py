@@ -33,6 +33,6 @@ def prompt(server: HostServer) -> Prompt:
 
 def tiny_workflow(server: HostServer) -> Prompt:
     """Return the shipped base workflow in API form, at 64 × 80 pixels in two steps."""
-    prompt = demo.base_workflow(server)
+    prompt = demo.shipped_workflow(server)
     demo.make_small(prompt, width=64, height=80, steps=2)
     return prompt

@@ -19,7 +19,7 @@ from host_server import serving
 )
 def test_the_workflow_runs_under(flags: list[str]):
     with serving(*flags, base=demo.demo_base(None)) as server:
-        prompt = demo.base_workflow(server)
+        prompt = demo.shipped_workflow(server)
         demo.make_small(prompt, width=64, height=80, steps=1)
         result = server.run(prompt)
         assert result.error is None, result.error

@@ -30,7 +30,7 @@ def test_the_shipped_workflow_makes_a_picture(server: HostServer, prompt: Prompt
 def test_the_shipped_constants_are_the_official_ones(server: HostServer):
     import demo
 
-    prompt = demo.base_workflow(server)
+    prompt = demo.shipped_workflow(server)
     sampler, latent = node(prompt, "KSampler"), node(prompt, "EmptyLatentImage")
     garment, apply = node(prompt, "IMAGDressingEncodeGarment"), node(prompt, "IMAGDressingApply")
     assert (sampler["sampler_name"], sampler["scheduler"]) == ("ddim", "ddim_uniform")

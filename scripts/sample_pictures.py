@@ -110,7 +110,7 @@ def pose() -> Image.Image:
 def person() -> Image.Image:
     """Return the figure in a plain grey top, in front of a wall; what may be dressed anew is transparent."""
     picture = _in_large(_draw_person)
-    picture.putalpha(ImageChops.invert(_in_large(_draw_top).convert("1").convert("L")))
+    picture.putalpha(ImageChops.invert(_in_large(_draw_top).convert("1", dither=Image.Dither.NONE).convert("L")))
     return picture
 
 

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..imagdressing_core.errors import IMAGDressingError
 from ..imagdressing_core.garment import Garment
 from ..imagdressing_core.strengths import LAYER_PRESETS, SCHEDULES, parse_layers, parse_schedule
 from ..imagdressing_core.wearing import Batch, Branches, WornGarment
@@ -48,6 +50,18 @@ MASK = io.Mask.Input(
 DRESSED = io.Model.Output(tooltip="The model wearing the garment, for any sampler.")
 
 
+def _region(mask: Tensor | None) -> Tensor | None:
+    """Return a mask as (masks, height, width): some nodes make it of one dimension less or more."""
+    if mask is None:
+        return None
+    if mask.ndim < 2 or not mask.numel() or not bool(torch.isfinite(mask).all()):
+        raise IMAGDressingError(
+            f"mask must be a picture of finite values, found {tuple(mask.shape)}, or NaN in it: look at the node that "
+            "makes it."
+        )
+    return mask if mask.ndim == 3 else mask.reshape(-1, *mask.shape[-2:])
+
+
 class ApplyGarment(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -72,7 +86,8 @@ class ApplyGarment(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         require_sd15(model)
-        return io.NodeOutput(put_on(model, WornGarment(garment, strength, start_percent, end_percent, mask)))
+        worn = WornGarment(garment, strength, start_percent, end_percent, _region(mask))
+        return io.NodeOutput(put_on(model, worn))
 
 
 class ApplyGarmentAdvanced(io.ComfyNode):
@@ -144,7 +159,7 @@ class ApplyGarmentAdvanced(io.ComfyNode):
             strength,
             start_percent,
             end_percent,
-            mask,
+            _region(mask),
             parse_layers(layers),
             branches,
             batch,

@@ -259,7 +259,7 @@ def test_tensors_that_do_not_fit_are_named(
 def magic_clothing(tmp_path: Path, weights: Weights) -> Path:
     """MagicClothing's garment U-Net and, beside it, the projections of its additive form."""
     unet = {key.removeprefix(GARMENT_UNET): value for key, value in weights.items() if key.startswith(GARMENT_UNET)}
-    torch.save(unet, tmp_path / "cloth_segm.pt")
+    torch.save(unet, tmp_path / "magic_clothing.pt")
     torch.save(unet, tmp_path / "garment_extractor.pt")
     projections = {
         key.removeprefix(PROJECTIONS).replace("_ref.", "_ip."): value
@@ -271,7 +271,7 @@ def magic_clothing(tmp_path: Path, weights: Weights) -> Path:
 
 
 def test_magic_clothing_is_a_bare_unet(magic_clothing: Path):
-    checkpoint = read_checkpoint(magic_clothing / "cloth_segm.pt")
+    checkpoint = read_checkpoint(magic_clothing / "magic_clothing.pt")
     assert checkpoint.is_magic_clothing
     assert checkpoint.variant == "MagicClothing"
     assert checkpoint.garment_unet.keys() == unet_shapes().keys()
@@ -290,13 +290,13 @@ def test_magic_clothings_stable_form_has_projections_beside_it(magic_clothing: P
 
 def test_magic_clothing_has_nothing_to_convert(magic_clothing: Path):
     with pytest.raises(IMAGDressingError, match="use it as it is"):
-        convert_checkpoint(magic_clothing / "cloth_segm.pt", magic_clothing)
+        convert_checkpoint(magic_clothing / "magic_clothing.pt", magic_clothing)
 
 
 def test_a_damaged_magic_clothing_file_says_whose_it_is(magic_clothing: Path):
-    unet = torch.load(magic_clothing / "cloth_segm.pt", weights_only=True)
-    torch.save(_without(unet, "conv_in.weight"), magic_clothing / "cloth_segm.pt")
-    assert "not a whole MagicClothing checkpoint" in unsaid(magic_clothing / "cloth_segm.pt")
+    unet = torch.load(magic_clothing / "magic_clothing.pt", weights_only=True)
+    torch.save(_without(unet, "conv_in.weight"), magic_clothing / "magic_clothing.pt")
+    assert "not a whole MagicClothing checkpoint" in unsaid(magic_clothing / "magic_clothing.pt")
 
 
 def test_saved_files_say_where_they_come_from(tmp_path: Path):

@@ -37,6 +37,24 @@ def test_a_batch_of_two_is_two_batches_of_one(model_in_float64: Any, garment: An
     assert parity.relative_error(both, each) <= 1e-6
 
 
+def test_in_float32_every_layer_gives_a_batch_of_two_what_it_gives_two_of_one(model: Any, garment: Any):
+    fitting, wearing = host.pack("nodes.host.fitting"), host.pack("imagdressing_core.wearing")
+    acting = [(wearing.WornGarment(garment), 1.0)]
+
+    def patches(images: tuple[int, ...]) -> Any:
+        call = fitting.Call((True,), (None,), images, 10, 8, torch.device("cpu"), torch.float32)
+        return fitting.Fitting().attention_patches(acting, call, {}, model.model.diffusion_model)
+
+    for layer in host.pack("imagdressing_core.layers").LAYERS:
+        rows, columns = layer.grid(10, 8)
+        q, k, v = (random(2, rows * columns, layer.channels, seed=seed) for seed in range(3))
+        extra = {"n_heads": 8, "attn_precision": None}
+        block = (*layer.block, 0)
+        both = patches((0, 1))[block](q, k, v, extra)
+        each = [patches((i,))[block](q[i : i + 1], k[i : i + 1], v[i : i + 1], extra) for i in range(2)]
+        assert parity.relative_error(both, torch.cat(each)) <= 1e-5
+
+
 def test_in_float32_a_garment_adds_no_difference_to_that_of_the_plain_model(model: Any, garment: Any, noise: Tensor):
     def difference(model: Any) -> float:
         each = torch.cat([predict(model, x) for x in noise[:2].split(1)])

@@ -13,22 +13,24 @@ import parity
 import pytest
 import torch
 from plain_reference import plain_attention
+from safetensors.torch import save_file
 from sampling import predict, prompt, put_on, sample
 from torch import Tensor
 
 GARMENT = host.pack("imagdressing_core.garment")
 LAYERS = host.pack("imagdressing_core.layers").LAYERS
 LIMIT = 1e-4
+JOINT, ADDITIVE = "magic_clothing_768_vitonhd_joint.safetensors", "garment_extractor.safetensors"
 
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Both published forms in one folder, in fp16: "cloth_segm" and "garment_extractor" with "ip_layer.pth"."""
+    """Both published forms in one folder, in fp16: the whole checkpoint, and the extractor with its projections."""
     folder: Path = tmp_path_factory.mktemp("magic_clothing")
     checkpoint = host.pack("imagdressing_core.checkpoint")
     own = checkpoint.read_checkpoint(_models() / model_files.GARMENT.path)
-    torch.save(own.garment_unet, folder / "cloth_segm.pt")
-    (folder / "garment_extractor.pt").hardlink_to(folder / "cloth_segm.pt")
+    save_file(own.garment_unet, folder / JOINT)
+    (folder / ADDITIVE).hardlink_to(folder / JOINT)
     torch.save({key.replace("_ref.", "_ip."): v for key, v in own.projections.items()}, folder / "ip_layer.pth")
     return folder
 
@@ -49,7 +51,7 @@ def load(path: Path) -> Any:
 def joint_garment(checkpoints: Path) -> Any:
     """A garment of the concatenation rule, 64 × 80 pixels."""
     with torch.inference_mode():
-        encoder = load(checkpoints / "cloth_segm.pt")
+        encoder = load(checkpoints / JOINT)
         latent = parity.vectors()["input.garment_latent"] / 0.18215
         return GARMENT.Garment(encoder.encode(latent, other_nodes.random(1, 77, 768, seed=4)))
 
@@ -149,7 +151,7 @@ def test_it_runs_with_tiled_tokens(model: Any, joint_garment: Any):
 
 def test_the_additive_form_is_hybrid_attention(model: Any, checkpoints: Path):
     with torch.inference_mode():
-        encoder = load(checkpoints / "garment_extractor.pt")
+        encoder = load(checkpoints / ADDITIVE)
         assert encoder.is_magic_clothing
         latent = parity.vectors()["input.garment_latent"] / 0.18215
         pictures = encoder.encode(latent, other_nodes.random(1, 77, 768, seed=4))
@@ -183,7 +185,7 @@ def encode(encoder: Any, **inputs: Any) -> Any:
 
 def test_encoding_without_clip_says_what_to_connect(checkpoints: Path):
     with pytest.raises(Exception, match="clip is not connected") as refusal:
-        encode(load(checkpoints / "cloth_segm.pt"))
+        encode(load(checkpoints / JOINT))
     assert type(refusal.value).__name__ == "IMAGDressingError"
 
 
@@ -191,7 +193,7 @@ def test_it_is_encoded_with_the_empty_prompt_on_grey(checkpoints: Path):
     clip = host.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[1]
     mask = torch.zeros(1, 80, 64)
     mask[:, 20:60] = 1
-    garment = encode(load(checkpoints / "cloth_segm.pt"), clip=clip, mask=mask)
+    garment = encode(load(checkpoints / JOINT), clip=clip, mask=mask)
     assert garment.is_joint
     assert garment.pictures[0].thumbnail[2, 30].tolist() == [128, 128, 128]
 

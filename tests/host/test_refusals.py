@@ -15,6 +15,7 @@ import pytest
 import synthetic_models
 import torch
 from comfy_host import host_path
+from sampling import put_on
 
 
 def model_of(config: Any) -> Any:
@@ -129,3 +130,24 @@ def test_nan_is_found_at_encoding_not_in_the_picture():
     latent = torch.full((1, 4, 10, 8), float("nan"))
     with pytest.raises(ValueError, match="Encoding the garment gave NaN"):
         parity.garment_encoder().encode(latent, parity.vectors()["input.clip_hidden"])
+
+
+def test_a_host_that_is_too_old_is_told_which_it_should_be(monkeypatch: pytest.MonkeyPatch):
+    import comfyui_version
+
+    monkeypatch.setattr(comfyui_version, "__version__", "0.15.9")
+    with pytest.raises(Exception, match=r"needs ComfyUI 0\.16\.3 or newer; this is 0\.15\.9"):
+        host.pack("nodes.host.requirements").require_supported_host()
+
+
+@pytest.mark.parametrize("mask", [torch.full((1, 8, 8), torch.nan), torch.zeros(0, 8, 8), torch.zeros(3)], ids=str)
+def test_a_mask_that_is_none_is_refused(model: Any, garment: Any, mask: torch.Tensor):
+    with pytest.raises(Exception, match="mask must be a picture") as refusal:
+        put_on(model, garment, mask=mask)
+    assert type(refusal.value).__name__ == "IMAGDressingError"
+
+
+@pytest.mark.parametrize("shape", [(80, 64), (1, 1, 80, 64)], ids=str)
+def test_a_mask_of_one_dimension_less_or_more_is_taken(model: Any, garment: Any, shape: tuple[int, ...]):
+    (worn,) = host.pack("nodes.host.dressing").garments_of(put_on(model, garment, mask=torch.ones(shape)))
+    assert worn.region.shape == (1, 80, 64)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from PIL.Image import Resampling
 from torch import Tensor
 
@@ -23,10 +23,14 @@ THUMBNAIL_SIZE = 128
 
 @dataclass(frozen=True)
 class FittedPicture:
-    """One garment picture twice: ``vae`` at the garment's size, ``clip`` at 224 × 224, both RGB."""
+    """One garment picture twice: ``vae`` at the garment's size, ``clip`` at 224 × 224, both RGB.
+
+    clip_box: the part of ``vae`` that CLIP sees, (left, top, right, bottom), 0 … 1.
+    """
 
     vae: Image.Image
     clip: Image.Image
+    clip_box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
 
 def fit_official(picture: Image.Image, width: int, height: int) -> FittedPicture:
@@ -36,7 +40,7 @@ def fit_official(picture: Image.Image, width: int, height: int) -> FittedPicture
     Source: official resize_img, then torchvision's Resize and transformers' CLIPImageProcessor.
     """
     kept = _official_resize(picture, short=min(width, height), long=max(width, height))
-    return FittedPicture(vae=kept.resize((width, height), Resampling.BILINEAR), clip=_clip_centre(kept))
+    return FittedPicture(kept.resize((width, height), Resampling.BILINEAR), _clip_centre(kept), _centre_box(kept))
 
 
 def fit_pad(picture: Image.Image, width: int, height: int) -> FittedPicture:
@@ -50,13 +54,13 @@ def fit_pad(picture: Image.Image, width: int, height: int) -> FittedPicture:
 def fit_crop(picture: Image.Image, width: int, height: int) -> FittedPicture:
     """Fill ``width`` × ``height`` with the picture's middle, undistorted; CLIP sees the centre square of that."""
     filled = ImageOps.fit(picture, (width, height), Resampling.BICUBIC)
-    return FittedPicture(vae=filled, clip=_clip_centre(filled))
+    return FittedPicture(filled, _clip_centre(filled), _centre_box(filled))
 
 
 def fit_squash(picture: Image.Image, width: int, height: int) -> FittedPicture:
     """Fit as the official MagicClothing does: straight to ``width`` × ``height``; CLIP has no part in it."""
     squashed = picture.resize((width, height), Resampling.LANCZOS)
-    return FittedPicture(vae=squashed, clip=_clip_centre(squashed))
+    return FittedPicture(squashed, _clip_centre(squashed), _centre_box(squashed))
 
 
 FITS: dict[str, Callable[[Image.Image, int, int], FittedPicture]] = {
@@ -74,6 +78,27 @@ def fit_mask(mask: Tensor, size: tuple[int, int], fit: str, width: int, height: 
     background = ImageOps.invert(_mask_image(mask).resize(size, Resampling.BILINEAR)).convert("RGB")
     fitted = ImageOps.invert(FITS[fit](background, width, height).vae.convert("L"))
     return torch.from_numpy(numpy.array(fitted)).float() / 255
+
+
+def preview(fitted: FittedPicture, with_clip: bool = True) -> Image.Image:
+    """Return what the VAE sees, and beside it what CLIP sees; what CLIP loses of it is dimmed and framed."""
+    seen = fitted.vae
+    if not with_clip:
+        return seen
+    width, height = seen.size
+    left, top, right, bottom = (
+        round(part * side) for part, side in zip(fitted.clip_box, (width, height) * 2, strict=True)
+    )
+    inside = Image.new("L", seen.size, 90)
+    ImageDraw.Draw(inside).rectangle((left, top, right, bottom), fill=255)
+    shown = Image.composite(seen, Image.new("RGB", seen.size, "black"), inside)
+    line = max(2, width // 128)
+    ImageDraw.Draw(shown).rectangle((left, top, right - 1, bottom - 1), outline="#ff3b6b", width=line)
+    side = min(width, height) // 2
+    sheet = Image.new("RGB", (width + line + side, height), "black")
+    sheet.paste(shown, (0, 0))
+    sheet.paste(fitted.clip.resize((side, side), Resampling.BICUBIC), (width + line, 0))
+    return sheet
 
 
 def thumbnail(picture: Image.Image) -> Tensor:
@@ -124,6 +149,13 @@ def _clip_centre(picture: Image.Image) -> Image.Image:
     left, top = (width - CLIP_SIZE) // 2, (height - CLIP_SIZE) // 2
     resized = picture.resize((width, height), Resampling.BICUBIC)
     return resized.crop((left, top, left + CLIP_SIZE, top + CLIP_SIZE))
+
+
+def _centre_box(picture: Image.Image) -> tuple[float, float, float, float]:
+    """Return the centre square of a picture, as parts of its sides."""
+    side = min(picture.size)
+    left, top = ((1 - side / whole) / 2 for whole in picture.size)
+    return left, top, 1 - left, 1 - top
 
 
 def _on_background(image: Tensor, mask: Tensor | None, background: Background) -> Image.Image:

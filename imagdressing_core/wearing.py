@@ -1,7 +1,7 @@
 """How a garment is worn: its strength, when, where, in which layers and by which pictures of a batch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
 
@@ -27,6 +27,7 @@ class WornGarment:
     batch: "broadcast": every generated picture wears all pictures of the garment, as views of one thing;
         "one per image": picture i of the batch wears picture i of the garment, starting over when they run out.
     schedule: factor of λ along the garment's window.
+    label: names who put it on, for messages.
     """
 
     garment: Garment
@@ -38,6 +39,7 @@ class WornGarment:
     branches: Branches = "conditional"
     batch: Batch = "broadcast"
     schedule: Schedule = CONSTANT
+    label: str | None = None
 
     @property
     def ever_acts(self) -> bool:
@@ -80,8 +82,8 @@ Acting = tuple[WornGarment, float]
 """A garment and its schedule's factor of λ at this moment."""
 
 
-def folded(acting: Sequence[Acting]) -> list[WornGarment]:
-    """Fold what is the same garment at different strengths into one: λ₁·Attn + λ₂·Attn = (λ₁ + λ₂)·Attn.
+def same_garments(acting: Sequence[Acting]) -> list[list[Acting]]:
+    """Group what is the same garment at different strengths: λ₁·Attn + λ₂·Attn = (λ₁ + λ₂)·Attn.
 
     Exact where two attentions added up are not, and as fast as one.
     """
@@ -89,12 +91,12 @@ def folded(acting: Sequence[Acting]) -> list[WornGarment]:
     for worn, factor in acting:
         kind = (id(worn.garment), id(worn.region), worn.branches, worn.batch)
         kinds.setdefault(kind, []).append((worn, factor))
-    return [_added_up(same) for same in kinds.values()]
+    return list(kinds.values())
 
 
-def _added_up(same: Sequence[Acting]) -> WornGarment:
-    layers = {
+def strength_by_layer(same: Sequence[Acting]) -> LayerWeights:
+    """Return λ by layer index of one garment, put on once or several times."""
+    return {
         layer.index: sum(factor * worn.strength * worn.layers.get(layer.index, 0.0) for worn, factor in same)
         for layer in LAYERS
     }
-    return replace(same[0][0], strength=1.0, layers=layers)

@@ -7,7 +7,7 @@ from .encode import EncodeGarment
 from .host.folders import CHECKPOINTS, GARMENTS
 from .host.requirements import require_supported_host
 from .loaders import ConvertCheckpoint, LoadIMAGDressingModel
-from .picture import PasteBack
+from .picture import GarmentHeatMap, PasteBack
 from .wardrobe import JoinGarments, LoadGarment, SaveGarment
 
 
@@ -27,6 +27,7 @@ class IMAGDressingExtension(ComfyExtension):
             LoadGarment,
             JoinGarments,
             PasteBack,
+            GarmentHeatMap,
             ConvertCheckpoint,
         ]
 

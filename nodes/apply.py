@@ -11,6 +11,7 @@ from ..imagdressing_core.garment import Garment
 from ..imagdressing_core.strengths import LAYER_PRESETS, SCHEDULES, parse_layers, parse_schedule
 from ..imagdressing_core.wearing import Batch, Branches, WornGarment
 from .host.dressing import put_on
+from .host.feedback import node_id
 from .host.requirements import require_sd15
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
 
@@ -73,6 +74,7 @@ class ApplyGarment(io.ComfyNode):
             search_aliases=SEARCH_ALIASES,
             inputs=[MODEL, GARMENT, STRENGTH, START, END, MASK],
             outputs=[DRESSED],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -86,7 +88,7 @@ class ApplyGarment(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         require_sd15(model)
-        worn = WornGarment(garment, strength, start_percent, end_percent, _region(mask))
+        worn = WornGarment(garment, strength, start_percent, end_percent, _region(mask), label=node_id(cls))
         return io.NodeOutput(put_on(model, worn))
 
 
@@ -137,6 +139,7 @@ class ApplyGarmentAdvanced(io.ComfyNode):
                 ),
             ],
             outputs=[DRESSED],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -164,5 +167,6 @@ class ApplyGarmentAdvanced(io.ComfyNode):
             branches,
             batch,
             parse_schedule(schedule),
+            node_id(cls),
         )
         return io.NodeOutput(put_on(model, worn))

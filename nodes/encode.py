@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..imagdressing_core.errors import IMAGDressingError
@@ -15,11 +15,13 @@ from ..imagdressing_core.preprocess import (
     fit_mask,
     fit_squash,
     pictures_from_tensor,
+    preview,
     tensor_from_pictures,
     thumbnail,
 )
 from ..imagdressing_core.qformer import CLIP_CHANNELS, CLIP_TOKENS
 from ..imagdressing_core.sd15 import CONTEXT_CHANNELS, LATENT_CHANNELS
+from .host.feedback import node_id, show
 from .host.garment_encoder import GarmentEncoder
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment, IMAGDressingModel
 
@@ -32,7 +34,8 @@ class EncodeGarment(io.ComfyNode):
             node_id="IMAGDressingEncodeGarment",
             display_name="Encode Garment",
             category=CATEGORY,
-            description="Reads a garment once; any number of pictures can wear the result.",
+            description="Reads a garment once; any number of pictures can wear the result. The preview shows what the "
+            "VAE sees, framed where CLIP sees it too.",
             search_aliases=SEARCH_ALIASES,
             inputs=[
                 IMAGDressingModel.Input("imagdressing", tooltip="From Load IMAGDressing Model."),
@@ -78,6 +81,7 @@ class EncodeGarment(io.ComfyNode):
                 ),
             ],
             outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -119,7 +123,13 @@ class EncodeGarment(io.ComfyNode):
                 picture.without_background(fit_mask(one, original.size, fit, width, height))
                 for picture, one, original in zip(pictures, masks, originals, strict=True)
             ]
-        return io.NodeOutput(Garment(tuple(pictures)))
+        garment = Garment(tuple(pictures))
+        show(
+            f"{len(pictures)} × {width} × {height}, {sum(picture.nbytes for picture in pictures) / 1e6:.0f} MB",
+            node_id(cls),
+        )
+        seen = tensor_from_pictures([preview(picture, with_clip=not is_magic_clothing) for picture in fitted])
+        return io.NodeOutput(garment, ui=ui.PreviewImage(seen))
 
 
 def _require_sd_vae(vae: Any) -> None:

@@ -4,6 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..imagdressing_core.checkpoint import DTYPES, convert_checkpoint, read_checkpoint
 from ..imagdressing_core.diagnosis import OFFICIAL_NAME
+from .host.feedback import node_id, show
 from .host.folders import CHECKPOINTS
 from .host.garment_encoder import load_garment_encoder
 from .host.progress import progress_bar
@@ -30,6 +31,7 @@ class LoadIMAGDressingModel(io.ComfyNode):
             search_aliases=SEARCH_ALIASES,
             inputs=[_model_name_input()],
             outputs=[IMAGDressingModel.Output(display_name="imagdressing", tooltip="For Encode Garment.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -43,7 +45,11 @@ class LoadIMAGDressingModel(io.ComfyNode):
     @classmethod
     def execute(cls, model_name: str) -> io.NodeOutput:
         checkpoint = read_checkpoint(CHECKPOINTS.path(model_name), progress_bar())
-        return io.NodeOutput(load_garment_encoder(checkpoint))
+        encoder = load_garment_encoder(checkpoint)
+        used = sum(tensor.nbytes for tensor in checkpoint.tensors.values())
+        dtype = str(checkpoint.dtype).removeprefix("torch.")
+        show(f"{checkpoint.variant}\n{dtype}, {used / 1e9:.2f} GB in use", node_id(cls))
+        return io.NodeOutput(encoder)
 
 
 class ConvertCheckpoint(io.ComfyNode):
@@ -66,6 +72,7 @@ class ConvertCheckpoint(io.ComfyNode):
                 ),
             ],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -76,4 +83,5 @@ class ConvertCheckpoint(io.ComfyNode):
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
         done = convert_checkpoint(CHECKPOINTS.path(model_name), CHECKPOINTS.first(), dtype, progress_bar())
         report = f"{done.path}\n{done.source_bytes / 1e9:.2f} GB → {done.converted_bytes / 1e9:.2f} GB"
+        show(report, node_id(cls))
         return io.NodeOutput(ui=ui.PreviewText(report))

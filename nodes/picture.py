@@ -1,9 +1,16 @@
 """Work on the finished picture."""
 
+from typing import Any
+
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..imagdressing_core.heatmap import overlay, resized
 from ..imagdressing_core.paste import paste_back
+from ..imagdressing_core.strengths import LAYER_PRESETS, parse_layers
+from .host.progress import progress_bar
+from .host.watching import heat_maps
 from .sockets import CATEGORY, SEARCH_ALIASES
 
 
@@ -41,3 +48,53 @@ class PasteBack(io.ComfyNode):
         cls, original: Tensor, generated: Tensor, mask: Tensor, feather: int, match_color: bool
     ) -> io.NodeOutput:
         return io.NodeOutput(paste_back(original, generated, mask, feather, match_color))
+
+
+class GarmentHeatMap(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IMAGDressingHeatMap",
+            display_name="Garment Heat Map",
+            category=CATEGORY,
+            description="Shows where in the finished picture each garment acts: how much of the attention is the "
+            "garment's, over the chosen layers and noise levels. Costs nothing where it is not connected.",
+            search_aliases=[*SEARCH_ALIASES, "attention map", "heatmap", "visualize"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that wears the garments, as the sampler got it."),
+                io.Conditioning.Input("positive", tooltip="The prompt, as the sampler got it."),
+                io.Latent.Input("samples", tooltip="What the sampler made."),
+                io.Image.Input("image", tooltip="The same as a picture, from VAE Decode."),
+                io.String.Input(
+                    "layers",
+                    default="all",
+                    tooltip=f"Which layers to look at: {', '.join(LAYER_PRESETS)}; or weights such as 0:1.0, 5:0.5.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=4,
+                    min=1,
+                    max=50,
+                    tooltip="At how many noise levels to look, evenly over the sampling. Each takes as long as a "
+                    "sampling step.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="heat maps",
+                    tooltip="The pictures under the first garment's heat map, then under the second's, and so on; "
+                    "brightest is where any garment acts most.",
+                ),
+                io.Mask.Output(
+                    display_name="shares", tooltip="The same as numbers, 0 to 1: the garment's part of the attention."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, positive: Any, samples: Any, image: Tensor, layers: str, steps: int) -> io.NodeOutput:
+        maps = heat_maps(model, positive, samples["samples"], steps, parse_layers(layers), progress_bar())
+        pictures = image[torch.arange(maps.shape[1]) % len(image)]
+        brightest = float(maps.max())
+        shown = torch.cat([overlay(pictures, one, brightest) for one in maps])
+        return io.NodeOutput(shown, torch.cat([resized(one, image.shape[1:3]) for one in maps]))

@@ -2,8 +2,9 @@
 
 from comfy_api.latest import io, ui
 
-from ..imagdressing_core.garment import Garment
+from ..imagdressing_core.garment import Garment, Origin
 from ..imagdressing_core.wardrobe import load_garment, save_garment
+from .host.feedback import node_id, show
 from .host.folders import GARMENTS, free_garment_path
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
 
@@ -26,13 +27,16 @@ class SaveGarment(io.ComfyNode):
                 ),
             ],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, garment: Garment, filename_prefix: str) -> io.NodeOutput:
         path = free_garment_path(filename_prefix)
         save_garment(garment, path)
-        return io.NodeOutput(ui=ui.PreviewText(f"{path}\n{path.stat().st_size / 1e6:.0f} MB"))
+        report = f"{path}\n{path.stat().st_size / 1e6:.0f} MB"
+        show(report, node_id(cls))
+        return io.NodeOutput(ui=ui.PreviewText(report))
 
 
 class LoadGarment(io.ComfyNode):
@@ -48,6 +52,7 @@ class LoadGarment(io.ComfyNode):
                 io.Combo.Input("garment_name", options=GARMENTS.names(), tooltip="A file that Save Garment wrote.")
             ],
             outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -60,7 +65,13 @@ class LoadGarment(io.ComfyNode):
 
     @classmethod
     def execute(cls, garment_name: str) -> io.NodeOutput:
-        return io.NodeOutput(load_garment(GARMENTS.path(garment_name)))
+        garment = load_garment(GARMENTS.path(garment_name))
+        show("\n".join(_summary(picture.origin) for picture in garment.pictures), node_id(cls))
+        return io.NodeOutput(garment)
+
+
+def _summary(origin: Origin) -> str:
+    return f"{origin.width} × {origin.height}, {origin.fit}, by {origin.checkpoint}"
 
 
 class JoinGarments(io.ComfyNode):

@@ -40,7 +40,9 @@ class Result:
 
     @property
     def images(self) -> list[dict[str, str]]:
-        return [image for output in self.outputs.values() for image in output.get("images", ())]
+        """The pictures that were saved, without previews."""
+        shown = [image for output in self.outputs.values() for image in output.get("images", ())]
+        return [image for image in shown if image["type"] == "output"]
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,23 @@ from torch import Tensor
 
 from ...imagdressing_core.strengths import CONSTANT
 from ...imagdressing_core.wearing import Acting, WornGarment
-from .fitting import Area, Call, Fitting, Options
+from .fitting import Area, Call, Fitting, Options, Watch
 
 KEY = "imagdressing"
 
 
 def put_on(model: ModelPatcher, worn: WornGarment) -> ModelPatcher:
     """Return a clone of ``model`` that wears one garment more; one that never acts leaves no trace on it."""
-    dressed = model.clone()
     if not worn.ever_acts:
-        return dressed
-    garments = (*garments_of(model), worn)
+        return model.clone()
+    return dress(model, (*garments_of(model), worn))
+
+
+def dress(model: ModelPatcher, garments: tuple[WornGarment, ...], watch: Watch | None = None) -> ModelPatcher:
+    """Return a clone of ``model`` that wears these garments and no others. watch: is shown what each of them adds."""
+    dressed = model.clone()
     dressed.set_attachments(KEY, garments)
-    dressing = Dressing(garments)
+    dressing = Dressing(garments, watch)
     for kind, wrapper in (
         (WrappersMP.OUTER_SAMPLE, dressing.outer_sample),
         (WrappersMP.CALC_COND_BATCH, dressing.calc_cond_batch),
@@ -60,12 +64,13 @@ class Dressing:
     """The wrappers that ComfyUI calls around sampling, prompts and model for a MODEL that wears garments."""
 
     garments: tuple[WornGarment, ...]
+    watch: Watch | None = None
 
     def outer_sample(self, executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Open a fitting for this sampling run and close it, whatever happens, when the run ends."""
         guider = executor.class_obj
         options: Options = guider.model_options["transformer_options"]
-        options[KEY] = Run(Fitting((noise.shape[-2], noise.shape[-1])), guider)
+        options[KEY] = Run(Fitting((noise.shape[-2], noise.shape[-1]), self.watch), guider)
         try:
             return executor(noise, *args, **kwargs)
         finally:

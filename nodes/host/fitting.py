@@ -1,6 +1,5 @@
 """One sampling run's garments: moved to its device once, fitted to each call of the diffusion model."""
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +12,17 @@ from ...imagdressing_core.garment import GarmentPicture, join_pictures
 from ...imagdressing_core.hybrid_attention import hybrid_attention, joint_attention
 from ...imagdressing_core.layers import LAYERS, SelfAttentionLayer
 from ...imagdressing_core.region import crop_region, region_tokens
-from ...imagdressing_core.wearing import Acting, WornGarment, folded
+from ...imagdressing_core.strengths import LayerWeights
+from ...imagdressing_core.wearing import Acting, WornGarment, same_garments, strength_by_layer
+from .feedback import warn
 
 Options = dict[str, Any]
 Area = tuple[int, int, int, int]
 AttentionPatch = Callable[[Tensor, Tensor, Tensor, Options], Tensor]
 """An entry of ``patches_replace["attn1"]``: (q, k, v, extra_options) → attention before the output projection."""
+
+Watch = Callable[[WornGarment, SelfAttentionLayer, Sequence[int], Tensor, Tensor, tuple[int, int]], None]
+"""Is shown (garment, layer, picture numbers, attention before and after the garment's term, grid of the tokens)."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,13 @@ class Call:
 
 @dataclass(frozen=True)
 class Term:
-    """What one garment adds to the attention of ``rows`` of the batch, counted in pictures."""
+    """What one garment adds to the attention of ``rows`` of the batch, counted in pictures; ``images`` numbers them."""
 
+    worn: WornGarment
+    images: Sequence[int]
     rows: slice
     picture: GarmentPicture
-    strengths: Mapping[int, float]
+    strengths: LayerWeights
     region: Tensor | None
 
 
@@ -54,13 +60,15 @@ class Fitting:
     """The garments of one sampling run.
 
     latent_size: (height, width) of the latent being sampled, to notice calls that see only a part of it.
+    watch: is shown what each garment adds.
     """
 
-    def __init__(self, latent_size: tuple[int, int] | None = None) -> None:
+    def __init__(self, latent_size: tuple[int, int] | None = None, watch: Watch | None = None) -> None:
         self._latent_size = latent_size
+        self._watch = watch
         self._pictures: dict[Any, GarmentPicture] = {}
         self._patches: dict[Any, dict[Any, AttentionPatch]] = {}
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str | None, str]] = set()
 
     def attention_patches(
         self, acting: Sequence[Acting], call: Call, existing: Mapping[Any, AttentionPatch], unet: nn.Module
@@ -76,7 +84,7 @@ class Fitting:
             tuple((key, id(patch)) for key, patch in existing.items()),
         )
         if situation not in self._patches:
-            terms = [term for worn in folded(acting) for term in self._terms(worn, call)]
+            terms = [term for one in self._added_up(acting) for term in self._terms(*one, call)]
             patches = dict(existing)
             for layer in LAYERS:
                 if any(term.strengths[layer.index] for term in terms):
@@ -86,9 +94,13 @@ class Fitting:
             self._patches[situation] = patches
         return self._patches[situation]
 
-    def _terms(self, worn: WornGarment, call: Call) -> list[Term]:
+    def _added_up(self, acting: Sequence[Acting]) -> list[tuple[WornGarment, LayerWeights]]:
+        """Return garments with λ by layer: what is the same as one, but each by itself where somebody watches."""
+        groups = [[one] for one in acting] if self._watch else same_garments(acting)
+        return [(group[0][0], strength_by_layer(group)) for group in groups]
+
+    def _terms(self, worn: WornGarment, strengths: LayerWeights, call: Call) -> list[Term]:
         terms: list[Term] = []
-        strengths = {index: worn.strength * factor for index, factor in worn.layers.items()}
         for prompt, conditional in enumerate(call.conditional):
             wears = conditional or worn.branches == "both"
             if not wears and not worn.garment.is_joint:
@@ -99,7 +111,8 @@ class Fitting:
                 rows = slice(first + images.start, first + images.stop)
                 part = region if region is None or len(region) == 1 else region[images]
                 picture = self._on_device(pictures, call)
-                terms.append(Term(rows, picture if wears else picture.blank(), strengths, part))
+                shown = picture if wears else picture.blank()
+                terms.append(Term(worn, call.images[images], rows, shown, strengths, part))
         return terms
 
     def _on_device(self, pictures: tuple[GarmentPicture, ...], call: Call) -> GarmentPicture:
@@ -118,7 +131,7 @@ class Fitting:
             region = crop_region(region, size, area)
             size = area[0], area[1]
         if size not in (None, (call.height, call.width)):
-            self._warn("another node samples the picture in tiles, which a garment's mask cannot follow")
+            self._warn(worn, "another node samples the picture in tiles")
             return None
         return region
 
@@ -155,9 +168,10 @@ class Fitting:
             for term, region in acting:
                 part = slice(term.rows.start * tiles, term.rows.stop * tiles)
                 if region is not None and region.shape[1] != q.shape[1]:
-                    self._warn("another node merges or tiles the tokens, which a garment's mask cannot follow")
+                    self._warn(term.worn, "another node merges or tiles the tokens")
                     region = None
                 strength = term.strengths[layer.index]
+                before = z[part].clone() if self._watch else None
                 if term.picture.is_joint:
                     k, v = (t.reshape(len(q), -1, t.shape[-1]) for t in (k, v))  # HyperTile cuts q alone
                     own: Any = unet.get_submodule(f"{layer.ldm_name}.attn1")
@@ -170,11 +184,13 @@ class Fitting:
                 else:
                     garment_k, garment_v = term.picture.keys[layer.index], term.picture.values[layer.index]
                     z[part] = hybrid_attention(z[part], q[part], garment_k, garment_v, strength, attend, region)
+                if self._watch and before is not None:
+                    self._watch(term.worn, layer, term.images, before, z[part], grid)
             return z
 
         return attention
 
-    def _warn(self, why: str) -> None:
-        if why not in self._warned:
-            self._warned.add(why)
-            logging.warning("IMAGDressing: a garment acts outside its mask too, because %s.", why)
+    def _warn(self, worn: WornGarment, why: str) -> None:
+        if (worn.label, why) not in self._warned:
+            self._warned.add((worn.label, why))
+            warn(f"The garment acts outside its mask too: {why}, which a mask cannot follow.", worn.label)

@@ -17,6 +17,7 @@ from imagdressing_core.preprocess import (
     fit_official,
     fit_squash,
     pictures_from_tensor,
+    preview,
     tensor_from_pictures,
     thumbnail,
 )
@@ -183,3 +184,28 @@ def test_padding_is_background_for_the_mask_too():
 
 def test_a_thumbnail_is_small_and_keeps_its_proportions():
     assert tuple(thumbnail(coloured(640, 320)).shape) == (64, 128, 3)
+
+
+@pytest.mark.parametrize(
+    ("fit", "size", "box"),
+    [
+        ("official", (200, 100), (0.25, 0.0, 0.75, 1.0)),
+        ("official", (300, 400), (0.0, 0.15, 1.0, 0.85)),
+        ("official", (100, 100), (0.0, 0.0, 1.0, 1.0)),
+        ("pad", (100, 200), (0.0, 0.0, 1.0, 1.0)),
+        ("crop", (100, 200), (0.0, 0.1, 1.0, 0.9)),
+    ],
+)
+def test_the_clip_box_is_the_part_that_clip_sees(fit: str, size: tuple[int, int], box: tuple[float, ...]):
+    fitted = FITS[fit](Image.new("RGB", size, "navy"), 512, 640)
+    assert fitted.clip_box == pytest.approx(box)
+
+
+def test_the_preview_dims_what_clip_loses_and_shows_what_it_sees():
+    tall = Image.new("RGB", (300, 600), "white")
+    shown = preview(FITS["crop"](tall, 64, 128))
+    assert shown.height == 128 and shown.width > 64
+    pixels = numpy.array(shown)
+    assert pixels[4, 32].max() < 120
+    assert pixels[64, 32].min() > 240
+    assert preview(FITS["crop"](tall, 64, 128), with_clip=False).size == (64, 128)

@@ -9,7 +9,7 @@ from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.garment import Garment, GarmentPicture, Origin, join_pictures, pictures_of_batch
 from imagdressing_core.layers import LAYERS
 from imagdressing_core.strengths import LAYER_PRESETS, parse_schedule
-from imagdressing_core.wearing import WornGarment, folded
+from imagdressing_core.wearing import WornGarment, same_garments, strength_by_layer
 
 
 def garment(pictures: int, tokens: int = 80) -> Garment:
@@ -57,8 +57,8 @@ def test_one_mask_serves_all():
 
 def test_the_same_garment_twice_folds_into_one_of_the_sum():
     one = garment(1)
-    (worn,) = folded([(WornGarment(one, 0.5), 1.0), (WornGarment(one, 0.6), 0.5)])
-    assert worn.strength * worn.layers[0] == pytest.approx(0.8)
+    (same,) = same_garments([(WornGarment(one, 0.5), 1.0), (WornGarment(one, 0.6), 0.5)])
+    assert strength_by_layer(same)[0] == pytest.approx(0.8)
 
 
 def test_what_differs_in_anything_else_does_not_fold():
@@ -70,7 +70,7 @@ def test_what_differs_in_anything_else_does_not_fold():
         (WornGarment(one, batch="one per image"), 1.0),
         (WornGarment(garment(1)), 1.0),
     ]
-    assert len(folded(acting)) == 5
+    assert len(same_garments(acting)) == 5
 
 
 @pytest.mark.parametrize(

@@ -25,30 +25,41 @@ TROUSERS = ((0.19, 0.08), (0.20, 0.20), (0.25, 0.60), (0.24, 1.25), (0.06, 1.25)
 
 def striped_shirt() -> Image.Image:
     """Return a navy shirt with cream stripes and a round emblem, lying on light grey."""
-    cloth = Image.new("RGB", _large(SIZE), "#1f3a5f")
-    draw = ImageDraw.Draw(cloth)
-    width, height = cloth.size
-    for row in range(0, height, height // 14):
-        draw.rectangle((0, row, width, row + height // 40), fill="#f3e9d2")
-    _emblem(draw, (0.5 * width, 0.46 * width), 0.085 * width)
+    cloth = striped_cloth(_large(SIZE))
+    width = cloth.width
+    emblem(ImageDraw.Draw(cloth), (0.5 * width, 0.46 * width), 0.085 * width)
     outline = [*_mirrored(SHIRT), *_arc((0.5, 0.13), 0.11, SHIRT_NECK - 0.13)]
     return _garment(cloth, outline)
 
 
 def checked_trousers() -> Image.Image:
     """Return ochre trousers with a brown check, lying on light grey."""
-    cloth = Image.new("RGB", _large(SIZE), "#c8973f")
+    return _garment(checked_cloth(_large(SIZE)), _mirrored(TROUSERS))
+
+
+def striped_cloth(size: tuple[int, int]) -> Image.Image:
+    cloth = Image.new("RGB", size, "#1f3a5f")
+    width, height = size
+    for row in range(0, height, height // 14):
+        ImageDraw.Draw(cloth).rectangle((0, row, width, row + height // 40), fill="#f3e9d2")
+    return cloth
+
+
+def checked_cloth(size: tuple[int, int]) -> Image.Image:
+    cloth = Image.new("RGB", size, "#c8973f")
     draw = ImageDraw.Draw(cloth)
-    width, height = cloth.size
+    width, height = size
     for i in range(0, height, width // 12):
         draw.line((0, i, width, i), fill="#6b4423", width=width // 90)
         draw.line((i, 0, i, height), fill="#6b4423", width=width // 90)
-    return _garment(cloth, _mirrored(TROUSERS))
+    return cloth
 
 
-def _emblem(draw: ImageDraw.ImageDraw, centre: Point, radius: float) -> None:
+def emblem(draw: ImageDraw.ImageDraw, centre: Point, radius: float) -> None:
     x, y = centre
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill="#d1495b", outline="#f3e9d2", width=12)
+    draw.ellipse(
+        (x - radius, y - radius, x + radius, y + radius), fill="#d1495b", outline="#f3e9d2", width=round(0.06 * radius)
+    )
     star = [
         (x + r * math.sin(i * math.pi / 5), y - r * math.cos(i * math.pi / 5))
         for i, r in enumerate([0.75 * radius, 0.32 * radius] * 5)
@@ -114,6 +125,15 @@ def person() -> Image.Image:
     return picture
 
 
+def dressed_person(top: Image.Image | str = TOP, legs: Image.Image | str = LEGS) -> Image.Image:
+    """Return the figure in a top and legs of these cloths, pictures of its size, or colours."""
+    picture = _in_large(_draw_person)
+    for cloth, draw in ((legs, _draw_legs), (top, _draw_top)):
+        mask = _in_large(draw).convert("L")
+        picture.paste(cloth, (0, 0, *FIGURE_SIZE), mask)
+    return picture
+
+
 def face() -> Image.Image:
     """Return the figure's head, near."""
     return _in_large(_draw_person).crop((181, 40, 331, 190)).resize((512, 512), Image.Resampling.LANCZOS)
@@ -151,8 +171,7 @@ def _in_large(draw: Callable[[ImageDraw.ImageDraw], None]) -> Image.Image:
 def _draw_person(draw: ImageDraw.ImageDraw) -> None:
     _box(draw, (0, 0, 512, 520), "#dcd6cc")
     _box(draw, (0, 520, 512, 640), "#b9a58c")
-    for side in ((11, 12, 13), (8, 9, 10)):
-        _limb(draw, side, 52, LEGS)
+    _draw_legs(draw, LEGS)
     for side in ((2, 3, 4), (5, 6, 7)):
         _limb(draw, side, 30, SKIN)
     _ellipse(draw, (208, 48, 304, 168), HAIR)
@@ -162,6 +181,11 @@ def _draw_person(draw: ImageDraw.ImageDraw) -> None:
         _ellipse(draw, (x - 5, 98, x + 5, 106), "#2b2b2b")
     _ellipse(draw, (244, 130, 268, 138), "#a85a52")
     _draw_top(draw, TOP)
+
+
+def _draw_legs(draw: ImageDraw.ImageDraw, colour: str = "white") -> None:
+    for side in ((11, 12, 13), (8, 9, 10)):
+        _limb(draw, side, 52, colour)
 
 
 def _draw_top(draw: ImageDraw.ImageDraw, colour: str = "white") -> None:

@@ -172,7 +172,7 @@ def test_where_tokens_are_tiled_or_merged_a_mask_warns_once_and_acts_everywhere(
     latent = torch.zeros(1, 4, 16, 16)
     patched = MODEL_PATCHES[name](model)
     sample(put_on(patched, garment, mask=mask), latent=latent)
-    assert caplog.text.count("a garment acts outside its mask too") == 1
+    assert caplog.text.count("The garment acts outside its mask too") == 1
 
 
 def test_outfits_add_up_over_one_base_attention(model: Any, garment: Any, other_garment: Any):

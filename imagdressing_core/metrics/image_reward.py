@@ -1,0 +1,186 @@
+"""ImageReward (arXiv 2304.05977): how people would rate a picture for its prompt, on transformers' BLIP.
+
+The published package no longer imports with current transformers; its published weights load here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import IMAGDressingError
+from .inputs import batches, clip_pixels
+from .needs import packages, published, weight_file
+
+WEIGHTS, FILE = "THUDM/ImageReward", "ImageReward.pt"
+SOURCE = f"huggingface.co/{WEIGHTS} ({FILE}, 1.8 GB)"
+TOKENIZER = "google-bert/bert-base-uncased"
+TOKENS = 35
+# Of the rewards of the training set, so that scores are about standard normal (official ImageReward.py).
+MEAN, STD = 0.16717362830052426, 1.0333394966054072
+HEAD = (1024, 128, 64, 16, 1)
+
+# Official key → key of RewardModel, replaced in this order.
+KEYS = (
+    ("blip.visual_encoder.cls_token", "vision.embeddings.class_embedding"),
+    ("blip.visual_encoder.pos_embed", "vision.embeddings.position_embedding"),
+    ("blip.visual_encoder.patch_embed.proj.", "vision.embeddings.patch_embedding."),
+    ("blip.visual_encoder.blocks.", "vision.encoder.layers."),
+    ("blip.visual_encoder.norm.", "vision.post_layernorm."),
+    (".attn.qkv.", ".self_attn.qkv."),
+    (".attn.proj.", ".self_attn.projection."),
+    (".norm1.", ".layer_norm1."),
+    (".norm2.", ".layer_norm2."),
+    ("blip.text_encoder.", "text."),
+    ("mlp.layers.", "head."),
+)
+# In the file, but not part of the score: BLIP's contrastive projections, and a counter.
+UNUSED = ("blip.vision_proj.", "blip.text_proj.", "blip.text_encoder.embeddings.position_ids")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """BLIP with ViT-L/16 at 224 pixels and a text encoder of BERT's size, as published (med_config.json)."""
+
+    image_size: int = 224
+    patch_size: int = 16
+    vision_width: int = 1024
+    vision_layers: int = 24
+    vision_heads: int = 16
+    text_width: int = 768
+    text_layers: int = 12
+    text_heads: int = 12
+    vocabulary: int = 30524
+    positions: int = 512
+
+
+class RewardModel(nn.Module):
+    """Prompt and picture → reward (batch,): the text encoder looks at the picture, its first token is rated."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
+
+        a = architecture
+        self.vision = BlipVisionModel(
+            BlipVisionConfig(
+                hidden_size=a.vision_width,
+                intermediate_size=4 * a.vision_width,
+                num_hidden_layers=a.vision_layers,
+                num_attention_heads=a.vision_heads,
+                image_size=a.image_size,
+                patch_size=a.patch_size,
+                layer_norm_eps=1e-6,
+            )
+        )
+        self.text = BlipTextModel(
+            BlipTextConfig(
+                vocab_size=a.vocabulary,
+                hidden_size=a.text_width,
+                encoder_hidden_size=a.vision_width,
+                intermediate_size=4 * a.text_width,
+                num_hidden_layers=a.text_layers,
+                num_attention_heads=a.text_heads,
+                max_position_embeddings=a.positions,
+                layer_norm_eps=1e-12,
+                pad_token_id=0,
+                is_decoder=True,  # gives its layers cross-attention; it is run as an encoder all the same
+            ),
+            add_pooling_layer=False,
+        )
+        # Linear throughout, with the dropouts that the official numbering counts.
+        layers = [nn.Linear(i, o) for i, o in zip((a.text_width, *HEAD[:-1]), HEAD, strict=True)]
+        self.head = nn.Sequential(*(module for layer in layers[:3] for module in (layer, nn.Dropout())), *layers[3:])
+
+    def forward(self, tokens: Tensor, token_mask: Tensor, pixels: Tensor) -> Tensor:
+        """tokens, token_mask: (batch, tokens); pixels: (batch, 3, image_size, image_size), normalised."""
+        seen = self.vision(pixels).last_hidden_state  # (batch, 1 + patches, vision_width)
+        read = self.text(tokens, attention_mask=token_mask, encoder_hidden_states=seen).last_hidden_state
+        return (self.head(read[:, 0]).squeeze(-1) - MEAN) / STD
+
+
+def from_official(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an official state dict under the keys of :class:`RewardModel`, without what the score does not use."""
+    return {_renamed(key): value for key, value in state.items() if not key.startswith(UNUSED)}
+
+
+def _renamed(key: str) -> str:
+    for official, ours in KEYS:
+        key = key.replace(official, ours)
+    return key
+
+
+def load_model(path: Path, architecture: Architecture = Architecture()) -> RewardModel:
+    """Load the published file, running no code in it.
+
+    Raises:
+        IMAGDressingError: a tensor is missing, unknown or of another shape.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if not isinstance(state, Mapping):
+        raise IMAGDressingError(f"{path} holds a {type(state).__name__}, not ImageReward's weights. Get {SOURCE}.")
+    with torch.device("meta"):
+        model = RewardModel(architecture)
+    state = from_official(state)
+    _require_shapes(path, state, model)
+    model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+    positions = torch.arange(architecture.positions)[None]  # in no file: it is a buffer that BLIP does not save
+    model.text.embeddings.register_buffer("position_ids", positions, persistent=False)
+    return model.eval()
+
+
+def _require_shapes(path: Path, state: Mapping[str, Any], model: RewardModel) -> None:
+    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    found = {key: tuple(getattr(value, "shape", ())) for key, value in state.items()}
+    wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
+    if wrong:
+        key = min(wrong)
+        raise IMAGDressingError(
+            f"{path} is not ImageReward's file: {len(wrong)} of {len(expected)} tensors differ "
+            f"(first: {key} is {found.get(key, 'missing')}, expected {expected.get(key, 'no such tensor')}). "
+            f"Get {SOURCE}."
+        )
+
+
+class ImageReward:
+    """Scores pictures for their prompts; about −2 to 2, higher is better."""
+
+    def __init__(self, model: RewardModel, tokenizer: Any, device: str = "cpu", batch_size: int = 16) -> None:
+        self._model = model.to(device)
+        self._image_size = model.vision.config.image_size
+        self._tokenizer = tokenizer
+        self._device = device
+        self._batch_size = batch_size
+
+    @classmethod
+    def load(cls, weights: str = WEIGHTS, device: str = "cpu", tokenizer: str = TOKENIZER) -> "ImageReward":
+        """weights: ImageReward.pt, its folder or a hub id; tokenizer: BERT's folder or hub id.
+
+        Raises:
+            IMAGDressingError: a package, the weights or the tokenizer are missing, or the file is another.
+        """
+        with packages("ImageReward"):
+            from transformers import AutoTokenizer
+        with published("ImageReward's tokenizer", tokenizer, f"huggingface.co/{TOKENIZER}"):
+            words = AutoTokenizer.from_pretrained(tokenizer)
+        with published("ImageReward", weights, SOURCE):
+            model = load_model(weight_file(weights, FILE))
+        return cls(model, words, device)
+
+    @torch.inference_mode()
+    def score(self, prompts: Sequence[str], pictures: Sequence[np.ndarray]) -> list[float]:
+        """Return one reward per pair. pictures: RGB, uint8, (height, width, 3)."""
+        if len(prompts) != len(pictures):
+            raise ValueError(f"{len(prompts)} prompts for {len(pictures)} pictures")
+        return [reward for batch in batches(self._batch_size, prompts, pictures) for reward in self._rewards(*batch)]
+
+    def _rewards(self, prompts: Sequence[str], pictures: Sequence[np.ndarray]) -> list[float]:
+        text = self._tokenizer(
+            list(prompts), padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
+        )
+        inputs = text["input_ids"], text["attention_mask"], clip_pixels(pictures, self._image_size)
+        return self._model(*(tensor.to(self._device) for tensor in inputs)).tolist()

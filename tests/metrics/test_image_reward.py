@@ -1,0 +1,213 @@
+"""ImageReward: the published file's layout, the original code's numbers, and pictures and prompts in batches."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from synthetic_weights import synthetic_tensor
+from torch import Tensor
+
+from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.metrics.image_reward import (
+    UNUSED,
+    Architecture,
+    ImageReward,
+    RewardModel,
+    from_official,
+    load_model,
+)
+
+TINY = Architecture(
+    image_size=32,
+    patch_size=16,
+    vision_width=32,
+    vision_layers=2,
+    vision_heads=4,
+    text_width=24,
+    text_layers=2,
+    text_heads=3,
+    vocabulary=50,
+    positions=40,
+)
+# What the original (THUDM/ImageReward at c1392c6, its models/BLIP and MLP, transformers 4.33.3, timm 0.6.13) gives for
+# the inputs of `tiny_inputs` on the synthetic weights of its own keys.
+ORIGINAL = [-0.9940823316574097, -0.47527268528938293, 0.24140189588069916]
+
+
+def official_shapes(a: Architecture) -> dict[str, tuple[int, ...]]:
+    """The keys of ImageReward.pt and their shapes."""
+    patches = (a.image_size // a.patch_size) ** 2
+    vision, text = "blip.visual_encoder.", "blip.text_encoder."
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{vision}cls_token": (1, 1, a.vision_width),
+        f"{vision}pos_embed": (1, patches + 1, a.vision_width),
+        f"{vision}patch_embed.proj.weight": (a.vision_width, 3, a.patch_size, a.patch_size),
+        f"{vision}patch_embed.proj.bias": (a.vision_width,),
+        f"{text}embeddings.position_ids": (1, a.positions),
+        f"{text}embeddings.word_embeddings.weight": (a.vocabulary, a.text_width),
+        f"{text}embeddings.position_embeddings.weight": (a.positions, a.text_width),
+    }
+
+    def linear(name: str, inputs: int, outputs: int) -> None:
+        shapes.update({f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)})
+
+    def norm(name: str, width: int) -> None:
+        shapes.update({f"{name}.weight": (width,), f"{name}.bias": (width,)})
+
+    for i in range(a.vision_layers):
+        block = f"{vision}blocks.{i}"
+        norm(f"{block}.norm1", a.vision_width)
+        linear(f"{block}.attn.qkv", a.vision_width, 3 * a.vision_width)
+        linear(f"{block}.attn.proj", a.vision_width, a.vision_width)
+        norm(f"{block}.norm2", a.vision_width)
+        linear(f"{block}.mlp.fc1", a.vision_width, 4 * a.vision_width)
+        linear(f"{block}.mlp.fc2", 4 * a.vision_width, a.vision_width)
+    norm(f"{vision}norm", a.vision_width)
+    norm(f"{text}embeddings.LayerNorm", a.text_width)
+    for i in range(a.text_layers):
+        layer = f"{text}encoder.layer.{i}"
+        for attention, width in (("attention", a.text_width), ("crossattention", a.vision_width)):
+            linear(f"{layer}.{attention}.self.query", a.text_width, a.text_width)
+            linear(f"{layer}.{attention}.self.key", width, a.text_width)
+            linear(f"{layer}.{attention}.self.value", width, a.text_width)
+            linear(f"{layer}.{attention}.output.dense", a.text_width, a.text_width)
+            norm(f"{layer}.{attention}.output.LayerNorm", a.text_width)
+        linear(f"{layer}.intermediate.dense", a.text_width, 4 * a.text_width)
+        linear(f"{layer}.output.dense", 4 * a.text_width, a.text_width)
+        norm(f"{layer}.output.LayerNorm", a.text_width)
+    linear("blip.vision_proj", a.vision_width, 256)
+    linear("blip.text_proj", a.text_width, 256)
+    for index, inputs, outputs in ((0, a.text_width, 1024), (2, 1024, 128), (4, 128, 64), (6, 64, 16), (7, 16, 1)):
+        linear(f"mlp.layers.{index}", inputs, outputs)
+    return shapes
+
+
+def official_state(a: Architecture) -> dict[str, Tensor]:
+    state = {key: synthetic_tensor(key, shape) for key, shape in official_shapes(a).items()}
+    return state | {"blip.text_encoder.embeddings.position_ids": torch.arange(a.positions)[None]}
+
+
+@pytest.fixture(scope="module")
+def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "ImageReward.pt"
+    torch.save(official_state(TINY), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import BertTokenizer
+
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "shirt", "woman", "in", "very", "##s"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scorer(tiny_file: Path, tokenizer: Path) -> ImageReward:
+    from transformers import AutoTokenizer
+
+    return ImageReward(load_model(tiny_file, TINY), AutoTokenizer.from_pretrained(tokenizer), batch_size=2)
+
+
+def picture(seed: int, height: int = 40, width: int = 32) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def tiny_inputs() -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    tokens = torch.randint(1, TINY.vocabulary, (3, 35), generator=generator)
+    used = torch.arange(35) < torch.tensor([[35], [12], [4]])
+    return tokens * used, used.long(), torch.randn(3, 3, 32, 32, generator=generator)
+
+
+def test_every_official_key_of_the_published_size_has_its_place():
+    with torch.device("meta"):
+        ours = {key: tuple(value.shape) for key, value in RewardModel(Architecture()).state_dict().items()}
+    official = official_shapes(Architecture())
+    assert len(official) == 625
+    assert from_official(official) == ours
+    assert sum(key.startswith(UNUSED) for key in official) == 5
+
+
+def test_it_gives_the_original_codes_numbers(tiny_file: Path):
+    with torch.inference_mode():
+        rewards = load_model(tiny_file, TINY)(*tiny_inputs())
+    assert rewards.tolist() == pytest.approx(ORIGINAL, abs=1e-5)
+
+
+def test_a_pair_scores_the_same_alone_and_in_a_batch(scorer: ImageReward):
+    prompts = ["a woman in a red shirt", "blue", "a very very red shirt"]
+    pictures = [picture(1), picture(2, 64, 48), picture(3, 32, 32)]
+    together = scorer.score(prompts, pictures)
+    alone = [scorer.score([prompt], [one])[0] for prompt, one in zip(prompts, pictures, strict=True)]
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert len(set(together)) == 3
+
+
+def test_prompt_and_picture_both_count(scorer: ImageReward):
+    first, other_prompt, other_picture = scorer.score(["red", "blue", "red"], [picture(1), picture(1), picture(2)])
+    assert first != other_prompt
+    assert first != other_picture
+
+
+def test_a_prompt_is_read_up_to_35_tokens(scorer: ImageReward):
+    long = "red " * 33  # with [CLS] and [SEP] 35
+    first, longer, shorter = scorer.score([long, long + "blue", "red " * 32], [picture(1)] * 3)
+    assert first == pytest.approx(longer, abs=1e-6)
+    assert first != pytest.approx(shorter, abs=1e-6)
+
+
+def test_the_published_file_loads_by_path_and_by_folder(tmp_path: Path, tokenizer: Path):
+    # At full size, but each tensor is one number repeated, which the file holds once.
+    state = {key: torch.full((1,), 0.01).expand(shape) for key, shape in official_shapes(Architecture()).items()}
+    torch.save(state, tmp_path / "ImageReward.pt")
+    assert (tmp_path / "ImageReward.pt").stat().st_size < 1e6
+    for weights in (tmp_path, tmp_path / "ImageReward.pt"):
+        scorer = ImageReward.load(str(weights), tokenizer=str(tokenizer))
+    (score,) = scorer.score(["a woman"], [picture(1)])
+    assert np.isfinite(score)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda state: state.pop("mlp.layers.0.bias"), "head.0.bias is missing"),
+        (lambda state: state.update({"mlp.layers.0.bias": torch.zeros(3)}), r"head.0.bias is \(3,\), expected"),
+        (lambda state: state.update({"another": torch.zeros(3)}), "another"),
+    ],
+    ids=["missing", "misshapen", "unknown"],
+)
+def test_another_file_is_refused_in_words(tmp_path: Path, spoil: Any, says: str):
+    state = official_state(TINY)
+    spoil(state)
+    torch.save(state, tmp_path / "other.pt")
+    with pytest.raises(IMAGDressingError, match=says):
+        load_model(tmp_path / "other.pt", TINY)
+
+
+def test_a_file_with_code_in_it_is_refused_and_not_run(tmp_path: Path, tokenizer: Path):
+    ran = tmp_path / "ran"
+
+    class Code:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (ran,)
+
+    torch.save({"mlp.layers.0.bias": Code()}, tmp_path / "ImageReward.pt")
+    with pytest.raises(IMAGDressingError, match=r"huggingface.co/THUDM/ImageReward"):
+        ImageReward.load(str(tmp_path), tokenizer=str(tokenizer))
+    assert not ran.exists()
+
+
+def test_a_missing_file_is_named_with_its_source(tmp_path: Path, tokenizer: Path):
+    with pytest.raises(IMAGDressingError, match=r"absent\.pt does not exist.*huggingface.co/THUDM/ImageReward"):
+        ImageReward.load(str(tmp_path / "absent.pt"), tokenizer=str(tokenizer))
+
+
+def test_lists_of_different_lengths_are_refused(scorer: ImageReward):
+    with pytest.raises(ValueError, match="2 prompts for 1 pictures"):
+        scorer.score(["a", "b"], [picture(1)])

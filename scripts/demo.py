@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from comfy_host import BASE, HOME, REPOSITORY, host_path, host_version, link_pack, prepare_base
 from host_server import HostServer, Prompt, serving
-from model_files import BASE_FILES, GARMENT
+from model_files import BASE_FILES, GARMENT, where_to_put
 from sample_pictures import FOLDER as PICTURES
 from synthetic_models import make_models
 from workflow_api import api_form
@@ -85,11 +85,10 @@ def main() -> None:
 
 
 def _where_real_models_come_from() -> str:
-    files = "\n".join(f"  models/{file.path}  {file.size}, {file.licence}\n    {file.url}" for file in BASE_FILES)
     return (
         "\nIt shows coloured noise, because its models are SYNTHETIC: random numbers in the official formats.\n"
         "It proves that the pack works in the host, not how a garment looks. For real pictures, put these\n"
-        f"files into your ComfyUI and run `COMFYUI_PATH=/path/to/ComfyUI make demo`:\n{files}\n"
+        f"files into your ComfyUI and run `COMFYUI_PATH=/path/to/ComfyUI make demo`:\n{where_to_put(BASE_FILES)}\n"
         f"{GARMENT.name} may be used for non-commercial research only."
     )
 

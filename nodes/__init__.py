@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .apply import ApplyGarment, ApplyGarmentAdvanced
 from .encode import EncodeGarment
+from .evaluate import EvaluateGarmentFidelity
 from .host.folders import CHECKPOINTS, GARMENTS
 from .host.requirements import require_supported_host
 from .loaders import ConvertCheckpoint, LoadIMAGDressingModel
@@ -28,6 +29,7 @@ class IMAGDressingExtension(ComfyExtension):
             JoinGarments,
             PasteBack,
             GarmentHeatMap,
+            EvaluateGarmentFidelity,
             ConvertCheckpoint,
         ]
 

@@ -1,12 +1,14 @@
 """The host's folders for checkpoints and saved garments, and a clear word about what is in them."""
 
+import itertools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
 
 from ...imagdressing_core.checkpoint import FILE_SUFFIXES
-from ...imagdressing_core.diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE
+from ...imagdressing_core.diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, shown
 from ...imagdressing_core.errors import IMAGDressingError
 
 
@@ -64,7 +66,7 @@ class ModelFolder:
         folders = ", ".join(folder_paths.get_folder_paths(self.key))
         names = self.names()
         held = f"They hold: {', '.join(names)}." if names else f"They hold no {self.content}."
-        return f"No {self.content} named {name!r}. Searched: {folders}. {held} {self.advice}"
+        return f"No {self.content} named {shown(name)!r}. Searched: {folders}. {held} {self.advice}"
 
 
 CHECKPOINTS = ModelFolder(
@@ -81,19 +83,42 @@ GARMENTS = ModelFolder(
 )
 
 
+def evaluation_weights(hub_id: str) -> str:
+    """Return the folder with the files of that model, by the last part of its hub id; nothing is downloaded.
+
+    Raises:
+        IMAGDressingError: it is not there.
+    """
+    folder = Path(folder_paths.models_dir) / "imagdressing_evaluation" / Path(hub_id).name
+    if not folder.is_dir():
+        raise IMAGDressingError(f"needs {hub_id}: put its files into {folder}.")
+    return str(folder)
+
+
 def free_garment_path(filename_prefix: str) -> Path:
     """Return a path for a new garment, numbered as the host numbers saved pictures.
 
     Raises:
-        IMAGDressingError: the prefix leads out of the folder.
+        IMAGDressingError: the prefix is no file name, or leads out of the folder, be it through a link in it.
     """
     root = GARMENTS.first()
     root.mkdir(parents=True, exist_ok=True)
     try:
+        os.fsencode(filename_prefix)
+        inside = (root / filename_prefix).parent.resolve().is_relative_to(root.resolve())
+    except (OSError, RuntimeError, ValueError):  # no name at all: a NUL, half a surrogate pair, links in a ring
+        inside = False
+    if not inside:
+        raise IMAGDressingError(
+            f"filename_prefix {shown(filename_prefix)!r} leads out of {root}, where garments are saved. "
+            "Give a name, or a folder below it and a name, such as summer/shirt."
+        )
+    try:
         folder, name, number, _, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
     except Exception as error:  # the host raises bare Exception
         raise IMAGDressingError(
-            f"filename_prefix {filename_prefix!r} leads out of {root}, where garments are saved. "
+            f"filename_prefix {shown(filename_prefix)!r} cannot be used below {root}: {shown(error)}. "
             "Give a name, or a folder below it and a name, such as summer/shirt."
         ) from error
-    return Path(folder) / f"{name}_{number:05}.safetensors"
+    numbered = (Path(folder) / f"{name}_{free:05}.safetensors" for free in itertools.count(number))
+    return next(path for path in numbered if not path.exists())

@@ -1,20 +1,21 @@
 """Official checkpoint files: read without running code in them, judged before use, converted."""
 
 import hashlib
-import pickle
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from . import __version__
-from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign, describe_unreadable
+from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign, describe_unreadable, shown
 from .errors import IMAGDressingError
 from .hybrid_attention import GarmentProjections
+from .pickled import is_zip, require_plain
 from .qformer import QFormer
 from .sd15 import unet_shapes
 from .storage import save_whole
@@ -98,7 +99,7 @@ def read_checkpoint(path: Path, progress: Progress | None = None) -> Checkpoint:
         IMAGDressingError: the file is missing, empty, truncated, carries code, is something else, or lacks, adds or
             misshapes a tensor.
     """
-    variant, content = _open(path)
+    variant, content = open_weights(path)
     found = {key.removeprefix(WRAPPING): value for key, value in content.items() if isinstance(key, str)}
     found = {key: value for key, value in found.items() if not key.startswith(FROZEN_UNET)}
     expected = expected_shapes()
@@ -144,21 +145,24 @@ def convert_checkpoint(source: Path, folder: Path, dtype: str = "fp16", progress
     return Conversion(target, source.stat().st_size, target.stat().st_size)
 
 
-def _open(path: Path) -> tuple[str, Mapping[Any, Any]]:
-    """Return (variant, values by key) of the file, memory-mapped and without executing anything in it."""
+def open_weights(path: Path) -> tuple[str, Mapping[Any, Any]]:
+    """Return (variant, values by key) of any weights, memory-mapped and without executing anything in the file.
+
+    Raises:
+        IMAGDressingError: the file is missing, damaged, carries code or holds no weights.
+    """
     if not path.is_file():
         raise IMAGDressingError(f"{path} does not exist. Put {OFFICIAL_NAME} there or choose another file.")
     if path.suffix == ".safetensors":
         return "safetensors", _open_safetensors(path)
-    content = _open_pickle(path)
-    if not isinstance(content, Mapping):
-        raise IMAGDressingError(
-            f"{path.name} holds a {type(content).__name__}, not a checkpoint. "
-            f"Get {OFFICIAL_NAME} from {OFFICIAL_SOURCE}."
-        )
-    if isinstance(content.get("module"), Mapping):
-        return ("official" if len(content) == 1 else "DeepSpeed state"), content["module"]
-    return "flat", _flatten(content)
+    content = _entries(_open_pickle(path))
+    if content is None:
+        raise IMAGDressingError(f"{path.name} holds no checkpoint. Get {OFFICIAL_NAME} from {OFFICIAL_SOURCE}.")
+    module = _entries(content.get("module"))
+    variant = "flat" if module is None else "official" if len(content) == 1 else "DeepSpeed state"
+    found = _flatten(content) if module is None else module
+    _require_held(path, found.values())
+    return variant, found
 
 
 def _open_safetensors(path: Path) -> Weights:
@@ -166,34 +170,52 @@ def _open_safetensors(path: Path) -> Weights:
         with safe_open(path, framework="pt", device="cpu") as file:
             names = file.keys()
             return {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
+    except Exception as error:  # whatever a broken file makes the library raise
         raise IMAGDressingError(describe_unreadable(path, error)) from error
 
 
 def _open_pickle(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
+        require_plain(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(path))
+    except Exception as error:  # whatever a broken file makes the libraries raise
         raise IMAGDressingError(describe_unreadable(path, error)) from error
 
 
-def _is_zip(path: Path) -> bool:
-    """Return whether torch can map the file: everything but the format of before 2020."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PK\x03\x04"
+def _entries(value: object) -> dict[Any, Any] | None:
+    """Return what a dictionary holds, or None for anything else. An OrderedDict's attributes may hide its methods."""
+    if isinstance(value, OrderedDict):
+        return dict(OrderedDict.items(value))
+    return value if isinstance(value, dict) else None
 
 
-def _flatten(content: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Name the entries of nested dictionaries as generic converters do, so that any file shows by its keys."""
+def _flatten(content: dict[Any, Any]) -> dict[str, Any]:
+    """Name the entries of dictionaries in a dictionary as generic converters do, so that any file shows by its keys.
+
+    No deeper, and each dictionary once: a small file can hold one within itself, or one in a million places.
+    """
     flat: dict[str, Any] = {}
+    seen: set[int] = set()
     for key, value in content.items():
-        name = f"{prefix}{key}"
-        flat |= _flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        inside = _entries(value)
+        if inside is None:
+            flat[str(key)] = value
+        elif id(value) not in seen:
+            seen.add(id(value))
+            flat |= {f"{key}.{name}": entry for name, entry in inside.items()}
     return flat
 
 
+def _require_held(path: Path, values: Iterable[object]) -> None:
+    """Refuse tensors of more bytes than the file has: the format before zip makes room for what it only announces."""
+    storages = [value.untyped_storage() for value in values if isinstance(value, Tensor)]
+    announced = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    if announced > path.stat().st_size:
+        raise IMAGDressingError(describe_unreadable(path, EOFError(f"{announced} bytes announced")))
+
+
 def _part(found: Mapping[str, Any], prefix: str) -> Weights:
-    return {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): value.detach() for key, value in found.items() if key.startswith(prefix)}
 
 
 def expected_shapes() -> dict[str, tuple[int, ...]]:
@@ -216,7 +238,7 @@ def _stable_projections(path: Path) -> dict[str, Any]:
         raise IMAGDressingError(
             f"{path.name} needs {STABLE_PROJECTIONS} beside it in {path.parent}. Get both from {MAGIC_CLOTHING_SOURCE}."
         )
-    _, content = _open(beside)
+    _, content = open_weights(beside)
     return {f"{PROJECTIONS}{key}".replace("_ip.", "_ref."): value for key, value in content.items()}
 
 
@@ -228,7 +250,7 @@ def _require_shapes(path: Path, found: Mapping[str, Any], expected: Mapping[str,
     if missing:
         problems.append(f"{len(missing)} of {len(expected)} tensors are missing (first: {missing[0]})")
     if extra:
-        problems.append(f"{len(extra)} tensors are not part of it (first: {extra[0]})")
+        problems.append(f"{len(extra)} tensors are not part of it (first: {shown(extra[0])})")
     if misfits:
         key = misfits[0]
         problems.append(
@@ -247,7 +269,12 @@ def _require_shapes(path: Path, found: Mapping[str, Any], expected: Mapping[str,
 
 
 def _fits(value: object, shape: tuple[int, ...]) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point() and tuple(value.shape) == shape
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and tuple(value.shape) == shape
+        and not value.is_neg()  # the one kind of view that is more than sizes and strides
+    )
 
 
 def _describe(value: object) -> str:

@@ -1,15 +1,16 @@
 """What a file is when it is not the checkpoint it should be, said so that the user knows what to do."""
 
-import pickle
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from .pickled import NotPlain
 
 OFFICIAL_NAME = "IMAGDressing-v1_512.pt"
 OFFICIAL_SOURCE = "huggingface.co/feishen29/IMAGDressing"
 # Both files published under that name, by their LFS pointers (and discussion #1 for the second).
 OFFICIAL_SIZES = {3_547_959_907: "July 2024", 5_267_356_577: "December 2024"}
+LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -50,39 +51,30 @@ def describe_foreign(path: Path, keys: Iterable[str]) -> str:
                 f"{path.name} is {foreign.what}, not an IMAGDressing checkpoint. {advice} "
                 f"This file belongs in models/{foreign.folder}."
             )
-    found = f"the first of its {len(keys)} entries is {keys[0]}" if keys else "it has no entries"
+    found = f"the first of its {len(keys)} entries is {shown(keys[0])}" if keys else "it has no entries"
     return f"{path.name} is not an IMAGDressing checkpoint: {found}. {advice}"
 
 
 def describe_unreadable(path: Path, error: Exception) -> str:
     """Say why a file could not be opened: empty, a pointer, a web page, code inside, or incomplete."""
-    refusal = _refused_code(path, error)
-    if refusal is not None:
+    if isinstance(error, NotPlain):
         return (
-            f"{path.name} was refused: loading it would run code ({refusal}). Nothing was executed. "
+            f"{path.name} was refused: {shown(error)}. Nothing in it was executed. "
             f"Do not use this file; get {OFFICIAL_NAME} from {OFFICIAL_SOURCE}."
         )
+    try:
+        state = _state(path)
+    except OSError as unread:
+        return f"{path.name} cannot be read ({shown(unread)}). Look at its permissions, and at the disk it is on."
     sizes = " or ".join(f"{size:,} bytes ({when})" for size, when in OFFICIAL_SIZES.items())
-    return (
-        f"{path.name} {_state(path)}. Download {OFFICIAL_NAME} again from {OFFICIAL_SOURCE}: "
-        f"the whole file has {sizes}."
-    )
+    return f"{path.name} {state}. Download {OFFICIAL_NAME} again from {OFFICIAL_SOURCE}: the whole file has {sizes}."
 
 
-# Wording of torch._weights_only_unpickler.
-_REFUSED = re.compile(r"(?:unsupported GLOBAL:? (?:GLOBAL )?|unrecognized function )(\S+)", re.IGNORECASE)
-
-
-def _refused_code(path: Path, error: Exception) -> str | None:
-    """Return what ``torch.load(weights_only=True)`` refused to run, if that is why it failed."""
-    if not isinstance(error, pickle.UnpicklingError):
-        return None
-    found = _REFUSED.search(str(error))
-    if found:
-        return found[1]
-    with path.open("rb") as file:
-        is_pickle = file.read(1) == pickle.PROTO
-    return "a pickle of a kind that PyTorch does not write" if is_pickle and "operand" in str(error) else None
+def shown(found: object) -> str:
+    """Return what a file holds as words for a message: short, and without what a screen or log cannot print."""
+    text = str(found)
+    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
 def _state(path: Path) -> str:

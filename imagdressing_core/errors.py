@@ -3,3 +3,14 @@
 
 class IMAGDressingError(ValueError):
     """Something the user can mend: the message says what is wrong, where, what was found and what to do."""
+
+
+def require_between(socket: str, value: float, low: float, high: float) -> None:
+    """Raise IMAGDressingError unless ``low`` ≤ value ≤ ``high``: the host checks widgets, not what comes over a link.
+
+    NaN is outside of everything; the host lets it through widgets too.
+    """
+    if not low <= value <= high:
+        raise IMAGDressingError(
+            f"{socket} is {value:g}, which is outside {low:g} to {high:g}. Choose a value in between."
+        )

@@ -6,9 +6,10 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .errors import IMAGDressingError
+from .errors import IMAGDressingError, require_between
 
 SMALLEST_DEVIATION = 1e-4
+WIDEST_FEATHER = 256
 
 
 def paste_back(original: Tensor, generated: Tensor, mask: Tensor, feather: int, match_color: bool) -> Tensor:
@@ -18,13 +19,14 @@ def paste_back(original: Tensor, generated: Tensor, mask: Tensor, feather: int, 
 
     original, generated: (batch, height, width, 3 or 4), 0 … 1; generated and mask are resized to the original.
     mask: (batch, height, width), 1 = generated.
-    feather: width in pixels, inside the mask, over which the one fades into the other.
+    feather: width in pixels, 0 … 256, inside the mask, over which the one fades into the other.
     match_color: give the generated picture the mean and deviation of colour that the original has outside the mask,
         where both show the same scene.
 
     Raises:
-        IMAGDressingError: another rank, or batches that do not go together.
+        IMAGDressingError: another rank, NaN, batches that do not go together, or a feather out of range.
     """
+    require_between("feather", feather, 0, WIDEST_FEATHER)
     _require_batches(original, generated, mask)
     batch = max(len(original), len(generated), len(mask))
     original = original[..., :3].expand(batch, -1, -1, -1)
@@ -72,6 +74,9 @@ def _require_batches(original: Tensor, generated: Tensor, mask: Tensor) -> None:
             )
     if mask.ndim != 3 or not mask.numel():
         raise IMAGDressingError(f"mask must be (batch, height, width), found {tuple(mask.shape)}.")
+    for name, values in (("original", original), ("generated", generated), ("mask", mask)):
+        if not bool(torch.isfinite(values).all()):
+            raise IMAGDressingError(f"{name} holds NaN or infinite values: look at the node that makes it.")
     sizes = {"original": len(original), "generated": len(generated), "mask": len(mask)}
     if len(set(sizes.values()) - {1}) > 1:
         found = ", ".join(f"{count} in {name}" for name, count in sizes.items())

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -10,6 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import IMAGDressingError
+
+SCRATCH = ".imagdressing-"
+SCRATCH_SECONDS = 86_400.0  # what is older than a day was left behind by a host that was killed while saving
 
 
 def save_whole(tensors: dict[str, Tensor], target: Path, metadata: dict[str, str]) -> None:
@@ -27,8 +31,9 @@ def save_whole(tensors: dict[str, Tensor], target: Path, metadata: dict[str, str
                 f"Not enough room to write {target}: {_gigabytes(needed)} needed, {_gigabytes(free)} free. "
                 "Make room, or choose a smaller dtype."
             )
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".imagdressing-") as scratch:
-            unfinished = Path(scratch) / target.name
+        _sweep(target.parent)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
+            unfinished = Path(scratch) / "unfinished"  # without the suffix by which the host lists files
             save_file(tensors, unfinished, {"format": "pt", **metadata})
             with unfinished.open("rb") as file:
                 os.fsync(file.fileno())
@@ -38,6 +43,12 @@ def save_whole(tensors: dict[str, Tensor], target: Path, metadata: dict[str, str
             f"Could not write {target}: {error}. "
             f"Check that the folder can be written to and has {_gigabytes(needed)} free."
         ) from error
+
+
+def _sweep(folder: Path) -> None:
+    for scratch in folder.glob(f"{SCRATCH}*"):
+        if time.time() - scratch.stat().st_mtime > SCRATCH_SECONDS:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _gigabytes(nbytes: int) -> str:

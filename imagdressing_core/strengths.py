@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from .diagnosis import shown
 from .errors import IMAGDressingError
 from .layers import LAYERS, SelfAttentionLayer
 
@@ -109,12 +110,13 @@ def _pairs(socket: str, text: str, how: str) -> list[tuple[float, float]]:
     """Read ``"a:b, c:d"``; each a once, all finite, no b beyond ±100."""
     pairs: dict[float, float] = {}
     for part in text.split(","):
+        found = f"{socket} has {shown(part.strip())!r}"
         try:
             key, factor = (float(number) for number in part.split(":"))
         except ValueError:
-            raise IMAGDressingError(f"{socket} has {part.strip()!r}, which cannot be read; {how}.") from None
+            raise IMAGDressingError(f"{found}, which cannot be read; {how}.") from None
         if not (abs(key) <= 100 and abs(factor) <= 100):
-            raise IMAGDressingError(f"{socket} has {part.strip()!r}, which is out of range; {how}.")
+            raise IMAGDressingError(f"{found}, which is out of range; {how}.")
         if key in pairs:
             raise IMAGDressingError(f"{socket} names {key:g} twice; {how}.")
         pairs[key] = factor

@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from . import __version__
+from .diagnosis import shown
 from .errors import IMAGDressingError
 from .garment import Garment, GarmentPicture, Origin
 from .layers import LAYERS
@@ -22,6 +23,8 @@ VERSION_KEY = "imagdressing.version"
 ORIGINS_KEY = "imagdressing.origins"
 HYBRID_PARTS = ("k", "v")
 JOINT_PARTS = ("c",)
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+LONGEST_NAME, LARGEST_SIDE = 255, 16_384
 
 
 def save_garment(garment: Garment, path: Path) -> None:
@@ -43,7 +46,7 @@ def save_garment(garment: Garment, path: Path) -> None:
 
 
 def load_garment(path: Path) -> Garment:
-    """Read a garment that :func:`save_garment` wrote.
+    """Read a garment that :func:`save_garment` wrote. Nothing of it stays mapped to the file, which may change or go.
 
     Raises:
         IMAGDressingError: the file is missing, damaged, something else, of a newer format, or holds what no garment
@@ -54,13 +57,15 @@ def load_garment(path: Path) -> Garment:
             metadata: dict[str, str] = file.metadata() or {}
             names = set(file.keys())
             _require_format(path, metadata)
-            origins = _origins(path, metadata)
+            origins = _origins(path, metadata, most=len(names) // len(LAYERS))
             parts = JOINT_PARTS if f"0.c.{LAYERS[0].index}" in names else HYBRID_PARTS
             _require_names(path, names, len(origins), parts)
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
+            tensors = {name: file.get_tensor(name).clone() for name in names}
+    except IMAGDressingError:
+        raise
+    except Exception as error:  # whatever a broken file makes the library raise
         raise IMAGDressingError(
-            f"{path.name} cannot be read as a saved garment ({error}). Save the garment again with Save Garment."
+            f"{path.name} cannot be read as a saved garment ({shown(error)}). Save the garment again with Save Garment."
         ) from error
     return Garment(tuple(_picture(path, i, origin, parts, tensors) for i, origin in enumerate(origins)))
 
@@ -81,25 +86,30 @@ def _require_format(path: Path, metadata: dict[str, str]) -> None:
         )
     if found != FORMAT:
         raise IMAGDressingError(
-            f"{path.name} is a garment of format {found[:20]}, saved by version {metadata.get(VERSION_KEY, '?')[:20]}; "
+            f"{path.name} is a garment of format {shown(found)}, saved by version {shown(metadata.get(VERSION_KEY))}; "
             f"this is version {__version__}, which reads format {FORMAT}. Update ComfyUI-IMAGDressing or save it again."
         )
 
 
-def _origins(path: Path, metadata: dict[str, str]) -> list[Origin]:
-    types = {field.name: int if field.name in ("width", "height") else str for field in fields(Origin)}
+def _origins(path: Path, metadata: dict[str, str], most: int) -> list[Origin]:
+    """Return where the pictures come from. most: as many as the file can hold the tensors of."""
     try:
         entries: list[dict[str, Any]] = json.loads(metadata[ORIGINS_KEY])
-        whole = all(
-            entry.keys() == types.keys() and all(isinstance(entry[name], kind) for name, kind in types.items())
-            for entry in entries
-        )
-        if whole and entries:
-            return [Origin(**entry) for entry in entries]
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        if 0 < len(entries) <= most:
+            origins = [Origin(**entry) for entry in entries]
+            if all(_is_whole(origin) for origin in origins):
+                return origins
+    except (KeyError, RecursionError, TypeError, ValueError):
         pass
     raise IMAGDressingError(
         f"{path.name} does not say where its garment comes from: its header is damaged. Save the garment again."
+    )
+
+
+def _is_whole(origin: Origin) -> bool:
+    texts, sides = (origin.checkpoint, origin.fingerprint, origin.fit), (origin.width, origin.height)
+    return all(isinstance(text, str) and len(text) <= LONGEST_NAME for text in texts) and all(
+        type(side) is int and 0 < side <= LARGEST_SIDE for side in sides
     )
 
 
@@ -110,7 +120,7 @@ def _require_names(path: Path, names: set[str], pictures: int, parts: tuple[str,
     if wrong:
         state = "missing" if wrong[0] in needed else "not part of a garment"
         raise IMAGDressingError(
-            f"{path.name} is no whole garment: {len(wrong)} tensors are {state} (first: {wrong[0]}). "
+            f"{path.name} is no whole garment: {len(wrong)} tensors are {state} (first: {shown(wrong[0])}). "
             "Save the garment again."
         )
 
@@ -125,8 +135,8 @@ def _picture(path: Path, i: int, origin: Origin, parts: tuple[str, ...], tensors
             if tensor.ndim != 3 or tensor.shape != (1, *tokens, layer.channels) or not tensor.numel():
                 expected = f"(1, tokens, {layer.channels})"
                 problem = f"{name} is {tuple(tensor.shape)}, expected {expected} with as many tokens in all parts"
-            elif not tensor.is_floating_point():
-                problem = f"{name} is {tensor.dtype}, expected floating point"
+            elif tensor.dtype not in DTYPES:
+                problem = f"{name} is {tensor.dtype}, expected float16, bfloat16 or float32"
             elif not bool(torch.isfinite(tensor).all()):
                 problem = f"{name} holds NaN or infinite values"
             else:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from .errors import require_between
 from .garment import Garment, GarmentPicture
 from .layers import LAYERS
 from .strengths import CONSTANT, LAYER_PRESETS, LayerWeights, Schedule, factor_at
@@ -19,7 +20,7 @@ Batch = Literal["broadcast", "one per image"]
 class WornGarment:
     """One garment as it is put on a model.
 
-    strength: λ of the paper's Eq. 5.
+    strength: λ of the paper's Eq. 5, -100 … 100.
     start_percent, end_percent: the part of the sampling, 0 … 1, in which it acts; the end itself is not part of it.
     region: where in the generated picture it acts, (masks, height, width), 0 … 1, one for all or one per picture.
     layers: factor of λ by layer index.
@@ -28,6 +29,9 @@ class WornGarment:
         "one per image": picture i of the batch wears picture i of the garment, starting over when they run out.
     schedule: factor of λ along the garment's window.
     label: names who put it on, for messages.
+
+    Raises:
+        IMAGDressingError: strength, start or end is outside its range, or NaN.
     """
 
     garment: Garment
@@ -40,6 +44,11 @@ class WornGarment:
     batch: Batch = "broadcast"
     schedule: Schedule = CONSTANT
     label: str | None = None
+
+    def __post_init__(self) -> None:
+        require_between("strength", self.strength, -100, 100)
+        require_between("start_percent", self.start_percent, 0, 1)
+        require_between("end_percent", self.end_percent, 0, 1)
 
     @property
     def ever_acts(self) -> bool:

@@ -2,7 +2,7 @@
 
 try:
     from .nodes import comfy_entrypoint
-except ModuleNotFoundError as error:
+except ImportError as error:
     if not (error.name or "").startswith("comfy_api"):
         raise
     raise ImportError(

@@ -6,10 +6,12 @@ from .apply import ApplyGarment, ApplyGarmentAdvanced
 from .encode import EncodeGarment
 from .evaluate import EvaluateGarmentFidelity
 from .host.folders import CHECKPOINTS, GARMENTS
-from .host.requirements import require_supported_host
+from .host.requirements import require_only_copy, require_supported_host
 from .loaders import ConvertCheckpoint, LoadIMAGDressingModel
 from .picture import GarmentHeatMap, PasteBack
 from .wardrobe import JoinGarments, LoadGarment, SaveGarment
+
+require_only_copy("IMAGDressingModelLoader")  # before the host serves this copy's web folder, too
 
 
 class IMAGDressingExtension(ComfyExtension):

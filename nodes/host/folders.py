@@ -99,10 +99,10 @@ def free_garment_path(filename_prefix: str) -> Path:
     """Return a path for a new garment, numbered as the host numbers saved pictures.
 
     Raises:
-        IMAGDressingError: the prefix is no file name, or leads out of the folder, be it through a link in it.
+        IMAGDressingError: the prefix is no file name, or leads out of the folder, be it through a link in it; or the
+            folder cannot be written.
     """
     root = GARMENTS.first()
-    root.mkdir(parents=True, exist_ok=True)
     try:
         os.fsencode(filename_prefix)
         inside = (root / filename_prefix).parent.resolve().is_relative_to(root.resolve())
@@ -114,11 +114,13 @@ def free_garment_path(filename_prefix: str) -> Path:
             "Give a name, or a folder below it and a name, such as summer/shirt."
         )
     try:
+        root.mkdir(parents=True, exist_ok=True)
         folder, name, number, _, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
     except Exception as error:  # the host raises bare Exception
         raise IMAGDressingError(
             f"filename_prefix {shown(filename_prefix)!r} cannot be used below {root}: {shown(error)}. "
-            "Give a name, or a folder below it and a name, such as summer/shirt."
+            "Give a name, or a folder below it and a name, such as summer/shirt, and check that the folder can be "
+            "written to."
         ) from error
     numbered = (Path(folder) / f"{name}_{free:05}.safetensors" for free in itertools.count(number))
     return next(path for path in numbered if not path.exists())

@@ -1,10 +1,14 @@
 """Which hosts and which of their models fit, said before anything is done with them."""
 
+import inspect
 import re
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import comfyui_version
 
+from ...imagdressing_core import __version__
 from ...imagdressing_core.errors import IMAGDressingError
 from ...imagdressing_core.sd15 import CONTEXT_CHANNELS, LEVEL_CHANNELS
 
@@ -24,11 +28,30 @@ OLDEST_HOST = (0, 16, 3)  # also in pyproject.toml, requires-comfyui
 def require_supported_host() -> None:
     """Raise IMAGDressingError on a ComfyUI that is too old for this pack."""
     found = comfyui_version.__version__
-    if tuple(map(int, re.findall(r"\d+", found)[:3])) < OLDEST_HOST:
+    if _numbers(found) < OLDEST_HOST:
         oldest = ".".join(map(str, OLDEST_HOST))
         raise IMAGDressingError(
             f"ComfyUI-IMAGDressing needs ComfyUI {oldest} or newer; this is {found}. Update ComfyUI."
         )
+
+
+def require_only_copy(node_id: str) -> None:
+    """Raise IMAGDressingError if the host has ``node_id`` from another folder: two copies would serve a mix of both."""
+    loaded = import_module("nodes").NODE_CLASS_MAPPINGS.get(node_id)  # the host's own module
+    ours = Path(__file__).parents[2]
+    if loaded is None or Path(inspect.getfile(loaded)).parents[1] == ours:
+        return
+    theirs = Path(inspect.getfile(loaded)).parents[1]
+    version = import_module(f"{loaded.__module__.partition('.nodes.')[0]}.imagdressing_core").__version__
+    spare = theirs if _numbers(version) < _numbers(__version__) else ours
+    raise IMAGDressingError(
+        f"ComfyUI-IMAGDressing is installed twice: {theirs} (version {version}), which is in use, and {ours} "
+        f"(version {__version__}), which is not. Delete {spare} and restart ComfyUI."
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 def require_sd15(model: Any) -> None:

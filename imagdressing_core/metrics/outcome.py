@@ -19,6 +19,9 @@ class NoScore(IMAGDressingError):
         self.reason = reason
         self.detail = detail
 
+    def __reduce__(self) -> tuple[type["NoScore"], tuple[str, str]]:
+        return NoScore, (self.reason, self.detail)  # between processes
+
 
 Outcome: TypeAlias = "float | NoScore"
 

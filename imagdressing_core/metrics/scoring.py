@@ -41,11 +41,13 @@ Score: TypeAlias = Callable[[Sequence[Pair]], list[Scores]]
 class Scorer:
     """What computes one or several terms.
 
-    terms: their names. needs: the parts of a pair without which there is no score; takes: those it uses if given.
+    name: for the command's options. terms: what it computes.
+    needs: the parts of a pair without which there is no score; takes: those it uses if given.
     load: (weights, device, protocol) → the scores of a batch of pairs that have all that it needs.
     weights: the hub id of what it learned; None where nothing was learned.
     """
 
+    name: str
     terms: tuple[str, ...]
     needs: tuple[str, ...]
     load: Callable[[str, str, Protocol], Score]
@@ -168,12 +170,13 @@ def _named(term: str, values: Sequence[float]) -> list[Scores]:
 
 MASKS = ("garment_mask", "generated_mask")
 SCORERS = (
-    Scorer(CAMI_U_TERMS, ("garment", "generated"), _load_cami_u, takes=MASKS),
-    Scorer(("pose",), ("pose", "generated_pose"), _load_pose),
-    Scorer(("face",), ("face", "generated"), _load_face, weights="buffalo_l"),
-    Scorer(("text",), ("prompt", "generated"), _load_text, weights="openai/clip-vit-base-patch32"),
-    Scorer(("image_reward",), ("prompt", "generated"), _load_image_reward, weights="THUDM/ImageReward"),
+    Scorer("cami-u", CAMI_U_TERMS, ("garment", "generated"), _load_cami_u, takes=MASKS),
+    Scorer("pose", ("pose",), ("pose", "generated_pose"), _load_pose),
+    Scorer("face", ("face",), ("face", "generated"), _load_face, weights="buffalo_l"),
+    Scorer("text", ("text",), ("prompt", "generated"), _load_text, weights="openai/clip-vit-base-patch32"),
+    Scorer("image-reward", ("image_reward",), ("prompt", "generated"), _load_image_reward, weights="THUDM/ImageReward"),
     Scorer(
+        "mp-lpips",
         ("mp_lpips",),
         ("garment", "garment_mask", "generated", "generated_mask"),
         _load_mp_lpips,

@@ -1,0 +1,122 @@
+"""The command that makes the paper's result table: ``python -m imagdressing_core.metrics``."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from ..errors import IMAGDressingError
+from .cluster import WHOLE, join
+from .manifest import Method, PairFiles, parse_method, read_manifest
+from .needs import packages
+from .protocol import Mode
+from .run import Setting, evaluate
+from .scoring import SCORERS, Scorer
+
+with packages("The command"):
+    import typer
+    from tqdm import tqdm
+
+SUMS = {"cami-s": ("cami-u", "pose", "face", "text"), "all": tuple(scorer.name for scorer in SCORERS)}
+OURS = "IMAGDressing-v1"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt.")],
+    method: Annotated[list[str], typer.Option(help="NAME=FOLDER of a method's pictures. Once for each method.")],
+    score: Annotated[
+        list[str], typer.Option(help=f"What to compute: {', '.join([*(one.name for one in SCORERS), *SUMS])}.")
+    ] = ["cami-u"],  # noqa: B006
+    mode: Annotated[Mode, typer.Option(help="CAMI as the official code computes it, or corrected.")] = "corrected",
+    compare: Annotated[str, typer.Option(help=f"Test the others against this method; by default {OURS}.")] = OURS,
+    output: Annotated[Path, typer.Option(help="Folder of the report and of the scores kept.")] = Path("evaluation"),
+    processes: Annotated[int, typer.Option(min=1, help="How many work at once.")] = os.cpu_count() or 1,
+    device: Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1 …")] = "cpu",
+    weights: Annotated[list[str], typer.Option(help="SCORE=PATH of a score's weights, if not from the hub.")] = [],  # noqa: B006
+    pictures: Annotated[int, typer.Option(min=0, help="Rows of the manifest whose pictures the page shows.")] = 100,
+    address: Annotated[str, typer.Option(help="On several machines: host:port of machine 0.")] = "",
+    machines: Annotated[int, typer.Option(min=1, help="How many machines run this command.")] = 1,
+    machine: Annotated[int, typer.Option(min=0, help="Which of them this is, from 0.")] = 0,
+) -> None:
+    """Score all pictures of all methods, and write the result table.
+
+    What is scored is kept at once: the same command goes on where a stopped one was.
+    """
+    methods = _methods(method)
+    pairs = [PairFiles(one, case) for one in methods for case in read_manifest(manifest)]
+    scorers = _scorers(score)
+    setting = Setting(mode, processes, device, _weights(weights))
+    share = join(address, machines, machine) if address else WHOLE
+    with tqdm(unit=" scores", disable=share.index > 0) as bar:
+        scores = evaluate(pairs, scorers, setting, output, lambda done, total: _move(bar, done, total), share)
+    if share.index > 0:
+        return
+    from .report import grids, markdown, write_report
+    from .table import Scored, make_table
+
+    scored = [Scored(files, found) for files, found in zip(pairs, scores, strict=True)]
+    asked = [term for scorer in scorers for term in scorer.terms]
+    names = [one.name for one in methods]
+    table = make_table(methods, scored, asked, compare if compare in names else names[0])
+    write_report(table, mode, output, pictures)
+    for grid in grids(table, mode):
+        if grid.title != "Garments":
+            typer.echo(f"\n{grid.title}\n{grid.note}\n{markdown(grid)}")
+    typer.echo(f"\nWritten to {output}: report.html, table.md, table.tex, table.csv, scores.csv, garments.csv")
+
+
+@app.command("corrections")
+def corrections_command(
+    mode: Annotated[Mode, typer.Argument(help="corrected or published")] = "corrected",
+) -> None:
+    """Print what differs from the official code, and why."""
+    from .report import corrections, markdown
+
+    typer.echo(markdown(corrections(mode)))
+
+
+def _methods(texts: Sequence[str]) -> list[Method]:
+    methods = [parse_method(text) for text in texts]
+    names = [one.name for one in methods]
+    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if repeated:
+        raise IMAGDressingError(f"--method {repeated[0]} is given {names.count(repeated[0])} times; give each a name.")
+    return methods
+
+
+def _scorers(names: Sequence[str]) -> list[Scorer]:
+    known = {scorer.name: scorer for scorer in SCORERS}
+    wanted = [part for name in names for part in SUMS.get(name, (name,))]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise IMAGDressingError(f"--score {unknown[0]} is unknown. There are {', '.join([*known, *SUMS])}.")
+    return [known[name] for name in dict.fromkeys(wanted)]
+
+
+def _weights(texts: Sequence[str]) -> dict[str, str]:
+    learned = [scorer.name for scorer in SCORERS if scorer.weights is not None]
+    pairs = [text.partition("=") for text in texts]
+    wrong = [text for text, (name, _, path) in zip(texts, pairs, strict=True) if name not in learned or not path]
+    if wrong:
+        raise IMAGDressingError(f"--weights {wrong[0]}: write SCORE=PATH, with SCORE one of {', '.join(learned)}.")
+    return {name: path for name, _, path in pairs}
+
+
+def _move(bar: tqdm, done: int, total: int) -> None:
+    bar.total = total
+    bar.update(done - bar.n)
+
+
+def main() -> None:
+    try:
+        app()
+    except IMAGDressingError as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise SystemExit(2) from error
+
+
+if __name__ == "__main__":
+    main()

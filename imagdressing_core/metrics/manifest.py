@@ -1,0 +1,141 @@
+"""Which pictures are evaluated: the manifest, and each method's folder."""
+
+import csv
+import difflib
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import IMAGDressingError
+
+MASKS, POSES = "masks", "poses"  # beside a method's pictures
+MOST_PROBLEMS = 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the manifest: what a picture was asked to show.
+
+    picture: the name of the file in each method's folder; the other files may be anywhere.
+    """
+
+    picture: str
+    garment: Path
+    garment_mask: Path | None = None
+    pose: Path | None = None
+    face: Path | None = None
+    prompt: str | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method and the folder of its pictures, named as in the manifest.
+
+    Folders ``masks`` and ``poses`` in it, where they are, hold a PNG of the same name for each picture.
+    """
+
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class PairFiles:
+    """A method's picture for a case."""
+
+    method: Method
+    case: Case
+
+    def part(self, name: str) -> Path | str | None:
+        """Return where the part of that name of :class:`.scoring.Pair` is, or the prompt; None where none is given."""
+        if name == "generated":
+            return self.method.folder / self.case.picture
+        if name in ("generated_mask", "generated_pose"):
+            folder = self.method.folder / (MASKS if name == "generated_mask" else POSES)
+            return (folder / self.case.picture).with_suffix(".png") if folder.is_dir() else None
+        return getattr(self.case, name)
+
+
+COLUMNS = tuple(field.name for field in fields(Case))
+
+
+def read_manifest(path: Path) -> tuple[Case, ...]:
+    """Read a CSV with a header, or a JSON list of objects; the columns are those of :class:`Case`.
+
+    Paths are relative to the manifest.
+
+    Raises:
+        IMAGDressingError: it cannot be read, holds no picture, or rows are wrong; the message names up to ten.
+    """
+    rows = _rows(path)
+    if not rows:
+        raise IMAGDressingError(f"{path} holds no picture: there is nothing to evaluate.")
+    unknown = sorted({column for row in rows for column in row} - set(COLUMNS))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], COLUMNS, 1)
+        hint = f" (is {near[0]!r} meant?)" if near else ""
+        raise IMAGDressingError(f"{path} has the column {unknown[0]!r}{hint}. The columns are {', '.join(COLUMNS)}.")
+    problems = [f"row {i}: {problem}" for i, row in enumerate(rows, 1) for problem in _problems(row)]
+    problems += _repeated(rows)
+    if problems:
+        more = f"\n… and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
+        raise IMAGDressingError(f"{path}:\n" + "\n".join(problems[:MOST_PROBLEMS]) + more)
+    return tuple(_case(row, path.parent) for row in rows)
+
+
+def parse_method(text: str) -> Method:
+    """Read ``NAME=FOLDER``.
+
+    Raises:
+        IMAGDressingError: it is not of this form, or the folder is not there.
+    """
+    name, _, folder = text.partition("=")
+    if not name.strip() or not folder:
+        raise IMAGDressingError(
+            f"{text!r} is no method: write NAME=FOLDER, for instance IP-Adapter=results/ip_adapter."
+        )
+    if not Path(folder).is_dir():
+        raise IMAGDressingError(f"{name}: {folder} is no folder.")
+    return Method(name.strip(), Path(folder))
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        if path.suffix.lower() == ".json":
+            rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        elif path.suffix.lower() == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                rows = list(csv.DictReader(file, restkey="(no heading)"))
+        else:
+            raise IMAGDressingError(f"{path} is no manifest: its name ends neither in .csv nor in .json.")
+    except (OSError, UnicodeError, csv.Error, json.JSONDecodeError, RecursionError) as error:
+        raise IMAGDressingError(f"{path} cannot be read as a manifest: {error}.") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise IMAGDressingError(f"{path} is no manifest: a JSON manifest is a list of objects, one for each picture.")
+    return rows
+
+
+def _problems(row: dict[str, Any]) -> list[str]:
+    wrong = [column for column, value in row.items() if not isinstance(value, str | None)]
+    if wrong:
+        return [f"{column} is not a text" for column in wrong]
+    problems = [f"{column} is empty" for column in ("picture", "garment") if not (row.get(column) or "").strip()]
+    name = PurePosixPath((row.get("picture") or "").replace("\\", "/"))
+    if name.is_absolute() or ".." in name.parts:
+        problems.append(f"picture {str(name)!r} leads out of the methods' folders; give a name relative to them")
+    return problems
+
+
+def _repeated(rows: list[dict[str, Any]]) -> list[str]:
+    first: dict[Any, int] = {}
+    return [
+        f"row {i}: picture {row.get('picture')!r} is in row {first[row.get('picture')]} already"
+        for i, row in enumerate(rows, 1)
+        if isinstance(row.get("picture"), str) and first.setdefault(row.get("picture"), i) != i
+    ]
+
+
+def _case(row: dict[str, str | None], folder: Path) -> Case:
+    values = {column: (row.get(column) or "").strip() for column in COLUMNS}
+    paths = {column: folder / values[column] if values[column] else None for column in ("garment_mask", "pose", "face")}
+    return Case(values["picture"], folder / values["garment"], **paths, prompt=values["prompt"] or None)

@@ -1,0 +1,162 @@
+"""Scoring many pairs: in parallel, and going on where an earlier run stopped."""
+
+import multiprocessing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from .cache import ScoreLog, file_digest, key, read_scores
+from .cluster import WHOLE, Share
+from .manifest import PairFiles
+from .outcome import NoScore
+from .pictures import read_mask, read_picture
+from .protocol import PROTOCOLS, Mode
+from .scoring import Pair, Score, Scorer, Scores, score
+
+BATCH = 16  # pairs that a process or a model takes at once
+
+Progress: TypeAlias = Callable[[int, int], None]  # done, total
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to score.
+
+    processes: how many work at once on what needs no model; device: on which the models run.
+    weights: by scorer, where they are if not at their hub id.
+    """
+
+    mode: Mode
+    processes: int
+    device: str
+    weights: Mapping[str, str]
+
+    def weights_of(self, scorer: Scorer) -> str:
+        return self.weights.get(scorer.name, scorer.weights or "")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One scorer on one pair. index: the pair's; key: under which the scores are kept, None if they are not."""
+
+    scorer: Scorer
+    index: int
+    files: PairFiles
+    key: str | None
+
+
+def evaluate(
+    pairs: Sequence[PairFiles],
+    scorers: Sequence[Scorer],
+    setting: Setting,
+    folder: Path,
+    progress: Progress,
+    share: Share = WHOLE,
+) -> list[Scores]:
+    """Return the terms of each pair, in order.
+
+    folder: where scores are kept, each as soon as it is there, and found again by a later run.
+    share: this machine's part; the others' results are waited for.
+
+    Raises:
+        IMAGDressingError: a library or the weights of a scorer are missing; nothing is scored then.
+    """
+    models = {scorer.name: _load(scorer, setting) for scorer in scorers}
+    folder.mkdir(parents=True, exist_ok=True)
+    kept, log = read_scores(folder), ScoreLog(folder, share.index)
+    tasks = _tasks(pairs, scorers, setting, share)
+    scores: list[tuple[int, Scores]] = [(task.index, kept[task.key]) for task in tasks if task.key in kept]
+    todo = [task for task in tasks if task.key not in kept]
+    progress(len(scores), len(tasks))
+    with closing(_scored(todo, setting, models)) as scored:
+        for task, found in scored:
+            if task.key is not None:
+                log.add(task.key, found)
+            scores.append((task.index, found))
+            progress(len(scores), len(tasks))
+    merged: list[Scores] = [{} for _ in pairs]
+    for index, found in share.gathered(scores):
+        merged[index] |= found
+    return merged
+
+
+def _tasks(pairs: Sequence[PairFiles], scorers: Sequence[Scorer], setting: Setting, share: Share) -> list[Task]:
+    digest = cache(file_digest)
+
+    def task(scorer: Scorer, index: int) -> Task:
+        described = f"{setting.mode} {setting.weights_of(scorer)}"
+        return Task(scorer, index, pairs[index], key(scorer, pairs[index], described, digest))
+
+    return [task(scorer, index) for scorer in scorers for index in share.of(range(len(pairs)))]
+
+
+def _load(scorer: Scorer, setting: Setting) -> Score:
+    return scorer.load(setting.weights_of(scorer), setting.device, PROTOCOLS[setting.mode])
+
+
+def _scored(
+    todo: Sequence[Task], setting: Setting, models: Mapping[str, Score]
+) -> Generator[tuple[Task, Scores], None, None]:
+    """Yield each task with its scores: first what needs no model, by several processes, then the models' here."""
+    plain = [task for task in todo if task.scorer.weights is None]
+    yield from _in_processes(plain, setting) if setting.processes > 1 else _here(plain, models)
+    yield from _here([task for task in todo if task.scorer.weights is not None], models)
+
+
+def _here(tasks: Sequence[Task], models: Mapping[str, Score]) -> Iterator[tuple[Task, Scores]]:
+    for batch in _batches(tasks):
+        yield from zip(batch, _score(batch, models[batch[0].scorer.name]), strict=True)
+
+
+def _in_processes(tasks: Sequence[Task], setting: Setting) -> Iterator[tuple[Task, Scores]]:
+    pool = ProcessPoolExecutor(setting.processes, multiprocessing.get_context("spawn"), _one_thread)
+    try:
+        futures = {pool.submit(_load_and_score, batch, setting): batch for batch in _batches(tasks)}
+        for future in as_completed(futures):
+            yield from zip(futures[future], future.result(), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _one_thread() -> None:
+    """Keep OpenCV to one thread in each process: they are as many as there is to do."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _load_and_score(batch: Sequence[Task], setting: Setting) -> list[Scores]:
+    return _score(batch, _load(batch[0].scorer, setting))
+
+
+def _score(batch: Sequence[Task], loaded: Score) -> list[Scores]:
+    scorer = batch[0].scorer
+    return score([read_pair(task.files, scorer.parts) for task in batch], scorer, loaded)
+
+
+def _batches(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
+    """Cut tasks, which are in the order of their scorers, into batches of one scorer each."""
+    for name in dict.fromkeys(task.scorer.name for task in tasks):
+        same = [task for task in tasks if task.scorer.name == name]
+        yield from (same[start : start + BATCH] for start in range(0, len(same), BATCH))
+
+
+def read_pair(files: PairFiles, parts: Sequence[str]) -> Pair:
+    """Read the parts of a pair that are asked for; those that cannot be read are in its problems."""
+    found: dict[str, Any] = {}
+    problems: dict[str, NoScore] = {}
+    for name in parts:
+        part = files.part(name)
+        try:
+            found[name] = _read(name, part) if isinstance(part, Path) else part
+        except NoScore as reason:
+            problems[name] = NoScore(f"{name.replace('_', ' ')}: {reason.reason}", reason.detail)
+    return Pair(**found, problems=problems)
+
+
+def _read(name: str, path: Path) -> object:
+    return read_mask(path) if name.endswith("mask") else read_picture(path)

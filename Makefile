@@ -23,8 +23,9 @@ demo: setup  ## dress the sample garment and save the picture
 serve: setup  ## the editor, in the browser
 	$(BIN)/python scripts/host_server.py
 
-test: setup  ## core; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
+test: setup  ## core; metrics; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
 	$(BIN)/pytest tests/core
+	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/host
 	$(BIN)/pytest tests/server
 
@@ -38,6 +39,7 @@ parity: setup  ## the README's table of errors against the official implementati
 
 bench: setup
 	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/metrics.py
 
 clean:
 	rm -rf .venv .comfyui artefacts

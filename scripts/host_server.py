@@ -88,12 +88,12 @@ def device_flags() -> list[str]:
 
 
 @contextlib.contextmanager
-def serving(*flags: str, base: Path = BASE) -> Iterator[HostServer]:
-    """Run the host on a free port of this machine; it is gone when the block ends."""
+def serving(*flags: str, base: Path = BASE, prefix: Sequence[str] = ()) -> Iterator[HostServer]:
+    """Run the host on a free port of this machine; it is gone when the block ends. prefix: a command that runs it."""
     port = _free_port()
     log = HOME / f"server-{port}.log"
     with log.open("w") as output:
-        process = subprocess.Popen(command(port, flags, base), stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([*prefix, *command(port, flags, base)], stdout=output, stderr=subprocess.STDOUT)
     server = HostServer(f"http://127.0.0.1:{port}", log)
     try:
         _wait_until_up(server, process)

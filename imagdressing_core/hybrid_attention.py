@@ -25,13 +25,13 @@ def hybrid_attention(
 
     self_attention: Attn(Q, K, V), (rows, tokens, C). Given rather than computed, since other patches may own it.
     q: the frozen layer's queries, (rows, tokens, C), shared by both terms.
-    garment_k, garment_v: K' and V' of one garment, (1, garment tokens, C), seen by every row.
+    garment_k, garment_v: K' and V', (1, garment tokens, C) of one garment that every row sees, or (rows, …) of one each.
     strength: λ, 1.0 in training, 0 … 1.5 in the paper.
     region: share of each token in which the garment acts, (rows or 1, tokens, 1), 0 … 1; not in the paper.
     """
-    rows, tokens, channels = q.shape
-    # Queries do not see each other: attended to as one long row, K' and V' need not be repeated.
-    term = attention(q.reshape(1, rows * tokens, channels), garment_k, garment_v).reshape(rows, tokens, channels)
+    # Queries do not see each other: those of one garment make one long row, and K' and V' need not be repeated.
+    shared = len(garment_k) == 1
+    term = attention(q.reshape(1, -1, q.shape[-1]) if shared else q, garment_k, garment_v).reshape(q.shape)
     if region is not None:
         term = term * region
     return self_attention + strength * term
@@ -69,14 +69,13 @@ class GarmentProjections(nn.ModuleDict):
     ``<index>.to_v_ref.weight``, each (C, C).
     """
 
-    def __init__(self, operations: Any = nn) -> None:
+    def __init__(self, operations: Any = nn, channels: Mapping[int, int] | None = None) -> None:
+        """channels: the width C of each layer by index, where the U-Net is not as wide as SD1.5's."""
         super().__init__()
         for layer in LAYERS:
+            width = channels[layer.index] if channels else layer.channels
             self[str(layer.index)] = nn.ModuleDict(
-                {
-                    "to_k_ref": operations.Linear(layer.channels, layer.channels, bias=False),
-                    "to_v_ref": operations.Linear(layer.channels, layer.channels, bias=False),
-                }
+                {name: operations.Linear(width, width, bias=False) for name in ("to_k_ref", "to_v_ref")}
             )
 
     def forward(self, features: Mapping[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:

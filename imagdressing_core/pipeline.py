@@ -1,0 +1,446 @@
+"""The same model outside ComfyUI, on diffusers: for training, evaluation and scripts, in any batch.
+
+Needs diffusers and transformers (the extra ``training``); nothing else of the pack does.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from .checkpoint import read_checkpoint
+from .errors import IMAGDressingError
+from .garment import Parts
+from .hybrid_attention import GarmentProjections, hybrid_attention
+from .layers import LAST_TO_RUN, LAYERS
+from .preprocess import FITS, OFFICIAL_HEIGHT, OFFICIAL_WIDTH, tensor_from_pictures
+from .qformer import QFormer
+
+# OpenAI's CLIP normalisation, as in transformers' CLIPImageProcessor.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+NEGATIVE_PROMPT = "bare, naked, nude, undressed, monochrome, lowres, bad anatomy, worst quality, low quality"  # official
+
+
+class GarmentModel(nn.Module):
+    """The trained parts, a garment in and its K', V' out: garment U-Net, Q-Former and garment projections.
+
+    They have the official file's names, so that the state dict is, key for key, an official checkpoint's ``module``.
+    """
+
+    def __init__(self, garment_unet: nn.Module, qformer: QFormer, projections: GarmentProjections) -> None:
+        super().__init__()
+        self.ref_unet = garment_unet
+        self.proj = qformer
+        self.adapter_modules = projections
+
+    def forward(self, latent: Tensor, clip_hidden: Tensor) -> Parts:
+        """Encode a batch of garments: {"k": K', "v": V'}, each {layer index: (batch, garment tokens, C)}.
+
+        latent: the garments' scaled VAE latents, (batch, 4, height / 8, width / 8), free of noise.
+        clip_hidden: CLIP's penultimate hidden states, (batch, 257, 1280).
+        """
+        features = garment_features(self.ref_unet, latent, self.proj(clip_hidden))
+        keys, values = self.adapter_modules(features)
+        return {"k": keys, "v": values}
+
+
+def garment_model(garment_unet: nn.Module, clip_channels: int) -> GarmentModel:
+    """Return the trained parts around ``garment_unet``, Q-Former and projections as wide as it needs, untrained.
+
+    clip_channels: width of the image encoder's hidden states.
+    """
+    context: int = garment_unet.config.cross_attention_dim  # pyright: ignore
+    qformer = QFormer(channels=context, heads=max(1, context // 64), embedding_channels=clip_channels)
+    return GarmentModel(garment_unet, qformer, GarmentProjections(channels=layer_channels(garment_unet)))
+
+
+def layer_channels(unet: nn.Module) -> dict[int, int]:
+    """Return the width C of each self-attention layer of a diffusers U-Net, by official index.
+
+    Raises:
+        IMAGDressingError: the U-Net has not the 16 layers of SD1.5.
+    """
+    try:
+        return {layer.index: _self_attention(unet, layer.diffusers_name).query_dim for layer in LAYERS}
+    except AttributeError as error:
+        raise IMAGDressingError(
+            f"The U-Net is not built as SD1.5's: {error}. Hybrid attention needs its 16 self-attention layers."
+        ) from error
+
+
+def garment_features(unet: nn.Module, latent: Tensor, tokens: Tensor) -> dict[int, Tensor]:
+    """Return C_g: the normalised input of each self-attention layer, {layer index: (batch, garment tokens, C)}.
+
+    tokens: (batch, 16, 768), the garment U-Net's context. The pass runs at t = 0 and ends with the last layer needed.
+    """
+    features: dict[int, Tensor] = {}
+
+    def capture(index: int) -> Any:
+        def note(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+            features[index] = args[0]
+            if index == LAST_TO_RUN.index:
+                raise _AllCaptured
+
+        return note
+
+    with ExitStack() as hooks, suppress(_AllCaptured):
+        for layer in LAYERS:
+            attention = _self_attention(unet, layer.diffusers_name)
+            hooks.callback(attention.register_forward_pre_hook(capture(layer.index)).remove)
+        unet(latent, torch.zeros(len(latent), device=latent.device), tokens)
+    return features
+
+
+class _AllCaptured(Exception):
+    """Ends the garment U-Net's pass early: nothing after this layer's input is ever read."""
+
+
+@dataclass(frozen=True)
+class Worn:
+    """What the rows of one call of the dressing U-Net wear.
+
+    parts: {"k": K', "v": V'}, each {layer index: (1 or as many as rows wear it, garment tokens, C)}.
+    strength: λ. first_row: from this row of the batch on it is worn, which leaves out the negative branch.
+    """
+
+    parts: Parts
+    strength: float = 1.0
+    first_row: int = 0
+
+
+class HybridAttnProcessor:
+    """Self-attention layer ``index`` of the dressing U-Net: Eq. 5 for the rows that wear something."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        worn: Worn | None = None,
+    ) -> Tensor:
+        def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v))
+            return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (rows, tokens, C)
+
+        q, k, v = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
+        z = attention(q, k, v)
+        if worn is not None:
+            garment_k, garment_v = (worn.parts[name][self.index].to(q.dtype) for name in ("k", "v"))
+            first = worn.first_row
+            dressed = hybrid_attention(z[first:], q[first:], garment_k, garment_v, worn.strength, attention)
+            z = torch.cat((z[:first], dressed)) if first else dressed
+        return attn.to_out[1](attn.to_out[0](z))
+
+
+def install_hybrid_attention(unet: nn.Module) -> None:
+    """Let a diffusers SD1.5 U-Net take ``cross_attention_kwargs={"worn": Worn}``; without, it stays what it was."""
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    class TextAttnProcessor(AttnProcessor2_0):
+        """Cross-attention, which the garment has no part in."""
+
+        def __call__(self, *args: Any, worn: Worn | None = None, **kwargs: Any) -> Tensor:
+            return super().__call__(*args, **kwargs)
+
+    layer_channels(unet)  # refuses what is not built as SD1.5
+    for layer in LAYERS:
+        block: Any = unet.get_submodule(layer.diffusers_name)
+        block.attn1.set_processor(HybridAttnProcessor(layer.index))
+        block.attn2.set_processor(TextAttnProcessor())
+
+
+def noise_prediction(unet: nn.Module, x: Tensor, timestep: Tensor, text: Tensor, worn: Worn | None = None) -> Tensor:
+    """Return ε_θ(x_t, t, C_t, C_g) of a U-Net with hybrid attention, (rows, 4, h, w).
+
+    x: (rows, 4, h, w); timestep: (rows,) or a scalar; text: C_t, (rows, 77, 768); worn: C_g as K', V', None for none.
+    """
+    return unet(x, timestep, text, cross_attention_kwargs=None if worn is None else {"worn": worn}).sample
+
+
+def guided_noise(
+    unet: nn.Module, x: Tensor, timestep: Tensor, text: Tensor, negative: Tensor, worn: Worn | None, guidance: float
+) -> Tensor:
+    """Return ε = w·ε_θ(x, C_t, C_g, t) + (1 − w)·ε_θ(x, negative, t), paper Eq. 7: the garment in the first term only.
+
+    Both branches are one batched call; at w = 1 the second is not computed. Any w is allowed.
+    """
+    if guidance == 1:
+        return noise_prediction(unet, x, timestep, text, worn)
+    if worn is not None:
+        worn = replace(worn, first_row=len(x))
+    both = noise_prediction(unet, torch.cat((x, x)), timestep, torch.cat((negative, text)), worn)
+    unconditional, conditional = both.chunk(2)
+    return unconditional + guidance * (conditional - unconditional)
+
+
+def denoise(
+    unet: nn.Module,
+    noise: Tensor,
+    text: Tensor,
+    negative: Tensor,
+    worn: Worn | None,
+    scheduler: Any,
+    steps: int = 50,
+    guidance: float = 7.5,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Return the latents that a diffusers scheduler makes of ``noise``, (images, 4, h, w), unit variance.
+
+    text, negative: (images, 77, 768); generator: for schedulers that add noise themselves.
+    """
+    scheduler = type(scheduler).from_config(scheduler.config)  # a scheduler keeps state: one for each run
+    scheduler.set_timesteps(steps, device=noise.device)
+    extra = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
+    x = noise * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        seen = scheduler.scale_model_input(x, t)
+        epsilon = guided_noise(unet, seen, t, text, negative, worn, guidance)
+        x = scheduler.step(epsilon, t, x, **extra).prev_sample
+    return x
+
+
+def clip_pixels(pictures: list[Image.Image]) -> Tensor:
+    """Return pictures already at 224 × 224 as CLIP takes them, (batch, 3, 224, 224)."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return (tensor_from_pictures(pictures).movedim(-1, 1) - mean) / std
+
+
+def vae_pixels(pictures: list[Image.Image]) -> Tensor:
+    """Return pictures of one size as the VAE takes them, (batch, 3, height, width), −1 … 1."""
+    return tensor_from_pictures(pictures).movedim(-1, 1) * 2 - 1
+
+
+def pictures_from_pixels(pixels: Tensor) -> list[Image.Image]:
+    """Return what the VAE decoded, (batch, 3, height, width), −1 … 1, as RGB pictures."""
+    values = ((pixels.float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).movedim(1, -1)
+    return [Image.fromarray(picture.numpy()) for picture in values]
+
+
+def clip_hidden_states(image_encoder: nn.Module, pixels: Tensor) -> Tensor:
+    """Return CLIP's penultimate hidden states, (batch, 257, 1280)."""
+    return image_encoder(pixels, output_hidden_states=True).hidden_states[-2]
+
+
+def text_embeddings(text_encoder: nn.Module, tokenizer: Any, texts: Sequence[str], device: Any) -> Tensor:
+    """Return C_t, (texts, 77, 768); what is beyond 77 tokens is cut."""
+    length: int = tokenizer.model_max_length
+    ids = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return text_encoder(ids.input_ids.to(device)).last_hidden_state
+
+
+@dataclass(frozen=True)
+class DressingPipeline:
+    """All models of IMAGDressing-v1 on one device in one dtype.
+
+    unet: the dressing U-Net, with :func:`install_hybrid_attention`. scheduler: any of diffusers'.
+    """
+
+    unet: Any
+    garment: GarmentModel
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    image_encoder: Any
+    scheduler: Any
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def factor(self) -> int:
+        """Pixels of a latent's side: 8."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @torch.inference_mode()
+    def encode_garments(
+        self,
+        pictures: Sequence[Image.Image],
+        fit: str = "official",
+        width: int = OFFICIAL_WIDTH,
+        height: int = OFFICIAL_HEIGHT,
+    ) -> Parts:
+        """Read garment pictures: {"k": K', "v": V'}, each {layer index: (pictures, garment tokens, C)}.
+
+        fit: a key of ``preprocess.FITS``; width, height: in pixels, what the VAE sees.
+        """
+        fitted = [FITS[fit](picture.convert("RGB"), width, height) for picture in pictures]
+        pixels = self._to_model(vae_pixels([one.vae for one in fitted]))
+        latent = self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor
+        clip = clip_hidden_states(self.image_encoder, self._to_model(clip_pixels([one.clip for one in fitted])))
+        return self.garment(latent, clip)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return text_embeddings(self.text_encoder, self.tokenizer, texts, self.device)
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        garments: Parts | None,
+        prompts: Sequence[str],
+        negative: str = NEGATIVE_PROMPT,
+        images_per_garment: int = 1,
+        guidance: float = 7.5,
+        strength: float = 1.0,
+        steps: int = 50,
+        width: int = OFFICIAL_WIDTH,
+        height: int = OFFICIAL_HEIGHT,
+        seed: int = 42,
+    ) -> list[Image.Image]:
+        """Return pictures: for each prompt ``images_per_garment``, in that order; prompt i wears garment i.
+
+        garments: of :meth:`encode_garments`, as many as prompts or one for all; None for the undressed base model.
+        seed: image i starts from the noise of ``seed`` + i, made on the CPU: the same on every device, in every batch.
+
+        Raises:
+            IMAGDressingError: as many garments as fit neither one nor all prompts, or a size the model cannot have.
+        """
+        repeat = images_per_garment
+        images = len(prompts) * repeat
+        noise = torch.stack([self._noise(seed + i, width, height) for i in range(images)])
+        text = self.encode_texts(prompts).repeat_interleave(repeat, dim=0)
+        latents = denoise(
+            self.unet,
+            self._to_model(noise),
+            text,
+            self.encode_texts([negative]).expand(images, -1, -1),
+            None if garments is None else Worn(_for_images(garments, len(prompts), repeat), strength),
+            self.scheduler,
+            steps,
+            guidance,
+            torch.Generator(self.device).manual_seed(seed),
+        )
+        decoded = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
+        return pictures_from_pixels(decoded)
+
+    def _noise(self, seed: int, width: int, height: int) -> Tensor:
+        if width % self.factor or height % self.factor or min(width, height) < self.factor:
+            raise IMAGDressingError(f"A picture of {width} × {height} cannot be made: take multiples of {self.factor}.")
+        shape = self.unet.config.in_channels, height // self.factor, width // self.factor
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+    def _to_model(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, self.unet.dtype)
+
+
+def _for_images(parts: Parts, prompts: int, repeat: int) -> Parts:
+    garments = len(parts["k"][LAYERS[0].index])
+    if garments not in (1, prompts):
+        raise IMAGDressingError(f"{garments} garments for {prompts} prompts: give one, or one for each.")
+    if garments == 1 or repeat == 1:
+        return parts
+    return {
+        name: {index: tensor.repeat_interleave(repeat, dim=0) for index, tensor in part.items()}
+        for name, part in parts.items()
+    }
+
+
+def load_pipeline(
+    base: Path,
+    checkpoint: Path,
+    image_encoder: Path,
+    vae: Path | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> DressingPipeline:
+    """Load everything from local folders and files; nothing is downloaded.
+
+    base: an SD1.5 in diffusers' folders (``unet``, ``text_encoder``, ``tokenizer``, ``vae``), the dressing model.
+    checkpoint: as :func:`.checkpoint.read_checkpoint` takes it. image_encoder: CLIP ViT-H/14 in transformers' format.
+    vae: another VAE's folder, ``sd-vae-ft-mse`` officially.
+
+    Raises:
+        IMAGDressingError: a folder is missing or holds something else, or as :func:`.checkpoint.read_checkpoint`.
+    """
+    from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
+
+    trained = read_checkpoint(checkpoint)
+    if trained.is_magic_clothing:
+        raise IMAGDressingError(f"{checkpoint.name} is MagicClothing's, which only the nodes can use.")
+    frozen = load_frozen(base, image_encoder, vae)
+    with torch.device("meta"):
+        empty: Any = UNet2DConditionModel.from_config(frozen["unet"].config)
+        garment = garment_model(empty, frozen["image_encoder"].config.hidden_size)
+    garment.load_state_dict(trained.tensors, assign=True)
+    models = {name: model if name == "tokenizer" else model.to(device, dtype) for name, model in frozen.items()}
+    garment = garment.eval().requires_grad_(False).to(device, dtype)
+    return DressingPipeline(garment=garment, scheduler=official_scheduler(), **models)
+
+
+def load_frozen(base: Path, image_encoder: Path, vae: Path | None = None) -> dict[str, Any]:
+    """Load what is never trained, as :func:`load_pipeline` does: unet, vae, text_encoder, tokenizer, image_encoder."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
+    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
+
+    found: dict[str, tuple[Any, Path]] = {
+        "unet": (UNet2DConditionModel, base / "unet"),
+        "vae": (AutoencoderKL, vae or base / "vae"),
+        "text_encoder": (CLIPTextModel, base / "text_encoder"),
+        "tokenizer": (CLIPTokenizer, base / "tokenizer"),
+        "image_encoder": (CLIPVisionModelWithProjection, image_encoder),
+    }
+    loaded = {name: load_folder(kind, folder) for name, (kind, folder) in found.items()}
+    for name, model in loaded.items():
+        if name != "tokenizer":
+            model.eval().requires_grad_(False)
+    install_hybrid_attention(loaded["unet"])
+    return loaded
+
+
+def load_folder(kind: Any, folder: Path) -> Any:
+    """Load a diffusers or transformers class from a local folder, its weights whole and from safetensors only.
+
+    Raises:
+        IMAGDressingError: the folder is missing, incomplete or holds another architecture.
+    """
+    name: str = kind.__name__
+    if not folder.is_dir():
+        raise IMAGDressingError(f"{folder} does not exist: it should hold a {name} in diffusers' folder format.")
+    is_tokenizer = name == "CLIPTokenizer"
+    options: Mapping[str, Any] = {} if is_tokenizer else {"use_safetensors": True, "output_loading_info": True}
+    try:
+        found = kind.from_pretrained(str(folder), local_files_only=True, **options)
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0][:300]
+        raise IMAGDressingError(f"{folder} does not hold a whole {name} with .safetensors weights: {reason}") from error
+    if is_tokenizer:
+        return found
+    model, report = found
+    wrong = sorted(set(report["missing_keys"]) | {str(key) for key in report["mismatched_keys"]})
+    if wrong:
+        raise IMAGDressingError(
+            f"{folder} is not a whole {name}: {len(wrong)} tensors are missing or misshapen (first: {wrong[0]})."
+        )
+    return model
+
+
+def official_scheduler() -> Any:
+    """Return the sampler of the official scripts: DDIM, leading spacing."""
+    from diffusers import DDIMScheduler  # pyright: ignore[reportPrivateImportUsage]
+
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def _self_attention(unet: nn.Module, block: str) -> Any:
+    return unet.get_submodule(f"{block}.attn1")

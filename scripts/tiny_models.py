@@ -1,0 +1,102 @@
+"""A Stable Diffusion 1.5 in miniature, in the official folder formats: the same 16 layers, a few channels wide.
+
+Random until trained. For the tests, the benchmark and the learning experiment of the training.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+UNET_CHANNELS = (16, 24, 32, 32)
+CONTEXT = 32
+CLIP_CHANNELS = 48
+LATENT_CHANNELS = 4
+TEXT_TOKENS = 24
+
+
+def tiny_unet(channels: tuple[int, ...] = UNET_CHANNELS, heads: int = 4, latent: int = LATENT_CHANNELS) -> Any:
+    from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
+
+    return UNet2DConditionModel(
+        block_out_channels=channels,  # pyright: ignore[reportArgumentType]
+        attention_head_dim=heads,  # the number of heads, as in SD1.5's configuration
+        norm_num_groups=8,
+        cross_attention_dim=CONTEXT,
+        in_channels=latent,
+        out_channels=latent,
+        sample_size=16,
+    )
+
+
+def tiny_vae(channels: tuple[int, ...] = (8, 16), latent: int = LATENT_CHANNELS) -> Any:
+    """Return a VAE that halves each side once for every entry of ``channels`` after the first."""
+    from diffusers import AutoencoderKL  # pyright: ignore[reportPrivateImportUsage]
+
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(channels),  # pyright: ignore[reportArgumentType]
+        up_block_types=("UpDecoderBlock2D",) * len(channels),  # pyright: ignore[reportArgumentType]
+        block_out_channels=channels,  # pyright: ignore[reportArgumentType]
+        latent_channels=latent,
+        norm_num_groups=8,
+        layers_per_block=1,
+        scaling_factor=0.5,
+    )
+
+
+def tiny_text_encoder() -> nn.Module:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=514,
+        hidden_size=CONTEXT,
+        intermediate_size=2 * CONTEXT,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=TEXT_TOKENS,
+        bos_token_id=512,
+        eos_token_id=513,
+    )
+    return CLIPTextModel(config)
+
+
+def tiny_tokenizer() -> Any:
+    """Return CLIP's tokenizer with letters for words: 256 bytes, 256 bytes that end a word, start and end."""
+    from transformers import CLIPTokenizer
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    letters = list(bytes_to_unicode().values())
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=TEXT_TOKENS)
+
+
+def tiny_image_encoder(patch: int = 56) -> nn.Module:
+    """Return a CLIP vision model for 224 × 224 pixels that makes (224 / patch)² + 1 tokens."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=CLIP_CHANNELS,
+            intermediate_size=2 * CLIP_CHANNELS,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            patch_size=patch,
+            projection_dim=16,
+            hidden_act="gelu",
+        )
+    )
+
+
+def save_tiny_models(folder: Path, seed: int = 0) -> None:
+    """Write ``folder/{unet,vae,text_encoder,tokenizer,image_encoder}``, random, the same for the same seed."""
+    torch.manual_seed(seed)
+    for name, model in {
+        "unet": tiny_unet(),
+        "vae": tiny_vae(),
+        "text_encoder": tiny_text_encoder(),
+        "tokenizer": tiny_tokenizer(),
+        "image_encoder": tiny_image_encoder(),
+    }.items():
+        model.save_pretrained(str(folder / name))

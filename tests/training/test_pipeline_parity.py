@@ -1,0 +1,121 @@
+"""The diffusers pipeline in full SD1.5 width against vectors of the official implementation. Loads 7 GB."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from synthetic_models import sd15_unet, synthetic_state
+from torch import Tensor
+
+from imagdressing_core.garment import Parts
+from imagdressing_core.layers import LAYERS
+from imagdressing_core.pipeline import (
+    GarmentModel,
+    Worn,
+    clip_pixels,
+    denoise,
+    garment_features,
+    garment_model,
+    install_hybrid_attention,
+    noise_prediction,
+    official_scheduler,
+    vae_pixels,
+)
+from imagdressing_core.preprocess import fit_official
+from imagdressing_core.qformer import CLIP_CHANNELS
+
+REFERENCE = Path(__file__).resolve().parent.parent / "reference"
+
+
+def relative_error(ours: Tensor, reference: Tensor) -> float:
+    assert ours.shape == reference.shape
+    return float((ours.double() - reference.double()).norm() / reference.double().norm())
+
+
+@dataclass(frozen=True)
+class Models:
+    unet: Any
+    garment: GarmentModel
+    vectors: dict[str, Tensor]
+    tokens: Tensor
+    features: dict[int, Tensor]
+    parts: Parts
+
+    def predict(self, timestep: int, worn: Worn | None, text: str = "prompt") -> Tensor:
+        return noise_prediction(
+            self.unet, self.vectors["input.noise"], torch.tensor(timestep), self.vectors[f"input.{text}"], worn
+        )
+
+
+def synthetic_module(build: Any, prefixes: dict[str, str]) -> Any:
+    """Return a module of synthetic weights; prefixes: of its own keys, with those that the weights are made under."""
+    with torch.device("meta"):
+        module = build()
+    weights = {
+        own + key: tensor
+        for own, (make, prefix) in prefixes.items()
+        for key, tensor in synthetic_state(make, prefix).items()
+    }
+    module.load_state_dict(weights, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[Models]:
+    with torch.inference_mode():
+        unet = synthetic_module(sd15_unet, {"": (sd15_unet, "unet.")})
+        install_hybrid_attention(unet)
+        with torch.device("meta"):
+            skeleton = garment_model(sd15_unet(), CLIP_CHANNELS)
+        garment = synthetic_module(
+            lambda: skeleton,
+            {
+                "ref_unet.": (sd15_unet, "ref_unet."),
+                "proj.": (lambda: skeleton.proj, "proj."),
+                "adapter_modules.": (lambda: skeleton.adapter_modules, "adapter_modules."),
+            },
+        )
+        vectors = load_file(REFERENCE / "hybrid_attention.safetensors")
+        tokens = garment.proj(vectors["input.clip_hidden"])
+        features = garment_features(garment.ref_unet, vectors["input.garment_latent"], tokens)
+        keys, values = garment.adapter_modules(features)
+        yield Models(unet, garment, vectors, tokens, features, {"k": keys, "v": values})
+
+
+def test_tokens_and_garment_features_are_the_official_ones(models: Models):
+    assert relative_error(models.tokens, models.vectors["tokens"]) < 1e-5
+    for layer in LAYERS:
+        assert relative_error(models.features[layer.index], models.vectors[f"feature.{layer.diffusers_name}"]) < 1e-5
+
+
+@pytest.mark.parametrize("timestep", [981, 501, 1])
+def test_noise_predictions_are_the_official_ones(models: Models, timestep: int):
+    with torch.inference_mode():
+        for strength in (0.0, 0.5, 1.0):
+            ours = models.predict(timestep, Worn(models.parts, strength))
+            assert relative_error(ours, models.vectors[f"noise_pred.t{timestep}.lambda{strength}"]) < 1e-4
+        ours = models.predict(timestep, None, "negative")
+        assert relative_error(ours, models.vectors[f"noise_pred.t{timestep}.uncond"]) < 1e-4
+
+
+def test_ten_steps_of_ddim_in_a_batch_are_the_official_ones(models: Models):
+    with torch.inference_mode():
+        noise, prompt, negative = (models.vectors[f"input.{name}"] for name in ("noise", "prompt", "negative"))
+        two = [tensor.repeat(2, 1, 1, 1)[:, :, ::1] if tensor.ndim == 4 else tensor.repeat(2, 1, 1) for tensor in
+               (noise, prompt, negative)]
+        two[0][1] = two[0][1].flip(-1)  # another picture in the same batch
+        latents = denoise(models.unet, *two, Worn(models.parts), official_scheduler(), steps=10, guidance=7.5)
+        assert relative_error(latents[:1], models.vectors["latent.ddim10.cfg7.5"]) < 1e-3
+        assert relative_error(latents[1:], models.vectors["latent.ddim10.cfg7.5"]) > 0.1
+
+
+def test_the_pictures_pixels_are_the_official_ones():
+    reference = load_file(REFERENCE / "garment_picture.safetensors")
+    fitted = fit_official(Image.open(REFERENCE / "garment.png").convert("RGB"), 512, 640)
+    assert relative_error(vae_pixels([fitted.vae]), reference["vae_pixels"]) < 2e-3
+    assert relative_error(clip_pixels([fitted.clip]), reference["clip_pixels"]) < 2e-3

@@ -47,10 +47,11 @@ class Result:
 
 @dataclass(frozen=True)
 class HostServer:
-    """A running host. log: the file that holds everything it printed."""
+    """A running host. log: the file that holds everything it printed; pid: its process."""
 
     url: str
     log: Path
+    pid: int
 
     def get(self, path: str, **parameters: str) -> Any:
         answer = requests.get(f"{self.url}{path}", params=parameters, timeout=60)
@@ -59,11 +60,19 @@ class HostServer:
 
     def run(self, prompt: Prompt) -> Result:
         """Queue ``prompt`` and wait until it is done, or refused."""
+        queued = self.queue(prompt)
+        return queued if isinstance(queued, Result) else self.wait(prompt, queued)
+
+    def queue(self, prompt: Prompt) -> str | Result:
+        """Queue ``prompt``; return its id in the queue, or what was refused of it."""
         answer = requests.post(f"{self.url}/prompt", json={"prompt": prompt}, timeout=60)
         if answer.status_code == 400:
             return Result({}, frozenset(), frozenset(), _refusal(answer.json()))
         answer.raise_for_status()
-        prompt_id = answer.json()["prompt_id"]
+        return answer.json()["prompt_id"]
+
+    def wait(self, prompt: Prompt, prompt_id: str) -> Result:
+        """Wait until a queued prompt is done."""
         while not (history := self.get(f"/history/{prompt_id}")):
             time.sleep(POLL_SECONDS)
         return _result(prompt, history[prompt_id])
@@ -94,7 +103,7 @@ def serving(*flags: str, base: Path = BASE, prefix: Sequence[str] = ()) -> Itera
     log = HOME / f"server-{port}.log"
     with log.open("w") as output:
         process = subprocess.Popen([*prefix, *command(port, flags, base)], stdout=output, stderr=subprocess.STDOUT)
-    server = HostServer(f"http://127.0.0.1:{port}", log)
+    server = HostServer(f"http://127.0.0.1:{port}", log, process.pid)
     try:
         _wait_until_up(server, process)
         yield server

@@ -16,7 +16,7 @@ from .host.requirements import require_sd15
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
 
 MODEL = io.Model.Input("model", tooltip="Any SD1.5 model, before or after other nodes that patch it.")
-GARMENT = IMAGDressingGarment.Input("garment", tooltip="From Encode Garment or Load Garment.")
+GARMENT = IMAGDressingGarment.Input("garment", tooltip="From Encode Garment, Load Garment or Join Garments.")
 STRENGTH = io.Float.Input(
     "strength",
     default=1.0,

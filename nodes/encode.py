@@ -80,7 +80,11 @@ class EncodeGarment(io.ComfyNode):
                     "the CLIP of the SD1.5 checkpoint.",
                 ),
             ],
-            outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment.")],
+            outputs=[
+                IMAGDressingGarment.Output(
+                    display_name="garment", tooltip="For Apply Garment, Save Garment and Join Garments."
+                )
+            ],
             hidden=[io.Hidden.unique_id],
         )
 

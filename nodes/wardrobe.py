@@ -19,7 +19,7 @@ class SaveGarment(io.ComfyNode):
             description="Keeps an encoded garment in models/imagdressing_garments, to be worn later without encoding.",
             search_aliases=[*SEARCH_ALIASES, "wardrobe"],
             inputs=[
-                IMAGDressingGarment.Input("garment", tooltip="From Encode Garment."),
+                IMAGDressingGarment.Input("garment", tooltip="From Encode Garment or Join Garments."),
                 io.String.Input(
                     "filename_prefix",
                     default="garment",
@@ -51,7 +51,9 @@ class LoadGarment(io.ComfyNode):
             inputs=[
                 io.Combo.Input("garment_name", options=GARMENTS.names(), tooltip="A file that Save Garment wrote.")
             ],
-            outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment.")],
+            outputs=[
+                IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment and Join Garments.")
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -85,8 +87,8 @@ class JoinGarments(io.ComfyNode):
             "each picture of a batch for batch = one per image.",
             search_aliases=[*SEARCH_ALIASES, "batch"],
             inputs=[
-                IMAGDressingGarment.Input("garment_1", tooltip="Comes first."),
-                IMAGDressingGarment.Input("garment_2", tooltip="Comes after it."),
+                IMAGDressingGarment.Input("garment_1", tooltip="Its pictures come first."),
+                IMAGDressingGarment.Input("garment_2", tooltip="Its pictures come after them."),
             ],
             outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment (Advanced).")],
         )

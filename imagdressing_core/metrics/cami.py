@@ -124,7 +124,7 @@ def texture(comparison: Comparison) -> float:
     Source: ``calculate_texture_similarity``, OpenCV's ``HISTCMP_CORREL``.
 
     Raises:
-        NoScore: no pixel falls into the published bins, as in a flat picture.
+        NoScore: no pixel falls into the published bins, as in a black picture.
     """
     histograms = (
         _texture_histogram(comparison.garment, comparison.garment_mask, comparison.protocol),
@@ -140,7 +140,7 @@ def _texture_histogram(picture: Picture, mask: Mask, protocol: Protocol) -> NDAr
     edges = numpy.arange(LBP_CODES + 1) if protocol.all_texture_codes else PUBLISHED_LBP_EDGES
     counts, _ = numpy.histogram(codes, bins=edges)
     if not counts.any():
-        raise NoScore("no texture in the published bins", "every pixel has a code over 64, as flat cloth has")
+        raise NoScore("no texture in the published bins", "every pixel has a code over 64, as in a black picture")
     return (counts / counts.sum()).astype(numpy.float32)
 
 
@@ -179,10 +179,7 @@ def corners(picture: Picture, mask: Mask | None, protocol: Protocol) -> NDArray[
 def corner_distance(
     garment: NDArray[numpy.int64], generated: NDArray[numpy.int64], diagonal: float, protocol: Protocol
 ) -> float:
-    """Return the mean distance from each corner (corners, 2) to the nearest of the other picture, in diagonals.
-
-    A KD-tree finds it in n log n; the official code makes the full matrix of distances.
-    """
+    """Return the mean distance from each corner (corners, 2) to the nearest of the other picture, in diagonals."""
     if protocol.any_number_of_corners:
         if not len(garment) or not len(generated):
             return float(len(garment) != len(generated))
@@ -190,13 +187,17 @@ def corner_distance(
         return PUBLISHED_NO_MATCH
     elif not len(garment):
         raise NoScore("no corner on the garment", "the official code crashes here")
-    distance = _mean_nearest(garment, generated)
+    distance = mean_nearest(garment, generated)
     if protocol.corners_both_ways:
-        distance = (distance + _mean_nearest(generated, garment)) / 2
+        distance = (distance + mean_nearest(generated, garment)) / 2
     return distance / diagonal
 
 
-def _mean_nearest(points: NDArray[numpy.int64], others: NDArray[numpy.int64]) -> float:
+def mean_nearest(points: NDArray[numpy.int64], others: NDArray[numpy.int64]) -> float:
+    """Return the mean distance from each of ``points`` to the nearest of ``others``, both (corners, 2).
+
+    A KD-tree finds it in n log n; the official code makes the full matrix of distances.
+    """
     return float(KDTree(others).query(points)[0].mean())
 
 

@@ -49,7 +49,7 @@ CORRECTIONS = {
         "texture",
         "The histogram has the bins 0 to 64 (P² of P = 8 neighbours).",
         "It has all 256 codes (2ᴾ).",
-        "Three of four codes were dropped, 255 (flat cloth) among them: most pixels. A flat picture gave NaN.",
+        "Three of four codes were dropped, 255 (flat cloth) among them: most pixels. A black picture gave NaN.",
     ),
     "corners_once": Correction(
         "keypoints",

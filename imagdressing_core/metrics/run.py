@@ -81,7 +81,8 @@ def evaluate(
     merged: list[Scores] = [{} for _ in pairs]
     for index, found in share.gathered(scores):
         merged[index] |= found
-    return merged
+    terms = [term for scorer in scorers for term in scorer.terms]
+    return [{term: found[term] for term in terms} for found in merged]
 
 
 def _tasks(pairs: Sequence[PairFiles], scorers: Sequence[Scorer], setting: Setting, share: Share) -> list[Task]:

@@ -14,7 +14,8 @@ $(READY): pyproject.toml scripts/comfy_host.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet uv
 	host=$$($(BIN)/python scripts/comfy_host.py) && \
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) -r "$$host/requirements.txt" -e ".[dev]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) -r "$$host/requirements.txt" \
+		-r "$$host/manager_requirements.txt" -e ".[dev]"
 	touch $@
 
 demo: setup  ## dress the sample garment and save the picture
@@ -28,6 +29,7 @@ test: setup  ## core; metrics; ComfyUI in process; ComfyUI over HTTP. Apart, so 
 	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/host
 	$(BIN)/pytest tests/server
+	$(BIN)/pytest tests/install
 
 lint: $(READY)
 	$(BIN)/ruff check .

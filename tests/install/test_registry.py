@@ -1,0 +1,102 @@
+"""What the Comfy registry wants of a pack, checked and packed by its own tool; the archive works in the host.
+
+Specification: https://docs.comfy.org/registry/specifications
+"""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import demo
+import fresh
+import pytest
+from comfy_cli.registry.config_parser import extract_node_configuration
+from comfy_host import PACK_NAME, REPOSITORY
+from contract import RELEASED
+from host_server import serving
+from PIL import Image
+
+ICON, BANNER = REPOSITORY / "docs" / "icon.png", REPOSITORY / "docs" / "banner.png"
+ICON_LIMIT = 400
+ONLY_FOR_DEVELOPMENT = ("tests", "benchmarks", "docs", "fuzz", ".github", ".ci", "Makefile")
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """A clone of this repository, as the publishing workflow has it."""
+    return fresh.clone(fresh.base(tmp_path / "source"))
+
+
+def comfy(pack: Path, *arguments: str) -> str:
+    """Run comfy-cli's ``node`` command in ``pack``; it reports nothing, and keeps out of the user's home."""
+    environment = os.environ | {"DO_NOT_TRACK": "1", "HOME": str(pack.parents[2])}
+    command = [sys.executable, "-m", "comfy_cli", "--skip-prompt", "node", *arguments]
+    result = subprocess.run(command, cwd=pack, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def test_comfy_cli_finds_nothing_to_object_to(pack: Path):
+    report = comfy(pack, "validate")
+    assert "All validation checks passed" in report
+    assert "arning" not in report
+
+
+def test_comfy_cli_reads_all_fields(capsys: pytest.CaptureFixture[str]):
+    config = extract_node_configuration(str(REPOSITORY / "pyproject.toml"))
+    assert config is not None
+    assert "Warning" not in capsys.readouterr().out
+    project, comfy = config.project, config.tool_comfy
+    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9]*([-_.][A-Za-z0-9]+)*", project.name) and len(project.name) < 100
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project.version)
+    assert (REPOSITORY / project.license.file).read_text().lstrip().startswith("Apache License")
+    assert project.dependencies == (REPOSITORY / "requirements.txt").read_text().split()
+    assert project.supported_os == ["OS Independent"]
+    assert project.supported_comfyui_version == ">=0.16.3"
+    assert project.description and project.requires_python and comfy.display_name
+
+
+def test_icon_and_banner_are_what_the_registry_shows():
+    with Image.open(ICON) as icon, Image.open(BANNER) as banner:
+        assert (icon.format, banner.format) == ("PNG", "PNG")
+        assert icon.width == icon.height <= ICON_LIMIT
+        assert banner.width * 9 == banner.height * 21
+
+
+def test_the_archive_holds_what_runs_and_no_more(pack: Path):
+    comfy(pack, "pack")
+    names = set(zipfile.ZipFile(pack / "node.zip").namelist())
+    assert not [name for name in names if name.startswith(ONLY_FOR_DEVELOPMENT)]
+    scripts = {name for name in names if name.startswith("scripts/")}
+    assert scripts == {"scripts/download_models.py", "scripts/model_files.py"}
+    assert {"__init__.py", "LICENSE", "README.md", "pyproject.toml", "requirements.txt"} <= names
+    for folder in ("nodes", "imagdressing_core", "web", "locales", "workflows"):
+        held = {f"{folder}/{path}" for path in fresh.content(pack / folder)}
+        assert held <= names
+
+
+def test_the_archive_dresses_a_person_in_the_real_host(pack: Path, tmp_path: Path):
+    comfy(pack, "pack")
+    base = fresh.with_synthetic_models(fresh.base(tmp_path / "base"))
+    zipfile.ZipFile(pack / "node.zip").extractall(base / "custom_nodes" / PACK_NAME)
+    with serving(base=base) as server:
+        assert set(RELEASED) <= set(fresh.pack_nodes(server)), server.log.read_text()
+        prompt = demo.shipped_workflow(
+            server, base / "custom_nodes" / PACK_NAME / "workflows" / "garment_to_person.json"
+        )
+        demo.make_small(prompt, width=64, height=80, steps=1)
+        result = server.run(prompt)
+        assert result.error is None, result.error
+        assert len(result.images) == 1
+
+
+def test_the_archives_own_download_command_runs(pack: Path, tmp_path: Path):
+    comfy(pack, "pack")
+    zipfile.ZipFile(pack / "node.zip").extractall(tmp_path / "installed")
+    command = [sys.executable, "-m", "scripts.download_models", str(tmp_path), "--list"]
+    result = subprocess.run(command, cwd=tmp_path / "installed", capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "models/imagdressing/IMAGDressing-v1_512.pt" in result.stdout

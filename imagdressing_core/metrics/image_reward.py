@@ -63,6 +63,7 @@ class RewardModel(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
+        self.image_size = architecture.image_size
         from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
 
         a = architecture
@@ -118,8 +119,10 @@ def load_model(path: Path, architecture: Architecture = Architecture()) -> Rewar
     """Load the published file, running no code in it.
 
     Raises:
-        IMAGDressingError: a tensor is missing, unknown or of another shape.
+        IMAGDressingError: there is no file, or a tensor in it is missing, unknown or of another shape.
     """
+    if not path.is_file():
+        raise IMAGDressingError(f"{path} does not exist. Get {SOURCE} and put it there.")
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(state, Mapping):
         raise IMAGDressingError(f"{path} holds a {type(state).__name__}, not ImageReward's weights. Get {SOURCE}.")
@@ -151,7 +154,6 @@ class ImageReward:
 
     def __init__(self, model: RewardModel, tokenizer: Any, device: str = "cpu", batch_size: int = 16) -> None:
         self._model = model.to(device)
-        self._image_size = model.vision.config.image_size
         self._tokenizer = tokenizer
         self._device = device
         self._batch_size = batch_size
@@ -182,5 +184,5 @@ class ImageReward:
         text = self._tokenizer(
             list(prompts), padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
         )
-        inputs = text["input_ids"], text["attention_mask"], clip_pixels(pictures, self._image_size)
+        inputs = text["input_ids"], text["attention_mask"], clip_pixels(pictures, self._model.image_size)
         return self._model(*(tensor.to(self._device) for tensor in inputs)).tolist()

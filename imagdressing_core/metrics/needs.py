@@ -1,16 +1,12 @@
 """What the learned metrics need beyond the pack: packages of the ``evaluation`` extra, and published weights."""
 
 import contextlib
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 from ..errors import IMAGDressingError
 
 INSTALL = 'pip install "comfyui-imagdressing[evaluation]"'
-UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, pickle.UnpicklingError, SafetensorError)
 
 
 @contextlib.contextmanager
@@ -41,7 +37,7 @@ def published(what: str, weights: str, source: str) -> Iterator[None]:
         yield
     except IMAGDressingError:
         raise
-    except UNREADABLE as error:
+    except Exception as error:  # each library has its own ways to fail
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
         raise IMAGDressingError(
             f"{what} could not be loaded from {weights}: {reason}. "
@@ -53,11 +49,10 @@ def weight_file(weights: str, name: str) -> Path:
     """Return the file ``name`` of published weights: ``weights`` is that file, the folder it is in, or a hub id."""
     path = Path(weights).expanduser()
     if path.is_dir():
-        path = path / name
-    if path.is_file():
+        path /= name
+    is_hub_id = weights.count("/") == 1 and not path.suffix and not path.parent.exists()
+    if path.is_file() or not is_hub_id:
         return path
-    if path.is_absolute() or path.suffix or (path.parent.is_dir() and len(path.parts) != 2):
-        raise FileNotFoundError(f"{path} does not exist")
     from huggingface_hub import hf_hub_download
 
     return Path(hf_hub_download(weights, name))

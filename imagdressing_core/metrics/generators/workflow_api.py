@@ -1,6 +1,6 @@
 """A workflow as the editor saves it → the API form in which the host queues it.
 
-The editor does this in the browser; tests and demo have none. Covers what the shipped workflows use.
+The editor does this in the browser; generators, tests and demo have none. Covers what the shipped workflows use.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 ONLY_IN_EDITOR = ("Note", "MarkdownNote")
 
 Prompt = dict[str, dict[str, Any]]
+"""A workflow in the host's API form: {node id: {"class_type": …, "inputs": …}}."""
 
 
 def api_form(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Prompt:

@@ -5,7 +5,7 @@ READY := .venv/.ready
 # These three work together; the host asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test lint parity bench clean
+.PHONY: setup demo serve test lint parity bench fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python scripts/synthetic_models.py
@@ -24,8 +24,9 @@ demo: setup  ## dress the sample garment and save the picture
 serve: setup  ## the editor, in the browser
 	$(BIN)/python scripts/host_server.py
 
-test: setup  ## core; metrics; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
+test: setup  ## core; hostile files; metrics; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
 	$(BIN)/pytest tests/core
+	$(BIN)/pytest tests/hostile
 	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/host
 	$(BIN)/pytest tests/server
@@ -42,6 +43,13 @@ parity: setup  ## the README's table of errors against the official implementati
 bench: setup
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/metrics.py
+
+SECONDS ?= 60
+fuzz: setup  ## hostile input for each reader, twice SECONDS: make fuzz SECONDS=600
+	$(BIN)/python fuzz/run.py --seconds $(SECONDS)
+
+soak: setup  ## prompts in one running host for SECONDS: make soak SECONDS=600
+	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS)
 
 clean:
 	rm -rf .venv .comfyui artefacts

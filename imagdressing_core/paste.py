@@ -29,6 +29,7 @@ def paste_back(original: Tensor, generated: Tensor, mask: Tensor, feather: int, 
     require_between("feather", feather, 0, WIDEST_FEATHER)
     _require_batches(original, generated, mask)
     batch = max(len(original), len(generated), len(mask))
+    original, generated, mask = original.float(), generated.float(), mask.float()  # half cannot be resized everywhere
     original = original[..., :3].expand(batch, -1, -1, -1)
     size = original.shape[1:3]
     generated = _resized(generated[..., :3].movedim(-1, 1), size, "bicubic").clamp(0, 1).movedim(1, -1)

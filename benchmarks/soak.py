@@ -1,0 +1,230 @@
+"""Hundreds of prompts in one running host: is memory flat, is nothing left behind, are equal prompts equal pictures?
+
+``python benchmarks/soak.py --prompts 500`` or ``--seconds 600``. Each prompt is one of a pool whose members differ in
+garments, their sizes and fits, masks, strengths, windows, layers, batches, picture sizes, in the order of the nodes,
+and in whether there is a garment at all. Ends with status 1 if a picture differs from the last of the same prompt, a
+prompt fails, or more memory or open files stay than is allowed.
+"""
+
+import argparse
+import hashlib
+import json
+import platform
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import requests
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "scripts"))
+
+import demo  # noqa: E402
+import model_files  # noqa: E402
+from comfy_host import BASE  # noqa: E402
+from host_server import HostServer, Prompt, serving  # noqa: E402
+
+RESULT = REPOSITORY / "benchmarks" / "results" / "soak.json"
+POOL = 60  # different prompts
+MEGABYTES_PER_100 = 1.0
+GARMENT = "soak/garment"
+PICTURES = ("imagdressing_shirt.png", "imagdressing_trousers.png")
+# As the host is best run on glibc: few arenas, and what is freed goes back to the system. Without it freed memory stays
+# with the process and the line below is the allocator's, not the pack's.
+ALLOCATOR = ("env", "MALLOC_ARENA_MAX=1", "MALLOC_TRIM_THRESHOLD_=65536", "MALLOC_MMAP_THRESHOLD_=65536")
+
+
+def variant(choose: Random) -> Prompt:
+    """Return a prompt in API form. All loaders are in all of them, so that the host keeps what they loaded."""
+    prompt = {
+        "checkpoint": _node("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name),
+        "vae": _node("VAELoader", vae_name=model_files.VAE.name),
+        "vision": _node("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name),
+        "imagdressing": _node("IMAGDressingModelLoader", model_name=model_files.GARMENT.name),
+        "positive": _node("CLIPTextEncode", clip=["checkpoint", 1], text="a woman"),
+        "negative": _node("CLIPTextEncode", clip=["checkpoint", 1], text="naked"),
+        "mask": _node("SolidMask", value=choose.choice((0.5, 1.0)), width=24, height=32),
+        "loaded": _node("IMAGDressingLoadGarment", garment_name=f"{GARMENT}_00001.safetensors"),
+    }
+    for i, picture in enumerate(PICTURES):
+        prompt[f"picture {i}"] = _node("LoadImage", image=picture)
+        prompt[f"garment {i}"] = encode(f"picture {i}", fit="pad" if i else "official")
+    if not choose.randrange(5):
+        fit, width = choose.choice(("official", "pad", "crop")), choose.choice((64, 72, 96))
+        prompt["garment 0"] = encode("picture 0", fit=fit, width=width)
+    prompt["both"] = _node("IMAGDressingJoinGarments", garment_1=["garment 0", 0], garment_2=["garment 1", 0])
+
+    chain = [_wearing(choose) for _ in range(choose.choice((0, 1, 1, 2, 3)))]
+    others = [_node("PerturbedAttentionGuidance", scale=2.0), _node("FreeU_V2", b1=1.3, b2=1.4, s1=0.9, s2=0.2)]
+    chain += choose.sample(others, choose.choice((0, 0, 1, 2)))
+    choose.shuffle(chain)
+    model = ["checkpoint", 0]
+    for i, node in enumerate(chain):
+        node["inputs"]["model"] = model
+        prompt[f"patch {i}"] = node
+        model = [f"patch {i}", 0]
+
+    width, height, batch = choose.choice(((64, 80, 1), (80, 64, 1), (64, 64, 2)))
+    prompt["latent"] = _node("EmptyLatentImage", width=width, height=height, batch_size=batch)
+    sampling: dict[str, Any] = {"seed": choose.randrange(1000), "steps": 1, "cfg": 4.0, "denoise": 1.0}
+    sampling |= {"sampler_name": choose.choice(("euler", "ddim")), "scheduler": "normal"}
+    links = {"positive": ["positive", 0], "negative": ["negative", 0], "latent_image": ["latent", 0]}
+    prompt["sampler"] = _node("KSampler", model=model, **sampling, **links)
+    prompt["decode"] = _node("VAEDecode", samples=["sampler", 0], vae=["vae", 0])
+    prompt["save"] = _node("SaveImage", images=["decode", 0], filename_prefix="soak")
+    return prompt
+
+
+def _wearing(choose: Random) -> dict[str, Any]:
+    inputs: dict[str, Any] = {
+        "garment": [choose.choice(("garment 0", "garment 1", "both", "loaded")), 0],
+        "strength": choose.choice((0.0, 0.5, 1.0, 1.3)),
+        "start_percent": choose.choice((0.0, 0.0, 0.3)),
+        "end_percent": choose.choice((1.0, 1.0, 0.7)),
+    }
+    if choose.randrange(2):
+        inputs["mask"] = ["mask", 0]
+    if choose.randrange(2):
+        return _node("IMAGDressingApply", **inputs)
+    inputs |= {
+        "layers": choose.choice(("all", "texture", "0:1, 5:0.5")),
+        "branches": choose.choice(("conditional", "both")),
+    }
+    inputs |= {
+        "batch": choose.choice(("broadcast", "one per image")),
+        "schedule": choose.choice(("constant", "ease in")),
+    }
+    return _node("IMAGDressingApplyAdvanced", **inputs)
+
+
+def encode(picture: str, fit: str, width: int = 64) -> dict[str, Any]:
+    links = {
+        "imagdressing": ["imagdressing", 0],
+        "vae": ["vae", 0],
+        "clip_vision": ["vision", 0],
+        "image": [picture, 0],
+    }
+    return _node("IMAGDressingEncodeGarment", fit=fit, width=width, height=80, drop_background=False, **links)
+
+
+def _node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+@dataclass
+class Soak:
+    """What was seen so far. megabytes: of the host's memory after each prompt, as the system counts it."""
+
+    server: HostServer
+    prompts: list[Prompt]
+    pictures: dict[int, str] = field(default_factory=dict)
+    megabytes: list[float] = field(default_factory=list)
+    files: list[int] = field(default_factory=list)
+    repeated: int = 0
+
+    def run(self, number: int) -> None:
+        """Queue one prompt of the pool and compare its pictures with those it made before."""
+        prompt = self.prompts[number]
+        prompt_id = self.server.queue(prompt)
+        if not isinstance(prompt_id, str):
+            sys.exit(f"Prompt {number} was refused: {prompt_id.error}")
+        result = self.server.wait(prompt, prompt_id)
+        if result.error or not result.images:
+            sys.exit(f"Prompt {number} failed: {result.error}")
+        pictures = hashlib.sha256(b"".join(self._pixels(image) for image in result.images)).hexdigest()
+        if self.pictures.setdefault(number, pictures) != pictures:
+            sys.exit(f"Prompt {number} made another picture than before.")
+        # What the host itself remembers of every prompt, and the pictures on disk, are no leak of anybody's.
+        requests.post(f"{self.server.url}/history", json={"delete": [prompt_id]}, timeout=60)
+        for image in result.images:
+            (BASE / "output" / image["subfolder"] / image["filename"]).unlink()
+        status = Path(f"/proc/{self.server.pid}/status").read_text()
+        self.megabytes.append(int(status.partition("VmRSS:")[2].split()[0]) / 1024)
+        self.files.append(len(list(Path(f"/proc/{self.server.pid}/fd").iterdir())))
+
+    def _pixels(self, image: dict[str, str]) -> bytes:
+        import io
+
+        from PIL import Image
+
+        return Image.open(io.BytesIO(self.server.image(image))).tobytes()  # the file itself also holds the workflow
+
+
+def slope_per_100(values: list[float]) -> float:
+    """Return how much a value grows in 100 prompts, by least squares."""
+    middle_x, middle_y = (len(values) - 1) / 2, sum(values) / len(values)
+    rise = sum((x - middle_x) * (y - middle_y) for x, y in enumerate(values))
+    return 100 * rise / max(1e-9, sum((x - middle_x) ** 2 for x in range(len(values))))
+
+
+def soak(prompts: int, seconds: float, seed: int) -> dict[str, Any]:
+    choose = Random(seed)
+    base = demo.demo_base(None)
+    garments = base / "models" / "imagdressing_garments"
+    with serving(base=base, prefix=ALLOCATOR) as server:
+        for picture in PICTURES:
+            server.upload(demo.PICTURES / picture)
+        pool = [variant(Random(seed + 1 + i)) for i in range(POOL)]
+        saving = {
+            key: node
+            for key, node in pool[0].items()
+            if key in ("vae", "vision", "imagdressing", "picture 0", "garment 0")
+        }
+        saving["save"] = _node("IMAGDressingSaveGarment", garment=["garment 0", 0], filename_prefix=GARMENT)
+        saved = server.run(saving)
+        if saved.error:
+            sys.exit(f"The garment could not be saved: {saved.error}")
+        seen = Soak(server, pool)
+        start, last = time.monotonic(), -1
+        order = list(
+            range(POOL)
+        )  # every prompt once, to warm up; then any, but none twice in a row, which the host skips
+        while len(seen.megabytes) < prompts and time.monotonic() - start < seconds:
+            number = order.pop(0) if order else choose.choice([i for i in range(POOL) if i != last])
+            seen.repeated += number in seen.pictures
+            seen.run(number)
+            last = number
+            if len(seen.megabytes) % 25 == 0:
+                print(len(seen.megabytes), f"{seen.megabytes[-1]:.1f} MB, {seen.files[-1]} files", flush=True)
+        for file in garments.glob(f"{GARMENT}_*"):
+            file.unlink()
+    flat, files = seen.megabytes[POOL:], seen.files[POOL:]
+    return {
+        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "prompts": len(seen.megabytes),
+        "different_prompts": len(seen.pictures),
+        "repeated_prompts_with_equal_pictures": seen.repeated,
+        "warm_up_prompts": POOL,
+        "megabytes_after_warm_up": round(flat[0], 1),
+        "megabytes_at_the_end": round(flat[-1], 1),
+        "megabytes_per_100_prompts": round(slope_per_100(flat), 3),
+        "limit_megabytes_per_100_prompts": MEGABYTES_PER_100,
+        "open_files_after_warm_up": files[0],
+        "open_files_at_the_end": files[-1],
+        "seconds": round(time.monotonic() - start),
+    }
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--prompts", type=int, default=10**9)
+    arguments.add_argument("--seconds", type=float, default=86_400.0)
+    arguments.add_argument("--seed", type=int, default=0)
+    arguments.add_argument("--record", action="store_true", help=f"write {RESULT.relative_to(REPOSITORY)}")
+    given = arguments.parse_args()
+    result = soak(given.prompts, given.seconds, given.seed)
+    print(json.dumps(result, indent=2))
+    if given.record:
+        RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    if (
+        result["megabytes_per_100_prompts"] > MEGABYTES_PER_100
+        or result["open_files_at_the_end"] > result["open_files_after_warm_up"]
+    ):
+        sys.exit("Memory or files are left behind.")
+
+
+if __name__ == "__main__":
+    main()

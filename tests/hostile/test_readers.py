@@ -1,0 +1,66 @@
+"""Whatever a stranger sends is read, or refused in words; nothing is run or opened, and memory is not filled."""
+
+import json
+import warnings
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from children import REPOSITORY, child
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from readers import READERS, refused
+
+ALWAYS_THE_SAME = settings(
+    derandomize=True,
+    database=None,
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_hostile_input_is_read_or_refused_in_words(name: str, tmp_path: Path):
+    @ALWAYS_THE_SAME
+    @given(st.randoms(use_true_random=False))
+    def attempt(choose: Random) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            refused(lambda: READERS[name].attempt(choose, tmp_path))
+
+    attempt()
+
+
+@pytest.fixture(scope="module")
+def counts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What became of hostile input under an audit hook and with little memory, in a process of its own."""
+    script = REPOSITORY / "fuzz" / "run.py"
+    done = child(script, "--here", "seeded", "--runs", "200", folder=tmp_path_factory.mktemp("watched"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_hostile_input_starts_nothing_opens_nothing_and_fills_nothing(counts: dict[str, Any], name: str):
+    assert counts[name]["files"] == 200
+    assert counts[name]["refused"] > 0
+
+
+@pytest.mark.parametrize("deed", ["__import__('os').system('true')", "open('/etc/hostname')", "open('executed', 'w')",
+                                  "__import__('socket').create_connection(('127.0.0.1', 1))"])  # fmt: skip
+def test_the_watch_sees_what_is_forbidden(tmp_path: Path, deed: str):
+    """So that a run without findings says something."""
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    code = f"""
+import contextlib, pathlib, socket
+from watch import Watch
+watch = Watch()
+with watch.forbidding(pathlib.Path({str(inside)!r})), contextlib.suppress(OSError):
+    {deed}
+print(len(watch.seen))
+"""
+    done = child("-c", code, folder=tmp_path)
+    assert int(done.stdout) >= 1, done.stderr

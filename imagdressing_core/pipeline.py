@@ -26,7 +26,9 @@ from .qformer import QFormer
 # OpenAI's CLIP normalisation, as in transformers' CLIPImageProcessor.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-NEGATIVE_PROMPT = "bare, naked, nude, undressed, monochrome, lowres, bad anatomy, worst quality, low quality"  # official
+NEGATIVE_PROMPT = (
+    "bare, naked, nude, undressed, monochrome, lowres, bad anatomy, worst quality, low quality"  # official
+)
 
 
 class GarmentModel(nn.Module):
@@ -47,7 +49,8 @@ class GarmentModel(nn.Module):
         latent: the garments' scaled VAE latents, (batch, 4, height / 8, width / 8), free of noise.
         clip_hidden: CLIP's penultimate hidden states, (batch, 257, 1280).
         """
-        features = garment_features(self.ref_unet, latent, self.proj(clip_hidden))
+        dtype = self.proj.latents.dtype
+        features = garment_features(self.ref_unet, latent.to(dtype), self.proj(clip_hidden.to(dtype)))
         keys, values = self.adapter_modules(features)
         return {"k": keys, "v": values}
 

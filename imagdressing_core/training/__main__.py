@@ -1,0 +1,73 @@
+"""The command line: ``accelerate launch -m imagdressing_core.training train config.toml`` and what goes with it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ..errors import IMAGDressingError
+from .config import read_config
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Training of IMAGDressing-v1."
+)
+Config = Annotated[Path, typer.Argument(help="The run's configuration, a TOML file.")]
+
+
+@app.command()
+def train(config: Config) -> None:
+    """Train, from the newest state of the run if there is one."""
+    from .trainer import train
+
+    train(read_config(config))
+
+
+@app.command()
+def check(config: Config) -> None:
+    """Look at every entry and picture of the data; name all that are broken."""
+    from .data import check
+
+    read = read_config(config)
+    problems = 0
+    for path in (None, *([read.validation.path] if read.validation else [])):
+        for problem in check(read.data, path):
+            problems += 1
+            typer.echo(problem)
+    typer.echo(f"{problems} problems." if problems else "All entries are whole.")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def cache(config: Config) -> None:
+    """Encode every picture once, ahead of training; on many processes, each its share."""
+    from .cache import prepare_cache
+
+    prepare_cache(read_config(config), typer.echo)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run's output folder, or one of its states.")],
+    target: Annotated[Path, typer.Argument(help="The files to write, without suffix.")],
+    dtype: Annotated[Literal["fp16", "bf16", "fp32"], typer.Option(help="Precision of the weights.")] = "fp16",
+    averaged: Annotated[bool, typer.Option(help="Take the averaged weights, if there are any.")] = True,
+) -> None:
+    """Write a state as the nodes' .safetensors and as an official .pt, with a model card."""
+    from .export import export
+    from .state import PROGRESS, require_state
+
+    state = run if (run / PROGRESS).exists() else require_state(run)
+    for path in export(state, target, dtype, averaged):
+        typer.echo(path)
+
+
+def main() -> None:
+    try:
+        app()
+    except IMAGDressingError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The models of a training run: what is frozen, what is trained and where that starts, and one step's loss."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import open_weights, read_checkpoint
+from ..errors import IMAGDressingError
+from ..layers import LAST_TO_RUN, LAYERS
+from ..pipeline import (
+    GarmentModel,
+    Worn,
+    clip_hidden_states,
+    garment_model,
+    load_folder,
+    load_frozen,
+    noise_prediction,
+    text_embeddings,
+)
+from ..preprocess import CLIP_SIZE
+from ..qformer import QFormer
+from .config import Models, Objective
+from .objective import Draws, ldm_loss, min_snr_weight, noised, offset_noise, sampled
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The models that stay as they are. image_encoder: None where a cache stands in for it."""
+
+    unet: Any
+    vae: Any
+    text_encoder: Any
+    tokenizer: Any
+    image_encoder: Any
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        for model in (self.unet, self.vae, self.text_encoder, self.image_encoder):
+            if model is not None:
+                nn.Module.to(model, device, dtype)  # diffusers' own warns of an empty list of modules
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step needs of its samples.
+
+    person, garment: the VAE's moments, (batch, 8, h, w). garment_kept: (batch, 1, 1, 1), 0 where the latent is dropped.
+    clip_hidden: (batch, 257, 1280). text: C_t, (batch, 77, 768). scaling: the VAE's factor.
+    """
+
+    person: Tensor
+    garment: Tensor
+    garment_kept: Tensor
+    clip_hidden: Tensor
+    text: Tensor
+    draws: Draws
+    scaling: float
+
+
+def training_loss(unet: Any, garment: nn.Module, batch: Batch, objective: Objective, alphas_cumprod: Tensor) -> Tensor:
+    """Return ‖ε_θ(z_t, C_t, C_g, t) − ε‖² of a batch, a scalar; λ = 1, as in the paper.
+
+    unet: the frozen dressing U-Net. garment: the trained parts, a ``GarmentModel``, wrapped or not.
+    alphas_cumprod: ᾱ of the noise schedule, (1000,).
+    """
+    draws = batch.draws
+    noise = offset_noise(draws.noise, draws.offset, objective.noise_offset)
+    z_t = noised(sampled(batch.person, draws.person, batch.scaling), noise, alphas_cumprod, draws.timestep)
+    garment_latent = sampled(batch.garment, draws.garment, batch.scaling) * batch.garment_kept
+    worn = Worn(garment(garment_latent, batch.clip_hidden))
+    prediction = noise_prediction(unet, z_t, draws.timestep, batch.text, worn)
+    gamma = objective.min_snr_gamma
+    weight = None if gamma is None else min_snr_weight(alphas_cumprod, draws.timestep, gamma)
+    return ldm_loss(prediction, noise, weight)
+
+
+@torch.no_grad()
+def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Batch:
+    """Turn collated samples, on the device, into what a step needs; those from a cache are encoded already.
+
+    null_clip: CLIP's hidden states of a dropped image, (1, 257, 1280).
+    """
+    person, garment, clip = (samples[name] for name in ("person", "garment", "clip"))
+    if frozen.image_encoder is not None:
+        dtype = frozen.vae.dtype
+        person, garment = (frozen.vae.encode(one.to(dtype)).latent_dist.parameters.float() for one in (person, garment))
+        clip = clip_hidden_states(frozen.image_encoder, clip.to(dtype)).float()
+    no_image = samples["no_image"].view(-1, 1, 1)
+    return Batch(
+        person=person,
+        garment=garment,
+        garment_kept=(~samples["no_garment_latent"]).to(garment.dtype).view(-1, 1, 1, 1),
+        clip_hidden=torch.where(no_image, null_clip.to(clip), clip),
+        text=text_embeddings(frozen.text_encoder, frozen.tokenizer, samples["caption"], frozen.unet.device),
+        draws=Draws(
+            timestep=samples["timestep"],
+            noise=samples["noise"],
+            offset=samples["offset"],
+            person=samples["person_noise"],
+            garment=samples["garment_noise"],
+        ),
+        scaling=frozen.vae.config.scaling_factor,
+    )
+
+
+@torch.no_grad()
+def null_clip_hidden(image_encoder: Any) -> Tensor:
+    """Return CLIP's hidden states of a dropped image: pixels that are zero once normalised, as officially."""
+    zeros = torch.zeros(1, 3, CLIP_SIZE, CLIP_SIZE, device=image_encoder.device, dtype=image_encoder.dtype)
+    return clip_hidden_states(image_encoder, zeros).float()
+
+
+def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen, GarmentModel]:
+    """Load the frozen models, and the trained parts where they start.
+
+    Raises:
+        IMAGDressingError: a folder or file is missing or of another architecture.
+    """
+    from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
+
+    found = load_frozen(models.base, models.image_encoder, models.vae)
+    trained = garment_model(
+        load_folder(UNet2DConditionModel, models.base / "unet"), found["image_encoder"].config.hidden_size
+    )
+    if models.start_from is not None:
+        _load(trained, read_checkpoint(models.start_from).tensors, models.start_from)
+    else:
+        start_projections(trained, found["unet"])
+        start_qformer(trained.proj, models.ip_adapter)
+    freeze_unread(trained)
+    if not with_image_encoder:
+        found["image_encoder"] = None
+    return Frozen(**found), trained
+
+
+def start_projections(trained: GarmentModel, unet: nn.Module) -> None:
+    """Let W'_k and W'_v start as the frozen layers' own W_k and W_v, as officially."""
+    weights = {
+        f"{layer.index}.to_{kind}_ref.weight": unet.get_parameter(f"{layer.diffusers_name}.attn1.to_{kind}.weight")
+        for layer in LAYERS
+        for kind in ("k", "v")
+    }
+    trained.adapter_modules.load_state_dict(weights)
+
+
+def start_qformer(qformer: QFormer, ip_adapter: Path | None) -> None:
+    """Let the Q-Former start as IP-Adapter-Plus' image projection, as officially; without a file, at random.
+
+    Raises:
+        IMAGDressingError: the file is not IP-Adapter-Plus for SD1.5.
+    """
+    if ip_adapter is None:
+        nn.init.normal_(qformer.latents, std=qformer.latents.shape[-1] ** -0.5)
+        return
+    _, found = open_weights(ip_adapter)
+    prefix = "image_proj."
+    _load(qformer, {key.removeprefix(prefix): one for key, one in found.items() if key.startswith(prefix)}, ip_adapter)
+
+
+def freeze_unread(trained: GarmentModel) -> None:
+    """Freeze what of the garment U-Net comes after the last feature: it has no part in the result, so no gradient."""
+    block = LAST_TO_RUN.diffusers_name
+    attention = block.removesuffix(".transformer_blocks.0")
+    unread = ("conv_norm_out.", "conv_out.", f"{attention}.proj_out.", f"{block}.")
+    for name, parameter in trained.ref_unet.named_parameters():
+        parameter.requires_grad_(not name.startswith(unread) or name.startswith(f"{block}.norm1."))
+
+
+def _load(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    found = {key: tuple(tensor.shape) for key, tensor in weights.items() if isinstance(tensor, Tensor)}
+    if expected != found:
+        wrong = sorted(key for key in expected | found if expected.get(key) != found.get(key))
+        raise IMAGDressingError(
+            f"{path} does not fit these models: {len(wrong)} tensors are missing, surplus or of another shape (first: "
+            f"{wrong[0]}, found {found.get(wrong[0])}, expected {expected.get(wrong[0])})."
+        )
+    module.load_state_dict(weights)

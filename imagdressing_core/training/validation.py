@@ -1,0 +1,107 @@
+"""How a run does on pairs that it is not trained on: their loss, and pictures to look at."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..pipeline import Worn, denoise, official_scheduler, pictures_from_pixels
+from .config import Data, Dropout, Objective, TrainingConfig, Validation
+from .data import Pair, cover, whole_pairs
+from .model import Batch, Frozen, encoded, training_loss
+from .samples import SampleMaker, collated, tensors_to
+
+NOTHING_DROPPED = Dropout(image=0, text=0, both=0)
+
+
+@dataclass(frozen=True)
+class Validator:
+    """The same pairs with the same noise each time, so that only the weights make a difference."""
+
+    config: Validation
+    pairs: list[Pair]
+    batches: list[dict[str, Any]]
+    data: Data
+
+    @torch.no_grad()
+    def loss(self, frozen: Frozen, garment: Any, null_clip: Tensor, objective: Objective, alphas: Tensor) -> float:
+        """Return the mean loss over all pairs."""
+        total = 0.0
+        for samples in self.batches:
+            batch = encoded(tensors_to(samples, null_clip.device), frozen, null_clip)
+            total += float(training_loss(frozen.unet, garment, batch, objective, alphas)) * len(batch.text)
+        return total / len(self.pairs)
+
+    @torch.no_grad()
+    def picture(self, frozen: Frozen, garment: Any, null_clip: Tensor) -> Image.Image:
+        """Return rows of garment, person, and what is made of garment and caption."""
+        rows: list[list[Image.Image]] = []
+        negative: Tensor | None = None
+        for pair, samples in zip(self.pairs[: self.config.pictures], self._single(), strict=False):
+            batch = encoded(tensors_to(samples, null_clip.device), frozen, null_clip)
+            if negative is None:
+                empty = {**samples, "caption": [""]}
+                negative = encoded(tensors_to(empty, null_clip.device), frozen, null_clip).text
+            made = self._sample(frozen, garment, batch, negative)
+            opened = [pair.garment.open(), pair.person.open()]
+            size = self.data.width, self.data.height
+            rows.append([*(cover(picture, *size) for picture in opened), *pictures_from_pixels(made)])
+        return sheet(rows)
+
+    def _single(self) -> list[dict[str, Any]]:
+        return [
+            {name: value[i : i + 1] for name, value in samples.items()}
+            for samples in self.batches
+            for i in range(len(samples["caption"]))
+        ]
+
+    def _sample(self, frozen: Frozen, garment: Any, batch: Batch, negative: Tensor) -> Tensor:
+        mean = batch.garment.chunk(2, dim=1)[0] * batch.scaling
+        dtype = frozen.unet.dtype
+        latents = denoise(
+            frozen.unet,
+            batch.draws.noise.to(dtype),
+            batch.text,
+            negative,
+            Worn(garment(mean, batch.clip_hidden)),
+            official_scheduler(),
+            self.config.steps,
+            self.config.guidance,
+        )
+        return frozen.vae.decode(latents.to(frozen.vae.dtype) / batch.scaling).sample
+
+
+def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
+    """Return the validator that the configuration asks for, its pictures read.
+
+    Raises:
+        IMAGDressingError: an entry is broken or a picture cannot be read.
+    """
+    if config.validation is None:
+        return None
+    pairs = whole_pairs(config.data, config.validation.path)[: config.validation.pairs]
+    quiet = SampleMaker(maker.data, NOTHING_DROPPED, maker.latent_shape, maker.seed + 1, maker.cache)
+    size = config.run.batch
+    samples = [quiet.sample(pair, position) for position, pair in enumerate(pairs)]
+    batches = [collated(samples[i : i + size]) for i in range(0, len(samples), size)]
+    return Validator(config.validation, pairs, [batch for batch in batches if isinstance(batch, dict)], config.data)
+
+
+def sheet(rows: list[list[Image.Image]], gap: int = 2) -> Image.Image:
+    """Return pictures of one size as rows on one sheet."""
+    width, height = rows[0][0].size
+    whole = Image.new("RGB", (len(rows[0]) * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            whole.paste(picture.resize((width, height)), (x * (width + gap), y * (height + gap)))
+    return whole
+
+
+def save_picture(picture: Image.Image, output: Path, step: int) -> Path:
+    path = output / "validation" / f"step-{step:08d}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+    return path

@@ -24,10 +24,17 @@ ICON_LIMIT = 400
 ONLY_FOR_DEVELOPMENT = ("tests", "benchmarks", "docs", "fuzz", ".github", ".ci", "Makefile")
 
 
-@pytest.fixture
-def pack(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of this repository, as the publishing workflow has it."""
-    return fresh.clone(fresh.base(tmp_path / "source"))
+    return fresh.clone(fresh.base(tmp_path_factory.mktemp("source")))
+
+
+@pytest.fixture(scope="module")
+def archive(pack: Path) -> zipfile.ZipFile:
+    """What the registry would give to users."""
+    comfy(pack, "pack")
+    return zipfile.ZipFile(pack / "node.zip")
 
 
 def comfy(pack: Path, *arguments: str) -> str:
@@ -66,9 +73,8 @@ def test_icon_and_banner_are_what_the_registry_shows():
         assert banner.width * 9 == banner.height * 21
 
 
-def test_the_archive_holds_what_runs_and_no_more(pack: Path):
-    comfy(pack, "pack")
-    names = set(zipfile.ZipFile(pack / "node.zip").namelist())
+def test_the_archive_holds_what_runs_and_no_more(pack: Path, archive: zipfile.ZipFile):
+    names = set(archive.namelist())
     assert not [name for name in names if name.startswith(ONLY_FOR_DEVELOPMENT)]
     scripts = {name for name in names if name.startswith("scripts/")}
     assert scripts == {"scripts/download_models.py", "scripts/model_files.py"}
@@ -78,10 +84,9 @@ def test_the_archive_holds_what_runs_and_no_more(pack: Path):
         assert held <= names
 
 
-def test_the_archive_dresses_a_person_in_the_real_host(pack: Path, tmp_path: Path):
-    comfy(pack, "pack")
+def test_the_archive_dresses_a_person_in_the_real_host(archive: zipfile.ZipFile, tmp_path: Path):
     base = fresh.with_synthetic_models(fresh.base(tmp_path / "base"))
-    zipfile.ZipFile(pack / "node.zip").extractall(base / "custom_nodes" / PACK_NAME)
+    archive.extractall(base / "custom_nodes" / PACK_NAME)
     with serving(base=base) as server:
         assert set(RELEASED) <= set(fresh.pack_nodes(server)), server.log.read_text()
         prompt = demo.shipped_workflow(
@@ -93,9 +98,8 @@ def test_the_archive_dresses_a_person_in_the_real_host(pack: Path, tmp_path: Pat
         assert len(result.images) == 1
 
 
-def test_the_archives_own_download_command_runs(pack: Path, tmp_path: Path):
-    comfy(pack, "pack")
-    zipfile.ZipFile(pack / "node.zip").extractall(tmp_path / "installed")
+def test_the_archives_own_download_command_runs(archive: zipfile.ZipFile, tmp_path: Path):
+    archive.extractall(tmp_path / "installed")
     command = [sys.executable, "-m", "scripts.download_models", str(tmp_path), "--list"]
     result = subprocess.run(command, cwd=tmp_path / "installed", capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

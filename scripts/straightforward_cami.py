@@ -1,8 +1,10 @@
 """CAMI-U as the official code computes it, one line after the other: the tests' oracle and the benchmark's rival.
 
-On the libraries' own calls and with the full matrix of distances; nothing of ``imagdressing_core`` is used.
+On the libraries' own calls and with the full matrix of distances; nothing of ``imagdressing_core`` is used. Run
+``python scripts/straightforward_cami.py GARMENT PICTURE [MASK]`` for the three terms of one pair.
 """
 
+import sys
 from typing import Any
 
 import cv2
@@ -23,10 +25,10 @@ def cami_u(garment: Pixels, cut_out: Pixels) -> tuple[float, float, float]:
     return float(similarity), correlation, 1 - distance(corners(garment), corners(cut_out))
 
 
-def read_cut_out(picture: str, mask: str) -> Pixels:
+def read_cut_out(picture: str, mask: str | None = None) -> Pixels:
     """Return a generated picture from its file, black where its mask is."""
     pixels: Any = cv2.imread(picture)
-    return pixels * numpy.uint8(numpy.asarray(cv2.imread(mask)) > 127)
+    return pixels if mask is None else pixels * numpy.uint8(numpy.asarray(cv2.imread(mask)) > 127)
 
 
 def histogram(picture: Pixels) -> NDArray[numpy.float32]:
@@ -49,3 +51,7 @@ def distance(points: NDArray[numpy.int64], others: NDArray[numpy.int64]) -> floa
 def nearest(points: NDArray[numpy.int64], others: NDArray[numpy.int64]) -> NDArray[numpy.float64]:
     """Return the distance of each point to the nearest other one, by way of all distances at once."""
     return numpy.linalg.norm(points[:, None] - others[None], axis=2).min(axis=1)
+
+
+if __name__ == "__main__":
+    print(*cami_u(cv2.imread(sys.argv[1]), read_cut_out(*sys.argv[2:])))

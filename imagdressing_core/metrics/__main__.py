@@ -19,6 +19,7 @@ with packages("The command"):
 
 SUMS = {"cami-s": ("cami-u", "pose", "face", "text"), "all": tuple(scorer.name for scorer in SCORERS)}
 OURS = "IMAGDressing-v1"
+LONGEST_PRINTED = 40  # rows; longer tables are in the report only
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -49,12 +50,14 @@ def evaluate_command(
     pairs = [PairFiles(one, case) for one in methods for case in read_manifest(manifest)]
     scorers = _scorers(score)
     setting = Setting(mode, processes, device, _weights(weights))
+    if address:
+        typer.echo(f"Machine {machine} waits for all {machines} at {address}.", err=True)
     share = join(address, machines, machine) if address else WHOLE
     with tqdm(unit=" scores", disable=share.index > 0) as bar:
         scores = evaluate(pairs, scorers, setting, output, lambda done, total: _move(bar, done, total), share)
     if share.index > 0:
         return
-    from .report import grids, markdown, write_report
+    from .report import grids, markdown, wrapped, write_report
     from .table import Scored, make_table
 
     scored = [Scored(files, found) for files, found in zip(pairs, scores, strict=True)]
@@ -62,9 +65,11 @@ def evaluate_command(
     names = [one.name for one in methods]
     table = make_table(methods, scored, asked, compare if compare in names else names[0])
     write_report(table, mode, output, pictures)
-    for grid in grids(table, mode):
-        if grid.title != "Garments":
+    *results, differing = grids(table, mode)
+    for grid in results:
+        if len(grid.rows) <= LONGEST_PRINTED:
             typer.echo(f"\n{grid.title}\n{grid.note}\n{markdown(grid)}")
+    typer.echo(f"\n{differing.title}\n{wrapped(differing)}")
     typer.echo(f"\nWritten to {output}: report.html, table.md, table.tex, table.csv, scores.csv, garments.csv")
 
 
@@ -73,9 +78,9 @@ def corrections_command(
     mode: Annotated[Mode, typer.Argument(help="corrected or published")] = "corrected",
 ) -> None:
     """Print what differs from the official code, and why."""
-    from .report import corrections, markdown
+    from .report import corrections, wrapped
 
-    typer.echo(markdown(corrections(mode)))
+    typer.echo(wrapped(corrections(mode)))
 
 
 def _methods(texts: Sequence[str]) -> list[Method]:

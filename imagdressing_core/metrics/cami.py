@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .needs import packages
 from .outcome import NoScore, Outcome, attempt
-from .pictures import Mask, Picture
+from .pictures import Mask, Picture, checked_mask
 from .protocol import PROTOCOLS, Protocol
 
 with packages("CAMI"):
@@ -68,8 +68,8 @@ def compare(
     Raises:
         NoScore: a mask is empty or of another size than its picture, or the garment is too small to be compared.
     """
-    garment_mask = _mask(garment, garment_mask, "garment")
-    generated_mask = _mask(generated, generated_mask, "generated picture")
+    garment_mask = checked_mask(garment, garment_mask, "garment")
+    generated_mask = checked_mask(generated, generated_mask, "generated picture")
     photograph = garment
     if protocol.garments_aligned:
         garment, garment_mask = _cut_to_box(garment, garment_mask)
@@ -223,17 +223,6 @@ def pose(asked: Picture, generated: Picture, protocol: Protocol = PROTOCOLS["cor
     if protocol.pose_found and not redrawn.any():
         raise NoScore("no pose in the generated picture", "its drawing is black")
     return float(numpy.count_nonzero(both) / numpy.count_nonzero(drawn))
-
-
-def _mask(picture: Picture, mask: Mask | None, of: str) -> Mask:
-    if mask is None:
-        return numpy.ones(picture.shape[:2], bool)
-    if mask.shape != picture.shape[:2]:
-        sizes = " × ".join(map(str, mask.shape[::-1])), " × ".join(map(str, picture.shape[1::-1]))
-        raise NoScore(f"mask of another size than the {of}", f"{sizes[0]} for {sizes[1]} pixels")
-    if not mask.any():
-        raise NoScore(f"empty mask of the {of}")
-    return mask
 
 
 def _cut_to_box(picture: Picture, mask: Mask) -> tuple[Picture, Mask]:

@@ -25,19 +25,29 @@ class Share:
         return items[self.index :: self.count]
 
     def gathered(self, mine: list[Item]) -> list[Item]:
-        """Return the results of all processes; waits until each has its own."""
+        """Return the results of all processes; waits until each has its own.
+
+        Raises:
+            IMAGDressingError: another process stopped.
+        """
         if self.count == 1:
             return mine
         from accelerate.utils import gather_object
 
-        return gather_object(mine)
+        try:
+            return gather_object(mine)
+        except RuntimeError as error:
+            raise IMAGDressingError(
+                "Another machine stopped before it was done; its own message says why. The scores of this one are "
+                "kept: start the command again on all."
+            ) from error
 
 
 WHOLE = Share()  # of a run on one machine
 
 
 def join(address: str, machines: int, machine: int) -> Share:
-    """Meet the other machines at ``address``, host:port of machine 0, and return this machine's share.
+    """Wait for the other machines at ``address``, host:port of machine 0, and return this machine's share.
 
     Raises:
         IMAGDressingError: the address or the numbers are wrong, or the machines do not meet there.
@@ -50,9 +60,9 @@ def join(address: str, machines: int, machine: int) -> Share:
     with packages("Running on several machines"):
         from accelerate import PartialState
     os.environ |= {"MASTER_ADDR": host, "MASTER_PORT": port, "WORLD_SIZE": str(machines), "RANK": str(machine)}
-    os.environ["LOCAL_RANK"] = "0"
+    os.environ |= {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     try:
-        state = PartialState(timeout=LONGEST_WAIT)
+        state = PartialState(cpu=True, timeout=LONGEST_WAIT)  # only scores travel; models run where they run
     except (RuntimeError, ValueError) as error:
         raise IMAGDressingError(f"The machines did not meet at {address}: {str(error).splitlines()[0]}") from error
     return Share(state.process_index, state.num_processes)

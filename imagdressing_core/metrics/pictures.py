@@ -38,6 +38,22 @@ def read_mask(path: Path) -> Mask:
     return numpy.array(_read(path).convert("L")) >= WHITE_FROM
 
 
+def checked_mask(picture: Picture, mask: Mask | None, of: str) -> Mask:
+    """Return the mask, or one of the whole picture where there is none. of: what the picture shows.
+
+    Raises:
+        NoScore: the mask is empty, or of another size than its picture.
+    """
+    if mask is None:
+        return numpy.ones(picture.shape[:2], bool)
+    if mask.shape != picture.shape[:2]:
+        sizes = " × ".join(map(str, mask.shape[::-1])), " × ".join(map(str, picture.shape[1::-1]))
+        raise NoScore(f"mask of another size than the {of}", f"{sizes[0]} for {sizes[1]} pixels")
+    if not mask.any():
+        raise NoScore(f"empty mask of the {of}")
+    return mask
+
+
 def _read(path: Path) -> Image.Image:
     if not path.is_file():
         raise NoScore("missing file", str(path))

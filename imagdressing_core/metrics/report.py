@@ -23,6 +23,7 @@ with packages("The report"):
     from tabulate import tabulate
 
 EMPTY = "–"
+WIDEST = 36  # characters of a column in a terminal
 THUMBNAIL = (240, 300)
 LATEX_SIGNS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "−": "$-$", "λ": r"$\lambda$"}
 
@@ -56,6 +57,11 @@ def markdown(grid: Grid) -> str:
     """Return a table in GitHub's Markdown."""
     rows = [[cell.replace("|", r"\|").replace("\n", " ") for cell in row] for row in grid.rows]
     return tabulate(rows, grid.headings, tablefmt="github", disable_numparse=True)
+
+
+def wrapped(grid: Grid) -> str:
+    """Return a table of long texts for a terminal."""
+    return tabulate(grid.rows, grid.headings, tablefmt="simple_grid", maxcolwidths=WIDEST, disable_numparse=True)
 
 
 def latex(grid: Grid) -> str:

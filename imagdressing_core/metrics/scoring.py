@@ -1,5 +1,6 @@
 """From pairs of garment and generated picture to their terms: every scorer behind one call."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -8,7 +9,7 @@ from typing import TypeAlias, TypeVar
 import numpy
 
 from .outcome import NoScore, Outcome, attempt, checked
-from .pictures import Mask, Picture
+from .pictures import Mask, Picture, checked_mask
 from .protocol import Protocol
 from .terms import CAMI_U_TERMS
 
@@ -152,12 +153,27 @@ def _load_mp_lpips(weights: str, device: str, protocol: Protocol) -> Score:
     scorer = MPLPIPS.load(weights, device)
 
     def distances(pairs: Sequence[Pair]) -> list[Scores]:
-        garments = [_given(pair.garment) for pair in pairs]
-        garment_masks = [_given(pair.garment_mask) for pair in pairs]
-        masks = [_given(pair.generated_mask) for pair in pairs]
-        return _named("mp_lpips", scorer.score(garments, garment_masks, _generated(pairs), masks))
+        usable = [pair for pair in pairs if _mask_problem(pair) is None]
+        garments = [_given(pair.garment) for pair in usable]
+        garment_masks = [_given(pair.garment_mask) for pair in usable]
+        masks = [_given(pair.generated_mask) for pair in usable]
+        values = iter(scorer.score(garments, garment_masks, _generated(usable), masks))
+        return [{"mp_lpips": _mask_problem(pair) or _distance(next(values))} for pair in pairs]
 
     return distances
+
+
+def _mask_problem(pair: Pair) -> NoScore | None:
+    try:
+        checked_mask(_given(pair.garment), pair.garment_mask, "garment")
+        checked_mask(_given(pair.generated), pair.generated_mask, "generated picture")
+    except NoScore as reason:
+        return reason
+    return None
+
+
+def _distance(value: float) -> Outcome:
+    return NoScore("garment too small", "no point of the 40-pixel grid is on it") if math.isnan(value) else value
 
 
 def _prompts(pairs: Sequence[Pair]) -> list[str]:

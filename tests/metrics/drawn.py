@@ -69,10 +69,10 @@ def evaluation(folder: Path, methods: Sequence[str], garments: int = 4) -> list[
             noise = numpy.random.default_rng(i).normal(0, 40 * worse, picture.shape)
             save((picture + noise).clip(0, 255).astype(numpy.uint8), folder / method / f"{i}.png")
             save(where, folder / method / f"masks/{i}.png")
-            save(skeleton(worse), folder / method / f"poses/{i}.png")
+            save(skeleton(i % 8 + worse), folder / method / f"poses/{i}.png")
         rows.append({"picture": f"{i}.png", "garment": f"garments/{i}.png", "garment_mask": f"garment_masks/{i}.png"})
-        rows[-1] |= {"pose": "pose.png", "prompt": "a person"}
-    save(skeleton(), folder / "pose.png")
+        save(skeleton(i % 8), folder / f"poses/{i}.png")
+        rows[-1] |= {"pose": f"poses/{i}.png", "prompt": "a person"}
     write_manifest(rows, folder / "manifest.csv")
     return rows
 

@@ -9,6 +9,7 @@ import drawn
 import numpy
 import pytest
 import straightforward_cami
+from comfy_host import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -26,6 +27,7 @@ from imagdressing_core.metrics.cami import (
     texture,
 )
 from imagdressing_core.metrics.outcome import NoScore, Outcome, total
+from imagdressing_core.metrics.pictures import read_picture
 from imagdressing_core.metrics.protocol import CORRECTIONS, PROTOCOLS, Mode, Protocol
 from imagdressing_core.metrics.terms import CAMI_U_TERMS
 
@@ -189,6 +191,24 @@ def test_published_terms_are_those_of_the_official_steps(seed: int):
     terms = cami_u_terms(photograph, picture, generated_mask=where, protocol=PUBLISHED)
     assert [number(terms[name]) for name in CAMI_U_TERMS] == pytest.approx(expected, abs=1e-6)
     assert number(total(terms, CAMI_U_TERMS)) == pytest.approx(sum(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("garment", "picture", "vector"),
+    [
+        # python scripts/straightforward_cami.py workflows/input/imagdressing_… workflows/input/imagdressing_…
+        ("shirt", "trousers", (0.669837, 0.972681, 0.925995)),
+        ("trousers", "face", (0.660558, 0.847108, 0.739986)),
+    ],
+)
+def test_published_terms_of_shipped_pictures_are_vectors_to_recompute(
+    garment: str, picture: str, vector: tuple[float, ...]
+):
+    first, second = (
+        read_picture(REPOSITORY / f"workflows/input/imagdressing_{name}.png") for name in (garment, picture)
+    )
+    terms = cami_u_terms(first, second, protocol=PUBLISHED)
+    assert [number(terms[name]) for name in CAMI_U_TERMS] == pytest.approx(vector, abs=1e-5)
 
 
 def test_published_does_not_mask_the_photograph():

@@ -1,0 +1,379 @@
+"""The whole evaluation, from a manifest and folders to the report: by the command, as a user runs it."""
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import drawn
+import numpy
+import pytest
+from comfy_host import REPOSITORY
+from typer.testing import CliRunner
+
+from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.metrics.__main__ import app
+from imagdressing_core.metrics.manifest import Method, PairFiles, read_manifest
+from imagdressing_core.metrics.outcome import NoScore
+from imagdressing_core.metrics.protocol import CORRECTIONS, REPAIRS, Mode
+from imagdressing_core.metrics.published import PUBLISHED
+from imagdressing_core.metrics.report import corrections, wrapped
+from imagdressing_core.metrics.run import Setting, evaluate
+from imagdressing_core.metrics.scoring import SCORERS, Pair, face_similarity, score
+
+OURS, OTHER = "IMAGDressing-v1", "IP-Adapter"
+CAMI_U, POSE = SCORERS[:2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A manifest of four garments, and two methods' folders."""
+    drawn.evaluation(tmp_path, ("ours", "other"))
+    return tmp_path
+
+
+def arguments(folder: Path, *more: str) -> list[str]:
+    methods = ("--method", f"{OURS}={folder / 'ours'}", "--method", f"{OTHER}={folder / 'other'}")
+    output = ("--output", str(folder / "out"), "--processes", "1")
+    return ["evaluate", str(folder / "manifest.csv"), *methods, *output, "--score", "cami-u", "--score", "pose", *more]
+
+
+def run(folder: Path, *more: str) -> str:
+    """Run the command here; return what it prints."""
+    result = CliRunner().invoke(app, arguments(folder, *more))
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+    """Start the command in a process of its own."""
+    command = [sys.executable, "-m", "imagdressing_core.metrics", *arguments(folder, *more)]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output, errors
+
+
+def records(folder: Path, name: str) -> list[dict[str, str]]:
+    with (folder / "out" / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def scores_by_pair(folder: Path) -> dict[tuple[str, str], dict[str, str]]:
+    return {(one["method"], one["picture"]): one for one in records(folder, "scores.csv")}
+
+
+def cell(folder: Path, method: str, column: str, source: str = "here") -> dict[str, str]:
+    (found,) = (
+        one
+        for one in records(folder, "table.csv")
+        if (one["method"], one["column"]) == (method, column) and one["source"].endswith(source)
+    )
+    return found
+
+
+def done_at_the_start(folder: Path, mode: Mode = "corrected") -> tuple[int, int]:
+    """Evaluate; return how many scores were found kept, and how many there are."""
+    methods = Method(OURS, folder / "ours"), Method(OTHER, folder / "other")
+    pairs = [PairFiles(method, case) for method in methods for case in read_manifest(folder / "manifest.csv")]
+    moves: list[tuple[int, int]] = []
+    setting = Setting(mode, 1, "cpu", {})
+    evaluate(pairs, (CAMI_U, POSE), setting, folder / "out", lambda done, total: moves.append((done, total)))
+    assert moves[-1][0] == moves[-1][1]
+    return moves[0]
+
+
+# The table
+
+
+def test_the_better_method_comes_out_better_with_interval_and_test(folder: Path):
+    printed = run(folder)
+    ours, other = cell(folder, OURS, "CAMI-U"), cell(folder, OTHER, "CAMI-U")
+    assert float(ours["low"]) < float(ours["mean"]) < float(ours["high"])
+    assert float(ours["mean"]) > float(other["mean"]) + 0.3
+    assert float(other["difference"]) == pytest.approx(float(other["mean"]) - float(ours["mean"]))
+    assert float(other["p"]) == 0.125  # 2 of the 16 exchanges of four garments
+    for text in (f"{float(ours['mean']):.3f} [", "p = 0.1250", "Over the pictures that both have"):
+        assert text in printed
+
+
+def test_a_mean_is_that_of_its_pictures_and_cami_u_the_sum_of_its_terms(folder: Path):
+    run(folder)
+    rows = [one for one in records(folder, "scores.csv") if one["method"] == OURS]
+    sums = [sum(float(one[term]) for term in ("structure", "texture", "keypoints")) for one in rows]
+    assert [float(one["CAMI-U"]) for one in rows] == pytest.approx(sums)
+    assert float(cell(folder, OURS, "CAMI-U")["mean"]) == pytest.approx(numpy.mean(sums))
+    assert float(cell(folder, OURS, "pose")["mean"]) == pytest.approx(1)
+    garments = {
+        one["garment"]: float(one["CAMI-U"]) for one in records(folder, "garments.csv") if one["method"] == OURS
+    }
+    assert garments == pytest.approx({one["garment"]: float(one["CAMI-U"]) for one in rows})
+
+
+def test_the_papers_numbers_stand_beside_ours_and_empty_cells_say_why(folder: Path):
+    printed = run(folder)
+    assert cell(folder, OURS, "CAMI-U", "Table 2")["mean"] == "1.753"
+    assert cell(folder, OTHER, "MP-LPIPS", "Table 2")["mean"] == "0.4093"
+    assert "incompatible with several plugins" in cell(folder, OTHER, "CAMI-S", "Table 2")["reason"]
+    assert cell(folder, OURS, "CAMI-S")["reason"] == "not asked for: face, text"
+    assert cell(folder, "BLIP-Diffusion", "CAMI-U")["reason"] == "no folder of this method was given"
+    for row in PUBLISHED:
+        assert row.method in printed
+        assert row.values.keys() | row.gaps.keys() == {"ImageReward", "MP-LPIPS", "CAMI-U", "CAMI-S"}
+
+
+def test_published_mode_says_so_and_has_other_numbers(folder: Path):
+    run(folder)
+    corrected = cell(folder, OURS, "CAMI-U")["mean"]
+    printed = run(folder, "--mode", "published")
+    assert cell(folder, OURS, "CAMI-U")["mean"] != corrected
+    assert "Results (mode: published)" in printed
+    assert "CAMI is computed as the official code does" in printed
+
+
+def test_the_order_of_the_manifest_is_irrelevant(folder: Path):
+    run(folder)
+    before, means = scores_by_pair(folder), cell(folder, OTHER, "CAMI-U")
+    rows = list(csv.DictReader((folder / "manifest.csv").read_text().splitlines()))
+    drawn.write_manifest(rows[::-1], folder / "manifest.csv")
+    run(folder, "--output", str(folder / "out"))
+    assert scores_by_pair(folder) == before
+    assert float(cell(folder, OTHER, "CAMI-U")["mean"]) == pytest.approx(float(means["mean"]))
+
+
+# Bad input
+
+
+def test_every_pair_that_cannot_be_scored_is_named_counted_and_in_no_mean(folder: Path):
+    whole = run(folder) and cell(folder, OURS, "CAMI-U")
+    other = folder / "other"
+    (other / "0.png").unlink()
+    (other / "1.png").write_bytes(b"not a picture")
+    drawn.save(numpy.zeros((96, 72), bool), other / "masks/2.png")
+    drawn.save(numpy.ones((72, 96), bool), other / "masks/3.png")
+    drawn.save(numpy.zeros((96, 72, 3), numpy.uint8), other / "poses/0.png")
+    (other / "poses/1.png").unlink()
+    printed = run(folder)
+    reasons = {picture: one["reasons"] for (method, picture), one in scores_by_pair(folder).items() if method == OTHER}
+    assert "structure: generated: missing file" in reasons["0.png"]
+    assert "pose: no pose in the generated picture" in reasons["0.png"]
+    assert "texture: generated: unreadable file" in reasons["1.png"]
+    assert "pose: generated pose: missing file" in reasons["1.png"]
+    assert "keypoints: empty mask of the generated picture" in reasons["2.png"]
+    assert "structure: mask of another size than the generated picture: 96 × 72 for 72 × 96 pixels" in reasons["3.png"]
+    found = cell(folder, OTHER, "CAMI-U")
+    assert found["mean"] == ""
+    assert found["reason"] == "generated: missing file"
+    assert cell(folder, OTHER, "pose")["pictures"] == "2"
+    assert "(2 of 4)" in printed
+    assert "Pairs without a score" in printed
+    assert cell(folder, OURS, "CAMI-U") == whole
+
+
+def test_pairs_without_masks_are_scored_whole_and_counted(folder: Path):
+    for mask in (folder / "other/masks").iterdir():
+        mask.unlink()
+    (folder / "other/masks").rmdir()
+    printed = run(folder)
+    assert "Pairs without a mask" in printed
+    assert cell(folder, OTHER, "CAMI-U")["pictures"] == "4"
+
+
+def test_a_picture_without_a_face_has_no_face_score():
+    face = numpy.ones(512) / numpy.sqrt(512)
+    assert face_similarity(face, face) == pytest.approx(1)
+    assert "no face in the generated picture" in str(face_similarity(face, None))
+    assert "no face in the picture of the face asked for" in str(face_similarity(None, face))
+    assert "not a number" in str(face_similarity(face, face * numpy.nan))
+
+
+def test_what_is_not_given_is_said_by_its_name():
+    (found,) = score([Pair(generated=drawn.skeleton())], POSE, lambda pairs: [])
+    assert isinstance(found["pose"], NoScore)
+    assert found["pose"].reason == "no pose given"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--score", "fid"), "--score fid is unknown. There are cami-u, pose"),
+        (("--method", f"{OURS}=."), "is given 2 times"),
+        (("--method", "ours"), "write NAME=FOLDER"),
+        (("--weights", "pose=x"), "--weights pose=x: write SCORE=PATH"),
+        (("--address", "nowhere", "--machines", "2"), "write host:port"),
+        (("--address", "localhost:1", "--machines", "2", "--machine", "2"), "numbered from 0 to 1"),
+    ],
+)
+def test_a_wrong_option_is_said_before_anything_is_scored(folder: Path, more: tuple[str, ...], message: str):
+    with pytest.raises(IMAGDressingError, match=message):
+        run(folder, *more)
+    assert not (folder / "out").exists()
+
+
+def test_the_command_ends_with_one_line_and_no_traceback(folder: Path):
+    (folder / "manifest.csv").write_text("picture,garment\n")
+    code, _, errors = finished(start(folder))
+    assert code == 2
+    assert "manifest.csv holds no picture" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it(folder: Path):
+    hide = "import sys; sys.modules['cv2'] = None; sys.argv[0] = 'metrics'; "
+    code = hide + "from imagdressing_core.metrics.__main__ import main; main()"
+    command = [sys.executable, "-c", code, *arguments(folder)]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "CAMI needs the package cv2" in result.stderr
+    assert 'pip install "comfyui-imagdressing[evaluation]"' in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+# Going on, and side by side
+
+
+def test_nothing_is_scored_twice_until_its_files_change(folder: Path):
+    assert done_at_the_start(folder) == (0, 16)
+    assert done_at_the_start(folder) == (16, 16)
+    assert done_at_the_start(folder, "published") == (0, 16)
+    picture, where = drawn.worn(*drawn.garment(2), seed=9)
+    drawn.save(picture, folder / "ours/2.png")
+    drawn.save(where, folder / "ours/masks/2.png")
+    assert done_at_the_start(folder) == (15, 16)
+
+
+def test_a_missing_file_is_looked_for_again(folder: Path):
+    saved = (folder / "ours/0.png").read_bytes()
+    (folder / "ours/0.png").unlink()
+    run(folder)
+    assert scores_by_pair(folder)[OURS, "0.png"]["CAMI-U"] == ""
+    (folder / "ours/0.png").write_bytes(saved)
+    run(folder)
+    assert float(scores_by_pair(folder)[OURS, "0.png"]["CAMI-U"]) > 2
+
+
+def test_a_line_cut_off_by_a_kill_costs_its_own_score_only(folder: Path):
+    run(folder)
+    table = (folder / "out/table.csv").read_text()
+    kept = folder / "out/scores-0.jsonl"
+    kept.write_bytes(kept.read_bytes()[:-25])
+    assert done_at_the_start(folder) == (15, 16)
+    assert done_at_the_start(folder) == (16, 16)
+    run(folder)
+    assert (folder / "out/table.csv").read_text() == table
+
+
+def test_a_killed_run_goes_on_to_the_same_table(tmp_path: Path):
+    drawn.evaluation(tmp_path, ("ours", "other"), garments=60)
+    process = start(tmp_path)
+    kept = tmp_path / "out/scores-0.jsonl"
+    while not (kept.exists() and kept.stat().st_size > 500):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    finished(process)
+    done, total = done_at_the_start(tmp_path)
+    assert 0 < done < total == 240
+    run(tmp_path)
+    resumed = (tmp_path / "out/table.csv").read_text()
+    run(tmp_path, "--output", str(tmp_path / "again"))
+    assert (tmp_path / "again/table.csv").read_text() == resumed
+
+
+def test_several_processes_give_the_same_table_as_one(folder: Path):
+    run(folder)
+    table = (folder / "out/table.csv").read_text()
+    run(folder, "--processes", "2", "--output", str(folder / "parallel"))
+    assert (folder / "parallel/table.csv").read_text() == table
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def test_two_machines_share_the_work_and_the_first_writes_the_table(folder: Path):
+    run(folder)
+    table = (folder / "out/table.csv").read_text()
+    address = ("--address", f"127.0.0.1:{free_port()}", "--machines", "2")
+    outputs = [folder / "machine_0", folder / "machine_1"]
+    machines = [
+        start(folder, *address, "--machine", str(i), "--output", str(output)) for i, output in enumerate(outputs)
+    ]
+    for code, _, errors in map(finished, machines):
+        assert code == 0, errors
+    assert (outputs[0] / "table.csv").read_text() == table
+    lines = [len((output / f"scores-{i}.jsonl").read_text().strip().splitlines()) for i, output in enumerate(outputs)]
+    assert lines == [8, 8]
+    assert not (outputs[1] / "table.csv").exists()
+
+
+# The report
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Iterator[Path]:
+    """An evaluation whose names and prompts would be code where they are not taken as text."""
+    rows = drawn.evaluation(tmp_path, ("ours", "other"), garments=2)
+    rows[0]["prompt"] = "<script>alert(1)</script>"
+    drawn.write_manifest(rows, tmp_path / "manifest.csv")
+    yield tmp_path
+
+
+def test_names_and_prompts_are_text_in_every_format(hostile: Path):
+    run(hostile, "--method", f"a|b & <b>c_d={hostile / 'other'}")
+    page = (hostile / "out/report.html").read_text(encoding="utf-8")
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "a|b &amp; &lt;b&gt;c_d" in page
+    assert r"a\|b & <b>c_d" in (hostile / "out/table.md").read_text(encoding="utf-8")
+    assert r"a|b \& \ensuremath{<}b\ensuremath{>}c\_d" in (hostile / "out/table.tex").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_the_pictures_side_by_side_and_needs_no_other_file(folder: Path):
+    (folder / "other/3.png").unlink()
+    run(folder)
+    page = (folder / "out/report.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/webp;base64,') == 4 + 4 + 3
+    assert page.count('<div class="missing">no picture</div>') == 1
+    assert "http" not in page
+    run(folder, "--pictures", "1")
+    page = (folder / "out/report.html").read_text(encoding="utf-8")
+    assert page.count('src="data:image/webp;base64,') == 3
+    assert "3 more are scored but not shown" in page
+
+
+def test_latex_has_signs_that_it_can_set(folder: Path):
+    run(folder)
+    text = (folder / "out/table.tex").read_text(encoding="utf-8")
+    assert text.isascii()
+    assert r"CAMI-U $\uparrow$" in text and r"MP-LPIPS $\downarrow$" in text
+    assert text.count(r"\\") == 1 + 2 * len(PUBLISHED)
+
+
+def test_the_command_and_the_docs_list_the_corrections_from_one_table():
+    printed = CliRunner().invoke(app, ["corrections"]).output
+    docs = (REPOSITORY / "docs/evaluation.md").read_text(encoding="utf-8")
+    listed = corrections("corrected")
+    assert len(listed.rows) == len(CORRECTIONS) + len(REPAIRS)
+    assert printed.strip() == wrapped(listed)
+    for row in listed.rows:
+        assert f"| {' | '.join(row)} |" in docs
+
+
+def test_kept_scores_are_one_json_value_a_line(folder: Path):
+    run(folder)
+    lines = (folder / "out/scores-0.jsonl").read_text(encoding="utf-8").strip().splitlines()
+    assert len({json.loads(line)[0] for line in lines}) == len(lines) == 16

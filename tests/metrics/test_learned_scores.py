@@ -1,0 +1,138 @@
+"""The learned scores within the evaluation: CAMI-S by the command, on tiny weights in the published formats."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import drawn
+import numpy
+import pytest
+import tiny_clip
+import tiny_faces
+import torch
+from typer.testing import CliRunner
+
+from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.metrics import clip_text, face, image_reward, mp_lpips
+from imagdressing_core.metrics.__main__ import app
+from imagdressing_core.metrics.clip_text import ClipText
+from imagdressing_core.metrics.mp_lpips import MPLPIPS
+from imagdressing_core.metrics.outcome import NoScore
+from imagdressing_core.metrics.protocol import PROTOCOLS
+from imagdressing_core.metrics.scoring import SCORERS, Pair, Scores, score
+from imagdressing_core.metrics.table import TERM_COLUMNS
+from imagdressing_core.metrics.terms import TERMS
+
+BY_NAME = {scorer.name: scorer for scorer in SCORERS}
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def with_face(colour: tuple[int, int, int] | None) -> numpy.ndarray:
+    """A picture with a square that the tiny detector takes for a face, or without."""
+    picture = numpy.random.default_rng(0).integers(90, 160, (640, 640, 3), numpy.uint8)
+    if colour is not None:
+        picture[320:352, 320:352] = colour
+    return picture
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("clip", "faces"):
+        (folder / name).mkdir()
+    tiny_clip.save_clip(folder / "clip")
+    tiny_faces.save_faces(folder / "faces")
+    return folder
+
+
+def test_the_scorers_compute_the_papers_terms_and_know_the_published_weights():
+    assert {term for scorer in SCORERS for term in scorer.terms} == set(TERMS)
+    for name, module in (("face", face), ("text", clip_text), ("image-reward", image_reward), ("mp-lpips", mp_lpips)):
+        assert BY_NAME[name].weights == module.WEIGHTS
+    assert [column.name for column in TERM_COLUMNS if not column.higher_is_better] == ["mp_lpips"]
+
+
+def test_cami_s_is_the_sum_of_all_six_terms_of_whoever_has_a_face(tmp_path: Path, weights: Path):
+    rows = drawn.evaluation(tmp_path, ("ours",), garments=3)
+    drawn.save(with_face(BLUE), tmp_path / "face.png")
+    for row in rows:
+        row["face"] = "face.png"
+    drawn.write_manifest(rows, tmp_path / "manifest.csv")
+    for i, colour in enumerate((BLUE, RED, None)):
+        drawn.save(with_face(colour), tmp_path / f"ours/{i}.png")
+        drawn.save(numpy.ones((640, 640), bool), tmp_path / f"ours/masks/{i}.png")
+    options = ["--score", "cami-s", "--processes", "1", "--output", str(tmp_path / "out")]
+    options += ["--weights", f"text={weights / 'clip'}", "--weights", f"face={weights / 'faces'}"]
+    result = CliRunner().invoke(
+        app, ["evaluate", str(tmp_path / "manifest.csv"), "--method", f"IMAGDressing-v1={tmp_path / 'ours'}", *options]
+    )
+    assert result.exception is None, result.output
+    with (tmp_path / "out/scores.csv").open(newline="") as file:
+        first, second, third = csv.DictReader(file)
+    assert float(first["face"]) == pytest.approx(1, abs=1e-5)
+    terms = ("structure", "texture", "keypoints", "pose", "face", "text")
+    assert float(first["CAMI-S"]) == pytest.approx(sum(float(first[term]) for term in terms))
+    assert float(second["CAMI-S"]) > 0
+    assert third["face"] == third["CAMI-S"] == ""
+    assert "face: no face in the generated picture" in third["reasons"]
+    assert float(third["CAMI-U"]) > 0
+    (expected,) = ClipText.load(str(weights / "clip")).score(["a person"], [with_face(BLUE)])
+    assert float(first["text"]) == pytest.approx(expected)
+
+
+def test_missing_weights_are_said_before_anything_is_scored(tmp_path: Path):
+    drawn.evaluation(tmp_path, ("ours",), garments=2)
+    options = ["--score", "text", "--weights", f"text={tmp_path / 'nowhere'}", "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(
+        app, ["evaluate", str(tmp_path / "manifest.csv"), "--method", f"ours={tmp_path / 'ours'}", *options]
+    )
+    assert isinstance(result.exception, IMAGDressingError)
+    assert "nowhere" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def lpips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MP-LPIPS with places for features, so that each point matches itself, and colours for perception."""
+
+    def features(pictures: Sequence[numpy.ndarray]) -> torch.Tensor:
+        rows, columns = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+        return torch.stack([rows, columns, torch.ones(64, 64)]).expand(len(pictures), -1, -1, -1)
+
+    def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return (first - second).abs().mean((1, 2, 3))
+
+    monkeypatch.setattr(MPLPIPS, "load", lambda weights, device: MPLPIPS(features, distance))
+
+
+def mp_lpips_of(*pairs: Pair) -> list[Scores]:
+    scorer = BY_NAME["mp-lpips"]
+    return score(pairs, scorer, scorer.load("", "cpu", PROTOCOLS["corrected"]))
+
+
+@pytest.mark.usefixtures("lpips")
+def test_mp_lpips_gets_garment_and_picture_with_their_masks():
+    photograph, mask = drawn.garment(0)
+    picture, where = drawn.worn(photograph, mask)
+    same = Pair(generated=photograph, garment=photograph, generated_mask=mask, garment_mask=mask)
+    worn = Pair(generated=picture, garment=photograph, generated_mask=where, garment_mask=mask)
+    first, second = mp_lpips_of(same, worn)
+    assert first["mp_lpips"] == pytest.approx(0, abs=0.02)
+    assert isinstance(second["mp_lpips"], float) and second["mp_lpips"] > 0.1
+
+
+@pytest.mark.usefixtures("lpips")
+def test_mp_lpips_names_what_it_cannot_score_beside_what_it_can():
+    photograph, mask = drawn.garment(0)
+    dot = numpy.zeros_like(mask)
+    dot[1, 1] = True
+    whole = Pair(generated=photograph, garment=photograph, generated_mask=mask, garment_mask=mask)
+    empty = Pair(generated=photograph, garment=photograph, generated_mask=~mask & mask, garment_mask=mask)
+    tiny = Pair(generated=photograph, garment=photograph, generated_mask=mask, garment_mask=dot)
+    unmasked = Pair(generated=photograph, garment=photograph, generated_mask=mask)
+    reasons = [one["mp_lpips"] for one in mp_lpips_of(empty, whole, tiny, unmasked)]
+    assert reasons[1] == pytest.approx(0, abs=0.02)
+    expected = ["empty mask of the generated picture", "garment too small", "no garment mask given"]
+    for outcome, reason in zip((reasons[0], *reasons[2:]), expected, strict=True):
+        assert isinstance(outcome, NoScore)
+        assert outcome.reason == reason

@@ -5,7 +5,7 @@ READY := .venv/.ready
 # These three work together; the host asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test lint parity bench fuzz soak clean
+.PHONY: setup demo serve test lint parity bench supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python scripts/synthetic_models.py
@@ -43,6 +43,9 @@ parity: setup  ## the README's table of errors against the official implementati
 bench: setup
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/metrics.py
+
+supply-chain: $(READY)  ## licences and known vulnerabilities of what the pack brings along
+	$(BIN)/python scripts/supply_chain.py
 
 SECONDS ?= 60
 fuzz: setup  ## hostile input for each reader, twice SECONDS: make fuzz SECONDS=600

@@ -11,6 +11,7 @@ from .layers import LAYERS
 from .region import region_tokens
 
 PIXELS_PER_LATENT = 8
+LARGEST_VALUE = torch.finfo(torch.float16).max  # a garment read in float32 may be worn in float16
 
 Parts = Mapping[str, Mapping[int, Tensor]]
 
@@ -124,19 +125,24 @@ class Garment:
         return sum(picture.nbytes for picture in self.pictures)
 
 
+def is_wearable(tensor: Tensor) -> bool:
+    """Return whether all values are numbers that every precision holds which the host samples in."""
+    return bool((tensor.abs() <= LARGEST_VALUE).all())
+
+
 def pictures_of_batch(parts: Parts, origin: Origin) -> tuple[GarmentPicture, ...]:
     """Take the parts of a batch, each {layer index: (batch, tokens, C)}, apart into its pictures.
 
     Raises:
-        IMAGDressingError: a value is NaN or infinite, which would blacken every picture that wears the garment.
+        IMAGDressingError: a value is NaN, infinite or beyond fp16, which would blacken every picture that wears it.
     """
     for part in parts.values():
         for layer in LAYERS:
-            if not bool(torch.isfinite(part[layer.index]).all()):
+            if not is_wearable(part[layer.index]):
                 raise IMAGDressingError(
-                    f"Encoding the garment gave NaN or infinite values (first in {layer.diffusers_name}). Either the "
-                    "picture, the VAE or the checkpoint is broken, or the garment U-Net overflows in fp16; against "
-                    "that, start ComfyUI with --bf16-unet or --fp32-unet."
+                    "Encoding the garment gave NaN, infinite values or larger ones than fp16 holds (first in "
+                    f"{layer.diffusers_name}). Either the picture, the VAE or the checkpoint is broken, or the garment "
+                    "U-Net overflows in fp16; against that, start ComfyUI with --bf16-unet or --fp32-unet."
                 )
     batch = len(next(iter(parts.values()))[LAYERS[0].index])
     return tuple(

@@ -13,7 +13,7 @@ from torch import Tensor
 from . import __version__
 from .diagnosis import shown
 from .errors import IMAGDressingError
-from .garment import Garment, GarmentPicture, Origin
+from .garment import Garment, GarmentPicture, Origin, is_wearable
 from .layers import LAYERS
 from .storage import save_whole
 
@@ -137,8 +137,8 @@ def _picture(path: Path, i: int, origin: Origin, parts: tuple[str, ...], tensors
                 problem = f"{name} is {tuple(tensor.shape)}, expected {expected} with as many tokens in all parts"
             elif tensor.dtype not in DTYPES:
                 problem = f"{name} is {tensor.dtype}, expected float16, bfloat16 or float32"
-            elif not bool(torch.isfinite(tensor).all()):
-                problem = f"{name} holds NaN or infinite values"
+            elif not is_wearable(tensor):
+                problem = f"{name} holds NaN, infinite values or larger ones than fp16 holds"
             else:
                 continue
             raise IMAGDressingError(f"{path.name} is no garment: {problem}. Save the garment again.")

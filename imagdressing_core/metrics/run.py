@@ -17,7 +17,7 @@ from .pictures import read_mask, read_picture
 from .protocol import PROTOCOLS, Mode
 from .scoring import Pair, Score, Scorer, Scores, score
 
-BATCH = 16  # pairs that a process or a model takes at once
+BATCH = 8  # pairs that a process or a model takes at once
 
 Progress: TypeAlias = Callable[[int, int], None]  # done, total
 
@@ -37,6 +37,10 @@ class Setting:
 
     def weights_of(self, scorer: Scorer) -> str:
         return self.weights.get(scorer.name, scorer.weights or "")
+
+    def key_of(self, scorer: Scorer) -> str:
+        """Return what of this its scores depend on: the mode changes nothing that is learned."""
+        return self.mode if scorer.weights is None else self.weights_of(scorer)
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,7 @@ def _tasks(pairs: Sequence[PairFiles], scorers: Sequence[Scorer], setting: Setti
     digest = cache(file_digest)
 
     def task(scorer: Scorer, index: int) -> Task:
-        described = f"{setting.mode} {setting.weights_of(scorer)}"
-        return Task(scorer, index, pairs[index], key(scorer, pairs[index], described, digest))
+        return Task(scorer, index, pairs[index], key(scorer, pairs[index], setting.key_of(scorer), digest))
 
     return [task(scorer, index) for scorer in scorers for index in share.of(range(len(pairs)))]
 
@@ -136,7 +139,8 @@ def _load_and_score(batch: Sequence[Task], setting: Setting) -> list[Scores]:
 
 def _score(batch: Sequence[Task], loaded: Score) -> list[Scores]:
     scorer = batch[0].scorer
-    return score([read_pair(task.files, scorer.parts) for task in batch], scorer, loaded)
+    read = cache(_read)  # a garment once for all its pictures in the batch
+    return score([_pair(task.files, scorer.parts, read) for task in batch], scorer, loaded)
 
 
 def _batches(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
@@ -146,18 +150,18 @@ def _batches(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
         yield from (same[start : start + BATCH] for start in range(0, len(same), BATCH))
 
 
-def read_pair(files: PairFiles, parts: Sequence[str]) -> Pair:
+def _pair(files: PairFiles, parts: Sequence[str], read: Callable[[str, Path], Any]) -> Pair:
     """Read the parts of a pair that are asked for; those that cannot be read are in its problems."""
     found: dict[str, Any] = {}
     problems: dict[str, NoScore] = {}
     for name in parts:
         part = files.part(name)
         try:
-            found[name] = _read(name, part) if isinstance(part, Path) else part
+            found[name] = read(name, part) if isinstance(part, Path) else part
         except NoScore as reason:
             problems[name] = NoScore(f"{name.replace('_', ' ')}: {reason.reason}", reason.detail)
     return Pair(**found, problems=problems)
 
 
-def _read(name: str, path: Path) -> object:
+def _read(name: str, path: Path) -> Any:
     return read_mask(path) if name.endswith("mask") else read_picture(path)

@@ -330,6 +330,47 @@ def weights_text(choose: Random) -> str:
     return ",".join(f"{i / choose.choice((1, count))}:{choose.choice(pieces)}" for i in range(count))
 
 
+# Manifests
+
+CELLS = (
+    "a.png",
+    "../a.png",
+    "/etc/passwd",
+    "",
+    "\0",
+    "a\nb",
+    '"',
+    "x" * 3000,
+    "é",
+    "..\\a",
+    "a/../../b",
+    "C:\\a",
+    "=1+1",
+)
+COLUMNS = ("picture", "garment", "garment_mask", "pose", "face", "prompt", "pictrue", "", "\ufeffpicture", "x" * 3000)
+
+
+def manifest(choose: Random, suffix: str) -> bytes:
+    """Return rows of a manifest as CSV or JSON, some of them wrong in form or in what they name."""
+    columns = ["picture", "garment", *(choose.choice(COLUMNS) for _ in range(choose.randrange(3)))]
+    cell = lambda: f"{choose.randrange(100)}.png" if choose.randrange(4) else choose.choice(CELLS)  # noqa: E731
+    rows = [
+        [cell() for _ in columns[: choose.choice((None, None, None, 1))]] for _ in range(choose.choice((0, 1, 3, 300)))
+    ]
+    if suffix == ".csv":
+        quote = lambda value: '"' + value.replace('"', '""') + '"' if choose.randrange(9) else value  # noqa: E731
+        made = "\n".join(",".join(map(quote, row)) for row in (columns, *rows)).encode()
+    else:
+        whole: Any = [dict(zip(columns, row, strict=False)) for row in rows]
+        if whole and not choose.randrange(4):
+            whole[0] = choose.choice((None, 7, [], {"picture": 7}, {"picture": ["a"], "garment": {}}, {}))
+        made = json.dumps(choose.choice((whole, whole, whole, {"rows": whole}, 7))).encode()
+        made = (
+            made if choose.randrange(12) else choose.choice((b"[" * 100_000, b"\xff\xfe", b"[" + b"9" * 10_000 + b"]"))
+        )
+    return made if choose.randrange(4) else mutated(choose, made)
+
+
 # Pictures
 
 VALUES = (0.0, 0.5, 1.0, -1.0, 2.0, 1e38, -1e38, float("nan"), float("inf"), float("-inf"))

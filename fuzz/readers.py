@@ -10,6 +10,7 @@ from making import Random
 
 from imagdressing_core.checkpoint import read_checkpoint
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.metrics.manifest import Method, read_manifest
 from imagdressing_core.paste import paste_back
 from imagdressing_core.preprocess import FITS, fit_mask, pictures_from_tensor, preview, tensor_from_pictures, thumbnail
 from imagdressing_core.strengths import factor_at, parse_layers, parse_schedule
@@ -105,11 +106,22 @@ def _mask(choose: Random, _: Path) -> object:
     return fitted
 
 
+def _manifest(choose: Random, folder: Path) -> object:
+    path = folder / f"hostile{choose.choice(('.csv', '.json'))}"
+    path.write_bytes(making.manifest(choose, path.suffix))
+    cases = read_manifest(path)
+    method = Method("ours", folder / "ours")
+    # A picture's name decides where results go beside it, so it leads nowhere else.
+    assert all((method.folder / case.picture).resolve().is_relative_to(method.folder) for case in cases)
+    return cases
+
+
 READERS = {
     "checkpoint .pt": _file(making.zip_checkpoint, _checkpoint, ".pt"),
     "checkpoint .pt before zip": _file(making.legacy_checkpoint, _checkpoint, ".pt"),
     "checkpoint .safetensors": _file(making.safetensors_checkpoint, _checkpoint, ".safetensors"),
     "saved garment": _file(making.saved_garment, _garment, ".safetensors"),
+    "manifest": Reader(_manifest),
     "layer weights": Reader(_layers),
     "schedule": Reader(_schedule),
     "picture": Reader(_picture),

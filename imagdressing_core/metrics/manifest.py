@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..diagnosis import shown
 from ..errors import IMAGDressingError
 
 MASKS, POSES = "masks", "poses"  # beside a method's pictures
@@ -74,7 +75,8 @@ def read_manifest(path: Path) -> tuple[Case, ...]:
     if unknown:
         near = difflib.get_close_matches(unknown[0], COLUMNS, 1)
         hint = f" (is {near[0]!r} meant?)" if near else ""
-        raise IMAGDressingError(f"{path} has the column {unknown[0]!r}{hint}. The columns are {', '.join(COLUMNS)}.")
+        column = shown(unknown[0])
+        raise IMAGDressingError(f"{path} has the column {column!r}{hint}. The columns are {', '.join(COLUMNS)}.")
     problems = [f"row {i}: {problem}" for i, row in enumerate(rows, 1) for problem in _problems(row)]
     problems += _repeated(rows)
     if problems:
@@ -108,8 +110,10 @@ def _rows(path: Path) -> list[dict[str, Any]]:
                 rows = list(csv.DictReader(file, restkey="(no heading)"))
         else:
             raise IMAGDressingError(f"{path} is no manifest: its name ends neither in .csv nor in .json.")
-    except (OSError, UnicodeError, csv.Error, json.JSONDecodeError, RecursionError) as error:
-        raise IMAGDressingError(f"{path} cannot be read as a manifest: {error}.") from error
+    except IMAGDressingError:
+        raise
+    except (OSError, ValueError, csv.Error, RecursionError) as error:
+        raise IMAGDressingError(f"{path} cannot be read as a manifest: {shown(error)}.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise IMAGDressingError(f"{path} is no manifest: a JSON manifest is a list of objects, one for each picture.")
     return rows
@@ -119,17 +123,19 @@ def _problems(row: dict[str, Any]) -> list[str]:
     wrong = [column for column, value in row.items() if not isinstance(value, str | None)]
     if wrong:
         return [f"{column} is not a text" for column in wrong]
+    if any("\0" in (value or "") for value in row.values()):
+        return ["a NUL is in no name of a file"]
     problems = [f"{column} is empty" for column in ("picture", "garment") if not (row.get(column) or "").strip()]
     name = PurePosixPath((row.get("picture") or "").replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts:
-        problems.append(f"picture {str(name)!r} leads out of the methods' folders; give a name relative to them")
+        problems.append(f"picture {shown(name)!r} leads out of the methods' folders; give a name relative to them")
     return problems
 
 
 def _repeated(rows: list[dict[str, Any]]) -> list[str]:
     first: dict[Any, int] = {}
     return [
-        f"row {i}: picture {row.get('picture')!r} is in row {first[row.get('picture')]} already"
+        f"row {i}: picture {shown(row.get('picture'))!r} is in row {first[row.get('picture')]} already"
         for i, row in enumerate(rows, 1)
         if isinstance(row.get("picture"), str) and first.setdefault(row.get("picture"), i) != i
     ]

@@ -5,7 +5,7 @@ READY := .venv/.ready
 # These three work together; the host asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test lint parity bench supply-chain fuzz soak clean
+.PHONY: setup demo serve test lint parity bench learning supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python scripts/synthetic_models.py
@@ -24,10 +24,11 @@ demo: setup  ## dress the sample garment and save the picture
 serve: setup  ## the editor, in the browser
 	$(BIN)/python scripts/host_server.py
 
-test: setup  ## core; hostile files; metrics; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
+test: setup  ## core; hostile files; metrics; training; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
 	$(BIN)/pytest tests/core
 	$(BIN)/pytest tests/hostile
 	$(BIN)/pytest tests/metrics
+	$(BIN)/pytest tests/training
 	$(BIN)/pytest tests/host
 	$(BIN)/pytest tests/server
 	$(BIN)/pytest tests/install
@@ -40,9 +41,12 @@ lint: $(READY)
 parity: setup  ## the README's table of errors against the official implementation
 	$(BIN)/python scripts/parity.py
 
-bench: setup
-	$(BIN)/python benchmarks/import_time.py
-	$(BIN)/python benchmarks/metrics.py
+bench: setup  ## speed and memory, part by part; see benchmarks/bench.py --help
+	$(BIN)/python benchmarks/bench.py
+
+learning: setup  ## a tiny model learns to dress drawn figures: some 20 minutes of CPU; see docs/training.md
+	$(BIN)/python benchmarks/learning/base.py
+	for step in prepare train measure; do $(BIN)/python benchmarks/learning/experiment.py $$step || exit 1; done
 
 supply-chain: $(READY)  ## licences and known vulnerabilities of what the pack brings along
 	$(BIN)/python scripts/supply_chain.py

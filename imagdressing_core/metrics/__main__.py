@@ -32,7 +32,9 @@ def evaluate_command(
         list[str], typer.Option(help=f"What to compute: {', '.join([*(one.name for one in SCORERS), *SUMS])}.")
     ] = ["cami-u"],  # noqa: B006
     mode: Annotated[Mode, typer.Option(help="CAMI as the official code computes it, or corrected.")] = "corrected",
-    compare: Annotated[str, typer.Option(help=f"Test the others against this method; by default {OURS}.")] = OURS,
+    compare: Annotated[
+        str | None, typer.Option(help=f"The method that the others are compared with. [default: {OURS}, or the first]")
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder of the report and of the scores kept.")] = Path("evaluation"),
     processes: Annotated[int, typer.Option(min=1, help="How many work at once.")] = os.cpu_count() or 1,
     device: Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1 …")] = "cpu",
@@ -48,6 +50,7 @@ def evaluate_command(
     """
     methods = _methods(method)
     pairs = [PairFiles(one, case) for one in methods for case in read_manifest(manifest)]
+    reference = _reference(methods, compare)
     scorers = _scorers(score)
     setting = Setting(mode, processes, device, _weights(weights))
     if address:
@@ -62,8 +65,7 @@ def evaluate_command(
 
     scored = [Scored(files, found) for files, found in zip(pairs, scores, strict=True)]
     asked = [term for scorer in scorers for term in scorer.terms]
-    names = [one.name for one in methods]
-    table = make_table(methods, scored, asked, compare if compare in names else names[0])
+    table = make_table(methods, scored, asked, reference)
     write_report(table, mode, output, pictures)
     *results, differing = grids(table, mode)
     for grid in results:
@@ -90,6 +92,15 @@ def _methods(texts: Sequence[str]) -> list[Method]:
     if repeated:
         raise IMAGDressingError(f"--method {repeated[0]} is given {names.count(repeated[0])} times; give each a name.")
     return methods
+
+
+def _reference(methods: Sequence[Method], asked: str | None) -> str:
+    names = [one.name for one in methods]
+    if asked is None:
+        return OURS if OURS in names else names[0]
+    if asked not in names:
+        raise IMAGDressingError(f"--compare {asked} is no method of this run. There are {', '.join(names)}.")
+    return asked
 
 
 def _scorers(names: Sequence[str]) -> list[Scorer]:

@@ -78,7 +78,7 @@ class Table:
     terms: tuple[Row, ...]
     failures: tuple[Failure, ...]
     scored: tuple[Scored, ...]
-    reference: str | None
+    reference: str
 
 
 TERM_COLUMNS = tuple(
@@ -87,9 +87,7 @@ TERM_COLUMNS = tuple(
 )
 
 
-def make_table(
-    methods: Sequence[Method], scored: Sequence[Scored], asked: Sequence[str], reference: str | None
-) -> Table:
+def make_table(methods: Sequence[Method], scored: Sequence[Scored], asked: Sequence[str], reference: str) -> Table:
     """Return the table of all methods. asked: the terms that were to be computed."""
     by_method = {method.name: [one for one in scored if one.files.method == method] for method in methods}
     term_columns = [column for column in TERM_COLUMNS if column.name in asked]
@@ -111,10 +109,10 @@ def _row(
     by_method: Mapping[str, Sequence[Scored]],
     columns: Sequence[Column],
     asked: Sequence[str],
-    reference: str | None,
+    reference: str,
 ) -> Row:
     ones = by_method.get(name, ())
-    others = by_method.get(reference, ()) if reference not in (None, name) else ()
+    others = by_method.get(reference, ()) if reference != name else ()
     cells = {column.name: _cell(column, ones, others, asked) for column in columns}
     return Row(name, len(ones), cells, _PUBLISHED.get(name))
 

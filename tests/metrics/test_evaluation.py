@@ -133,6 +133,12 @@ def test_the_papers_numbers_stand_beside_ours_and_empty_cells_say_why(folder: Pa
         assert row.values.keys() | row.gaps.keys() == {"ImageReward", "MP-LPIPS", "CAMI-U", "CAMI-S"}
 
 
+def test_any_method_may_be_the_one_to_compare_with(folder: Path):
+    run(folder, "--compare", OTHER)
+    assert cell(folder, OTHER, "CAMI-U")["difference"] == ""
+    assert float(cell(folder, OURS, "CAMI-U")["difference"]) > 0.3
+
+
 def test_published_mode_says_so_and_has_other_numbers(folder: Path):
     run(folder)
     corrected = cell(folder, OURS, "CAMI-U")["mean"]
@@ -210,6 +216,7 @@ def test_what_is_not_given_is_said_by_its_name():
         (("--score", "fid"), "--score fid is unknown. There are cami-u, pose"),
         (("--method", f"{OURS}=."), "is given 2 times"),
         (("--method", "ours"), "write NAME=FOLDER"),
+        (("--compare", "ours"), f"--compare ours is no method of this run. There are {OURS}, {OTHER}"),
         (("--weights", "pose=x"), "--weights pose=x: write SCORE=PATH"),
         (("--address", "nowhere", "--machines", "2"), "write host:port"),
         (("--address", "localhost:1", "--machines", "2", "--machine", "2"), "numbered from 0 to 1"),

@@ -1,29 +1,19 @@
 """One table of model files; the workflows and the pages name the same files, places, sizes, licences and sums."""
 
-import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from comfy_host import REPOSITORY
 from model_files import ALL_FILES, BASE_FILES, HUB, WORKFLOW_FILES, ModelFile
+from shipped import WORKFLOWS, nodes
 
-WORKFLOWS = sorted((REPOSITORY / "workflows").glob("*.json"))
 INSTALL_PAGE = REPOSITORY / "docs" / "install.md"
 BY_NAME = {file.name: file for file in ALL_FILES}
 # What the editor's missing-model dialog offers to download, in comfyui-frontend-package 1.47.12 (isModelDownloadable).
 DOWNLOADABLE = (".safetensors", ".sft", ".ckpt", ".pth", ".pt")
 MODEL_NAME = re.compile(r"[^/\\]+\.(safetensors|sft|ckpt|pth|pt|bin)")
-
-
-def nodes(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield every node of a workflow, those inside subgraphs too."""
-    workflow = json.loads(path.read_text())
-    yield from workflow["nodes"]
-    for subgraph in workflow.get("definitions", {}).get("subgraphs", ()):
-        yield from subgraph["nodes"]
 
 
 def named_models(node: dict[str, Any]) -> set[str]:

@@ -18,6 +18,7 @@ from comfy_host import PACK_NAME, REPOSITORY
 from contract import RELEASED
 from host_server import serving
 from PIL import Image
+from shipped import WORKFLOWS, nodes
 
 ICON, BANNER = REPOSITORY / "docs" / "icon.png", REPOSITORY / "docs" / "banner.png"
 ICON_LIMIT = 400
@@ -64,6 +65,14 @@ def test_comfy_cli_reads_all_fields(capsys: pytest.CaptureFixture[str]):
     assert project.supported_os == ["OS Independent"]
     assert project.supported_comfyui_version == ">=0.16.3"
     assert project.description and project.requires_python and comfy.display_name
+
+
+def test_workflows_name_the_pack_that_has_their_nodes():
+    """By this the Manager finds it for someone who opens a workflow without having the pack."""
+    config = extract_node_configuration(str(REPOSITORY / "pyproject.toml"))
+    ours = [node for path in WORKFLOWS for node in nodes(path) if node["type"].startswith("IMAGDressing")]
+    assert ours
+    assert {node["properties"].get("cnr_id") for node in ours} == {config.project.name if config else None}
 
 
 def test_icon_and_banner_are_what_the_registry_shows():

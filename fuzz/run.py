@@ -8,6 +8,7 @@ forbids, or memory beyond the limit ends the run with status 1; the seed is said
 import argparse
 import contextlib
 import json
+import os
 import platform
 import re
 import resource
@@ -17,6 +18,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -154,10 +156,15 @@ def main() -> None:
     from readers import READERS
 
     result = json.loads(RESULT.read_text()) if given.record and RESULT.exists() else {}
-    for name in [given.reader] if given.reader else READERS:
+
+    def both_ways(name: str) -> dict[str, Any]:
         counts = {how: in_a_process(name, how, given.runs, given.seconds, given.seed) for how in ("seeded", "guided")}
         print(name, counts, flush=True)
-        result |= {name: counts | {"machine": f"{platform.machine()}, Python {platform.python_version()}"}}
+        return {name: counts | {"machine": f"{platform.machine()}, Python {platform.python_version()}"}}
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for counts in pool.map(both_ways, [given.reader] if given.reader else READERS):
+            result |= counts
     if given.record:
         RESULT.write_text(json.dumps(result, indent=2) + "\n")
 

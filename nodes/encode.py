@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..imagdressing_core.errors import IMAGDressingError
+from ..imagdressing_core.errors import IMAGDressingError, require_between
 from ..imagdressing_core.garment import PIXELS_PER_LATENT, Garment
 from ..imagdressing_core.preprocess import (
     FITS,
@@ -25,11 +25,13 @@ from .host.feedback import node_id, show
 from .host.garment_encoder import GarmentEncoder
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment, IMAGDressingModel
 
+SMALLEST_GARMENT, LARGEST_GARMENT = 64, 2048  # pixels on a side
+
 
 class EncodeGarment(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        size: dict[str, Any] = {"min": 64, "max": 2048, "step": PIXELS_PER_LATENT}
+        size: dict[str, Any] = {"min": SMALLEST_GARMENT, "max": LARGEST_GARMENT, "step": PIXELS_PER_LATENT}
         return io.Schema(
             node_id="IMAGDressingEncodeGarment",
             display_name="Encode Garment",
@@ -107,6 +109,8 @@ class EncodeGarment(io.ComfyNode):
             raise IMAGDressingError(
                 "drop_background needs a mask: connect one that marks the garment, or switch it off."
             )
+        require_between("width", width, SMALLEST_GARMENT, LARGEST_GARMENT)
+        require_between("height", height, SMALLEST_GARMENT, LARGEST_GARMENT)
         width, height = (side // PIXELS_PER_LATENT * PIXELS_PER_LATENT for side in (width, height))
         is_magic_clothing = imagdressing.is_magic_clothing
         originals = pictures_from_tensor(image, mask, background="grey" if is_magic_clothing else "white")

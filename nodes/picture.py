@@ -6,12 +6,15 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..imagdressing_core.errors import require_between
 from ..imagdressing_core.heatmap import overlay, resized
-from ..imagdressing_core.paste import paste_back
+from ..imagdressing_core.paste import WIDEST_FEATHER, paste_back
 from ..imagdressing_core.strengths import LAYER_PRESETS, parse_layers
 from .host.progress import progress_bar
 from .host.watching import heat_maps
 from .sockets import CATEGORY, SEARCH_ALIASES
+
+MOST_STEPS = 50
 
 
 class PasteBack(io.ComfyNode):
@@ -31,7 +34,7 @@ class PasteBack(io.ComfyNode):
                     "feather",
                     default=8,
                     min=0,
-                    max=256,
+                    max=WIDEST_FEATHER,
                     tooltip="Pixels inside the mask's edge over which the one fades into the other.",
                 ),
                 io.Boolean.Input(
@@ -74,7 +77,7 @@ class GarmentHeatMap(io.ComfyNode):
                     "steps",
                     default=4,
                     min=1,
-                    max=50,
+                    max=MOST_STEPS,
                     tooltip="At how many noise levels to look, evenly over the sampling. Each takes as long as a "
                     "sampling step.",
                 ),
@@ -93,6 +96,7 @@ class GarmentHeatMap(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, positive: Any, samples: Any, image: Tensor, layers: str, steps: int) -> io.NodeOutput:
+        require_between("steps", steps, 1, MOST_STEPS)
         maps = heat_maps(model, positive, samples["samples"], steps, parse_layers(layers), progress_bar())
         pictures = image[torch.arange(maps.shape[1]) % len(image)]
         brightest = float(maps.max())

@@ -1,5 +1,6 @@
 """A running ComfyUI, spoken to over HTTP as its editor does."""
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +53,8 @@ class Host:
 
     def queue(self, prompt: Prompt) -> str | Result:
         """Queue ``prompt``; return its id in the queue, or what was refused of it."""
-        answer = requests.post(f"{self.url}/prompt", json={"prompt": prompt}, timeout=60)
+        body = json.dumps({"prompt": prompt})  # with NaN and whatever else the host's own parser takes
+        answer = requests.post(f"{self.url}/prompt", data=body.encode(), timeout=60)
         if answer.status_code == 400:
             return Result({}, frozenset(), frozenset(), _refusal(answer.json()))
         answer.raise_for_status()

@@ -1,0 +1,277 @@
+"""A host that was interrupted, starved, cut off or killed makes, afterwards, the picture that it made before."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import demo
+import pytest
+import requests
+from conftest import tiny_workflow
+from host_server import HostServer, Prompt, Result, serving
+
+GARMENTS = Path("models") / "imagdressing_garments"
+ENDS = ("execution_interrupted", "execution_success", "execution_error")
+# Files of at most 450 kB, less than a garment of the smallest size.
+LITTLE_ROOM = ("sh", "-c", 'ulimit -f 900; exec "$@"', "sh")
+
+
+def inputs(prompt: Prompt, class_type: str) -> dict[str, Any]:
+    return next(node["inputs"] for node in prompt.values() if node["class_type"] == class_type)
+
+
+def node_id(prompt: Prompt, class_type: str) -> str:
+    return next(key for key, node in prompt.items() if node["class_type"] == class_type)
+
+
+def picture(server: HostServer, prompt: Prompt) -> bytes:
+    """Return the pixels that the prompt makes, made anew."""
+    import io
+
+    from PIL import Image
+
+    sampler = inputs(prompt, "KSampler")
+    kept = sampler["seed"]
+    server.run(
+        prompt | {node_id(prompt, "KSampler"): {"class_type": "KSampler", "inputs": sampler | {"seed": kept + 1}}}
+    )
+    result = server.run(prompt)
+    assert result.error is None, result.error
+    return Image.open(io.BytesIO(server.image(result.images[0]))).tobytes()
+
+
+def forget(server: HostServer) -> None:
+    """Have the host unload all models and forget all that nodes made."""
+    requests.post(f"{server.url}/free", json={"unload_models": True, "free_memory": True}, timeout=60)
+    time.sleep(2)
+
+
+async def interrupted(server: HostServer, prompt: Prompt, event: str, node: str) -> str:
+    """Queue a prompt, interrupt it at the first ``event`` of ``node``; return the message with which it ends."""
+    async with aiohttp.ClientSession(server.url) as session, session.ws_connect("/ws?clientId=test") as socket:
+        await session.post("/prompt", json={"prompt": prompt, "client_id": "test"})
+        done = False
+        async for message in socket:
+            if message.type != aiohttp.WSMsgType.TEXT:
+                continue
+            said = json.loads(message.data)
+            if not done and said["type"] == event and said["data"].get("node") == node:
+                await session.post("/interrupt", json={})
+                done = True
+            if said["type"] in ENDS:
+                return said["type"]
+    return "closed"
+
+
+@pytest.mark.parametrize(
+    ("event", "class_type"),
+    [
+        ("progress", "IMAGDressingModelLoader"),
+        ("executing", "IMAGDressingEncodeGarment"),
+        ("executing", "IMAGDressingApply"),
+        ("progress", "KSampler"),
+    ],
+    ids=["loading", "encoding", "dressing", "sampling"],
+)
+def test_an_interrupt_while(server: HostServer, prompt: Prompt, event: str, class_type: str):
+    inputs(prompt, "KSampler")["steps"] = 3
+    before = picture(server, prompt)
+    forget(server)  # so that every stage is gone through again
+    assert asyncio.run(interrupted(server, prompt, event, node_id(prompt, class_type))) == "execution_interrupted"
+    assert picture(server, prompt) == before
+
+
+def test_two_prompts_in_flight_make_the_pictures_they_make_alone(server: HostServer, prompt: Prompt):
+    other = json.loads(json.dumps(prompt))
+    inputs(other, "IMAGDressingApply")["strength"] = 0.4
+    inputs(other, "KSampler")["seed"] = 7
+    alone = [picture(server, one) for one in (prompt, other)]
+    ids = [server.queue(one) for one in (prompt, other) * 2]
+    for one, queued in zip((prompt, other) * 2, ids, strict=True):
+        assert isinstance(queued, str)
+        assert server.wait(one, queued).error is None
+    assert [picture(server, one) for one in (prompt, other)] == alone
+
+
+@pytest.fixture
+def saved(server: HostServer, prompt: Prompt) -> Iterator[Path]:
+    """The prompt's garment, saved."""
+    folder = demo.demo_base(None) / GARMENTS
+    result = server.run(saving(prompt, "fault"))
+    assert result.error is None, result.error
+    (file,) = folder.glob("fault_*")
+    yield file
+    file.unlink(missing_ok=True)
+
+
+def saving(prompt: Prompt, prefix: Any) -> Prompt:
+    encode = node_id(prompt, "IMAGDressingEncodeGarment")
+    save = {"garment": [encode, 0], "filename_prefix": prefix}
+    return prompt | {"save garment": {"class_type": "IMAGDressingSaveGarment", "inputs": save}}
+
+
+def wearing_saved(prompt: Prompt, name: Any) -> Prompt:
+    wearing = json.loads(json.dumps(prompt))
+    wearing["load"] = {"class_type": "IMAGDressingLoadGarment", "inputs": {"garment_name": name}}
+    inputs(wearing, "IMAGDressingApply")["garment"] = ["load", 0]
+    return wearing
+
+
+def test_a_garment_whose_file_is_cut_while_it_is_worn_is_worn_on_then_refused(
+    server: HostServer, prompt: Prompt, saved: Path
+):
+    wearing = wearing_saved(prompt, saved.name)
+    before = picture(server, wearing)
+    whole = saved.read_bytes()
+    modified = saved.stat().st_mtime_ns
+    with saved.open("r+b") as file:
+        file.truncate(1000)
+    os.utime(saved, ns=(modified, modified))
+    error = server.run(wearing).error
+    assert error is None or saved.name in error
+    inputs(wearing, "KSampler")["seed"] += 5
+    error = server.run(wearing).error
+    assert error is not None and f"{saved.name} cannot be read as a saved garment" in error
+    inputs(wearing, "KSampler")["seed"] -= 5
+    saved.write_bytes(whole)
+    assert picture(server, wearing) == before
+
+
+NAN = float("nan")
+ABSURD: list[tuple[str, str, Any]] = [
+    *(("IMAGDressingApply", "strength", value) for value in (-1.0, 6.0, 1e300, NAN, float("inf"), "x", {}, None)),
+    *(("IMAGDressingApply", name, value) for name in ("start_percent", "end_percent") for value in (-0.1, 1.1, NAN)),
+    *(("IMAGDressingEncodeGarment", "width", value) for value in (0, -64, 4096, 10**9, 10**30, NAN, "wide", [])),
+    *(("IMAGDressingEncodeGarment", "fit", value) for value in ("stretch", "", "../official", 7, None, {"a": 1})),
+    *(("IMAGDressingModelLoader", "model_name", value) for value in ("\0", "x" * 100_000, 7, None, {"a": 1}, "..\\x")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("class_type", "name", "value"), ABSURD, ids=lambda value: str(value)[:20])
+def test_absurd_values_sent_straight_to_the_api_are_refused(
+    server: HostServer, prompt: Prompt, class_type: str, name: str, value: Any
+):
+    inputs(prompt, class_type)[name] = value
+    assert "Traceback" not in refused(server, prompt)
+
+
+@pytest.mark.parametrize(
+    ("class_type", "name", "kind", "value"),
+    [
+        ("IMAGDressingApply", "strength", "Float", 1e30),
+        ("IMAGDressingApply", "start_percent", "Float", -3.0),
+        ("IMAGDressingApply", "end_percent", "Float", 1e9),
+        ("IMAGDressingEncodeGarment", "width", "Int", 0),
+        ("IMAGDressingEncodeGarment", "width", "Int", 10**9),
+        ("IMAGDressingEncodeGarment", "height", "Int", -64),
+    ],
+)
+def test_values_out_of_range_over_a_link_are_refused_by_name(
+    server: HostServer, prompt: Prompt, class_type: str, name: str, kind: str, value: Any
+):
+    """The host checks what a widget holds, and not what another node gives."""
+    prompt["value"] = {"class_type": f"Primitive{kind}", "inputs": {"value": value}}
+    inputs(prompt, class_type)[name] = ["value", 0]
+    assert f"{name} is {value:g}, which is outside" in refused(server, prompt)
+
+
+def refused(server: HostServer, prompt: Prompt) -> str:
+    error = server.run(prompt).error
+    assert error
+    assert len(error) < 5000
+    return error
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["../out", "/tmp/out", "a/../../out", "link/out", "link/new/out", "\0", "\ud800", "x" * 300, {"a": 1}],
+    ids=lambda prefix: str(prefix)[:20].encode("unicode_escape").decode(),
+)
+def test_a_prefix_that_leads_out_of_the_folder_writes_nothing(
+    server: HostServer, prompt: Prompt, saved: Path, tmp_path: Path, prefix: Any
+):
+    link = saved.parent / "link"
+    link.symlink_to(tmp_path, target_is_directory=True)
+    before = everything_below(saved.parent.parent)
+    try:
+        assert "Traceback" not in refused(server, saving(prompt, prefix))
+        assert everything_below(saved.parent.parent) == before
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        link.unlink()
+
+
+def everything_below(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+@pytest.mark.parametrize("name", ["../imagdressing/IMAGDressing-v1_512.pt", "/etc/passwd", "..", "", "x" * 5000])
+def test_a_garment_name_that_leads_out_of_the_folder_is_refused(
+    server: HostServer, prompt: Prompt, saved: Path, name: str
+):
+    assert "No saved garment named" in refused(server, wearing_saved(prompt, name))
+
+
+def test_a_link_to_what_is_no_garment_tells_nothing_of_it(
+    server: HostServer, prompt: Prompt, saved: Path, tmp_path: Path
+):
+    secret = tmp_path / "secret"
+    secret.write_text("a secret " * 100)
+    link = saved.with_name("link.safetensors")
+    link.symlink_to(secret)
+    try:
+        error = refused(server, wearing_saved(prompt, link.name))
+        assert "cannot be read as a saved garment" in error
+        assert "secret" not in error
+    finally:
+        link.unlink()
+
+
+@pytest.fixture(scope="module")
+def picture_before(server: HostServer) -> bytes:
+    """The picture of the tiny workflow, from a host that was never disturbed; that host then makes room."""
+    made = picture(server, tiny_workflow(server))
+    forget(server)
+    return made
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(picture_before: bytes):
+    base = demo.demo_base(None)
+    with serving(base=base, prefix=LITTLE_ROOM) as server:
+        prompt = tiny_workflow(server)
+        before = everything_below(base / GARMENTS)
+        assert "Could not write" in refused(server, saving(prompt, "full"))
+        assert everything_below(base / GARMENTS) == before
+        assert picture(server, prompt) == picture_before
+
+
+def test_a_host_killed_with_a_queue_makes_the_same_picture_when_it_is_back(picture_before: bytes):
+    base = demo.demo_base(None)
+    garments = base / GARMENTS
+    with contextlib.suppress(requests.ConnectionError), serving(base=base) as server:
+        prompt = saving(tiny_workflow(server), "killed")
+        for seed in range(3):
+            inputs(prompt, "KSampler")["seed"] = seed
+            assert not isinstance(server.queue(prompt), Result)
+        wait_until(lambda: any(garments.glob(".imagdressing-*")) or any(garments.glob("killed_*")), seconds=240)
+        os.kill(server.pid, signal.SIGKILL)
+    with serving(base=base) as server:
+        prompt = tiny_workflow(server)
+        assert picture(server, prompt) == picture_before
+        for file in garments.glob("killed_*"):
+            assert server.run(wearing_saved(prompt, file.name)).error is None  # whole, since it is there
+            file.unlink()
+
+
+def wait_until(happened: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

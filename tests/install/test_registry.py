@@ -22,7 +22,9 @@ from shipped import WORKFLOWS, nodes
 
 ICON, BANNER = REPOSITORY / "docs" / "icon.png", REPOSITORY / "docs" / "banner.png"
 ICON_LIMIT = 400
-ONLY_FOR_DEVELOPMENT = ("tests", "benchmarks", "docs", "fuzz", ".github", ".ci", "Makefile")
+FOLDERS = ("nodes", "imagdressing_core", "web", "locales", "workflows")
+FILES = ("__init__.py", "pyproject.toml", "requirements.txt", "README.md", "CHANGELOG.md", "LICENSE")
+COMMANDS = ("scripts/download_models.py", "scripts/model_files.py")
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +85,8 @@ def test_icon_and_banner_are_what_the_registry_shows():
 
 
 def test_the_archive_holds_what_runs_and_no_more(pack: Path, archive: zipfile.ZipFile):
-    names = set(archive.namelist())
-    assert not [name for name in names if name.startswith(ONLY_FOR_DEVELOPMENT)]
-    scripts = {name for name in names if name.startswith("scripts/")}
-    assert scripts == {"scripts/download_models.py", "scripts/model_files.py"}
-    assert {"__init__.py", "LICENSE", "README.md", "pyproject.toml", "requirements.txt"} <= names
-    for folder in ("nodes", "imagdressing_core", "web", "locales", "workflows"):
-        held = {f"{folder}/{path}" for path in fresh.content(pack / folder)}
-        assert held <= names
+    held = {f"{folder}/{path}" for folder in FOLDERS for path in fresh.content(pack / folder)}
+    assert set(archive.namelist()) == {*held, *FILES, *COMMANDS}
 
 
 def test_the_archive_dresses_a_person_in_the_real_host(archive: zipfile.ZipFile, tmp_path: Path):

@@ -39,12 +39,12 @@ def small_garment() -> Garment:
     return Garment((GarmentPicture(parts, Origin("a.pt", "", "official", 512, 640)),))
 
 
-def load_and_save(name: str) -> Prompt:
+def load_and_save(name: str, prefix: str = "again") -> Prompt:
     return {
         "load": {"class_type": "IMAGDressingLoadGarment", "inputs": {"garment_name": name}},
         "save": {
             "class_type": "IMAGDressingSaveGarment",
-            "inputs": {"garment": ["load", 0], "filename_prefix": "again"},
+            "inputs": {"garment": ["load", 0], "filename_prefix": prefix},
         },
     }
 
@@ -86,7 +86,7 @@ def test_save_garment_says_that_its_folder_cannot_be_written(server: HostServer,
     folder = models / "imagdressing_garments"
     held = sorted(folder.iterdir())
     folder.chmod(0o555)
-    error = refusal(server, load_and_save("shirt.safetensors"))
+    error = refusal(server, load_and_save("shirt.safetensors", "other"))
     folder.chmod(0o755)
     assert f"Could not write {folder}" in error
     assert "Check that the folder can be written to" in error
@@ -95,10 +95,8 @@ def test_save_garment_says_that_its_folder_cannot_be_written(server: HostServer,
 
 def test_save_garment_says_that_a_subfolder_cannot_be_made(server: HostServer, models: Path):
     folder = models / "imagdressing_garments"
-    prompt = load_and_save("shirt.safetensors")
-    prompt["save"]["inputs"]["filename_prefix"] = "summer/shirt"
     folder.chmod(0o555)
-    error = refusal(server, prompt)
+    error = refusal(server, load_and_save("shirt.safetensors", "summer/shirt"))
     folder.chmod(0o755)
     assert str(folder) in error
     assert "check that the folder can be written to" in error

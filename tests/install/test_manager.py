@@ -18,7 +18,7 @@ from host_server import serving
 # The button is off until the user allows it; security_level is what Managers before 4.2 ask for.
 CONFIG = "[default]\nallow_git_url_install = true\nsecurity_level = normal-\nnetwork_mode = offline\n"
 INSTALL = "/v2/customnode/install/git_url"
-FLAG = "--enable-manager-legacy-ui"  # the one that has the button
+FLAGS = ("--enable-manager", "--enable-manager-legacy-ui")  # the second has the button
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -50,7 +50,7 @@ def test_install_via_git_url(repository_url: str, tmp_path: Path):
     (base / "user" / "__manager").mkdir()
     (base / "user" / "__manager" / "config.ini").write_text(CONFIG)
     packages = installed_packages()
-    with serving(FLAG, base=base) as server:
+    with serving(*FLAGS, base=base) as server:
         assert fresh.pack_nodes(server) == {}
         answer = requests.post(server.url + INSTALL, data=repository_url, timeout=120)
         assert answer.status_code == 200, server.log.read_text()
@@ -59,5 +59,5 @@ def test_install_via_git_url(repository_url: str, tmp_path: Path):
     assert (base / "custom_nodes" / PACK_NAME / "__init__.py").is_file()
     assert installed_packages() == packages  # ComfyUI had all that the pack needs
 
-    with serving(FLAG, base=base) as restarted:
+    with serving(*FLAGS, base=base) as restarted:
         assert set(RELEASED) <= set(fresh.pack_nodes(restarted)), restarted.log.read_text()

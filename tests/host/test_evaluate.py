@@ -51,8 +51,8 @@ def test_the_scores_are_those_of_the_core():
 
 def test_masks_of_another_size_are_brought_to_their_pictures():
     shirt, trousers = picture("shirt"), picture("trousers")
-    mask = torch.zeros(1, 32, 24)
-    mask[:, 8:24, 6:18] = 1
+    mask = torch.zeros(1, 256, 192)
+    mask[:, 64:192, 48:144] = 1
     (masked,), _, _ = evaluate(shirt, trousers, garment_mask=mask, generated_mask=mask)
     (cut,), _, _ = evaluate(shirt[:, 32:96, 24:72], trousers[:, 32:96, 24:72])
     assert masked == cut

@@ -25,8 +25,8 @@ FOLDER = REPOSITORY / "artefacts" / "learning"
 SD, STATE = FOLDER / "sd", FOLDER / "base_state.pt"
 SEED = 0
 UNET_CHANNELS = (32, 48, 64, 64)
-BATCH, STEPS, RATE, EMA_DECAY = 16, 1500, 2e-3, 0.99
-SAVE_EVERY = 100
+BATCH, STEPS, RATE, EMA_DECAY = 16, 1400, 2e-3, 0.99
+SAVE_EVERY = 25
 UNDRESSED = 10_000_000  # designs from here on are what the base sees; the garments of the experiment are others
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     )
     parameters = [*unet.parameters(), *text_encoder.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.0)
-    schedule = get_scheduler("cosine", optimizer, num_warmup_steps=50, num_training_steps=STEPS)
+    schedule = get_scheduler("cosine", optimizer, num_warmup_steps=50, num_training_steps=STEPS + 100)
     ema = EMAModel(parameters, decay=EMA_DECAY)
     states = {"unet": unet, "text_encoder": text_encoder, "optimizer": optimizer, "schedule": schedule, "ema": ema}
     done = 0

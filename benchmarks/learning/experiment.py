@@ -49,7 +49,7 @@ from imagdressing_core.training.validation import sheet
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / "config.toml"
-TRAINING_PAIRS, UNSEEN = 2400, 48
+TRAINING_PAIRS, UNSEEN = 800, 48
 FIRST_UNSEEN = 1_000_000
 SEED, STEPS, GUIDANCE = 123, 20, 2.0
 SHOWN = 10

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
-from training_set import write_folder
 from tiny_models import save_tiny_models
+from training_set import write_folder
 
 
 @pytest.fixture(scope="session")

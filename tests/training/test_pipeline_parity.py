@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import model_files
 import pytest
 import torch
+from comfy_host import prepare_base
 from PIL import Image
 from safetensors.torch import load_file
 from synthetic_models import sd15_unet, synthetic_state
 from torch import Tensor
 
+from imagdressing_core.checkpoint import read_checkpoint
 from imagdressing_core.garment import Parts
 from imagdressing_core.layers import LAYERS
 from imagdressing_core.pipeline import (
@@ -52,39 +55,27 @@ class Models:
         )
 
 
-def synthetic_module(build: Any, prefixes: dict[str, str]) -> Any:
-    """Return a module of synthetic weights; prefixes: of its own keys, with those that the weights are made under."""
-    with torch.device("meta"):
-        module = build()
-    weights = {
-        own + key: tensor
-        for own, (make, prefix) in prefixes.items()
-        for key, tensor in synthetic_state(make, prefix).items()
-    }
-    module.load_state_dict(weights, assign=True)
-    return module.eval().requires_grad_(False)
-
-
 @pytest.fixture(scope="module")
 def models() -> Iterator[Models]:
     with torch.inference_mode():
-        unet = synthetic_module(sd15_unet, {"": (sd15_unet, "unet.")})
-        install_hybrid_attention(unet)
         with torch.device("meta"):
-            skeleton = garment_model(sd15_unet(), CLIP_CHANNELS)
-        garment = synthetic_module(
-            lambda: skeleton,
-            {
-                "ref_unet.": (sd15_unet, "ref_unet."),
-                "proj.": (lambda: skeleton.proj, "proj."),
-                "adapter_modules.": (lambda: skeleton.adapter_modules, "adapter_modules."),
-            },
-        )
+            unet, skeleton = sd15_unet(), sd15_unet()
+            garment = garment_model(skeleton, CLIP_CHANNELS)
+        unet.load_state_dict(synthetic_state(sd15_unet, "unet."), assign=True)
+        install_hybrid_attention(unet.eval())
+        checkpoint = read_checkpoint(prepare_base() / "models" / model_files.GARMENT.path)
+        garment.load_state_dict(checkpoint.tensors, assign=True)
         vectors = load_file(REFERENCE / "hybrid_attention.safetensors")
-        tokens = garment.proj(vectors["input.clip_hidden"])
+        tokens = garment.eval().proj(vectors["input.clip_hidden"])
         features = garment_features(garment.ref_unet, vectors["input.garment_latent"], tokens)
-        keys, values = garment.adapter_modules(features)
-        yield Models(unet, garment, vectors, tokens, features, {"k": keys, "v": values})
+        yield Models(
+            unet,
+            garment,
+            vectors,
+            tokens,
+            features,
+            garment(vectors["input.garment_latent"], vectors["input.clip_hidden"]),
+        )
 
 
 def test_tokens_and_garment_features_are_the_official_ones(models: Models):
@@ -106,10 +97,10 @@ def test_noise_predictions_are_the_official_ones(models: Models, timestep: int):
 def test_ten_steps_of_ddim_in_a_batch_are_the_official_ones(models: Models):
     with torch.inference_mode():
         noise, prompt, negative = (models.vectors[f"input.{name}"] for name in ("noise", "prompt", "negative"))
-        two = [tensor.repeat(2, 1, 1, 1)[:, :, ::1] if tensor.ndim == 4 else tensor.repeat(2, 1, 1) for tensor in
-               (noise, prompt, negative)]
-        two[0][1] = two[0][1].flip(-1)  # another picture in the same batch
-        latents = denoise(models.unet, *two, Worn(models.parts), official_scheduler(), steps=10, guidance=7.5)
+        noise = torch.cat((noise, noise.flip(-1)))  # another picture in the same batch
+        prompt, negative = (text.expand(2, -1, -1) for text in (prompt, negative))
+        worn, scheduler = Worn(models.parts), official_scheduler()
+        latents = denoise(models.unet, noise, prompt, negative, worn, scheduler, steps=10, guidance=7.5)
         assert relative_error(latents[:1], models.vectors["latent.ddim10.cfg7.5"]) < 1e-3
         assert relative_error(latents[1:], models.vectors["latent.ddim10.cfg7.5"]) > 0.1
 

@@ -30,11 +30,11 @@ def write_folder(folder: Path, pairs: int = 8) -> Path:
     return folder
 
 
-def config(models: Path, data: Path, output: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def config(models: Path, folder: Path, output: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return a small run's configuration as TOML has it; ``sections`` change or add entries."""
     plain: dict[str, dict[str, Any]] = {
         "models": {"base": str(models), "image_encoder": str(models / "image_encoder")},
-        "data": {"format": "folder", "path": str(data), "width": WIDTH, "height": HEIGHT, "workers": 0},
+        "data": {"format": "folder", "path": str(folder), "width": WIDTH, "height": HEIGHT, "workers": 0},
         "optimiser": {"learning_rate": 1e-3, "warmup_steps": 2},
         "run": {
             "output": str(output),

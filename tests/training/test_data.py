@@ -1,0 +1,234 @@
+"""Data in its three formats: what is whole is read, what is broken is named, and positions mean the same everywhere."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from training_set import picture, write_folder
+from webdataset.writer import TarWriter
+
+from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.training.config import Data, Dropout
+from imagdressing_core.training.data import Pair, check, cover, read_pairs, whole_pairs
+from imagdressing_core.training.dropout import conditioning_dropout
+from imagdressing_core.training.samples import PairSamples, SampleMaker, ShardSamples, Share, loader
+
+LATENT = (4, 20, 16)
+
+
+def data(form: Any, path: Path, **entries: Any) -> Data:
+    return Data(format=form, path=str(path), width=32, height=40, fit="pad", **entries)
+
+
+@pytest.fixture
+def igpair(pairs: Path, tmp_path: Path) -> Path:
+    entries = [{"image_file": f"person{i}.png", "cloth_file": f"garment{i}.png", "text": [f"a {i}"]} for i in range(8)]
+    path = tmp_path / "IGPair.json"
+    path.write_text(json.dumps([entry | {"cloth_type": "top"} for entry in entries]))
+    return path
+
+
+@pytest.fixture
+def shards(pairs: Path, tmp_path: Path) -> Path:
+    for shard in range(4):
+        with TarWriter(str(tmp_path / f"{shard}.tar")) as tar:
+            for i in range(2 * shard, 2 * shard + 2):
+                parts = {f"{part}.png": (pairs / f"{part}{i}.png").read_bytes() for part in ("person", "garment")}
+                tar.write({"__key__": f"{i}", **parts, "json": json.dumps({"captions": [f"a {i}"]}).encode()})
+    return tmp_path / "*.tar"
+
+
+def test_all_formats_give_the_same_pairs(pairs: Path, igpair: Path, shards: Path):
+    read = [
+        whole_pairs(one) for one in (data("igpair", igpair, root=pairs), data("folder", pairs), data("shards", shards))
+    ]
+    assert [len(one) for one in read] == [8, 8, 8]
+    for entries in zip(*read, strict=True):
+        assert len({entry.captions[0] for entry in entries}) == 1
+        for part in ("person", "garment"):
+            assert len({getattr(entry, part).open().tobytes() for entry in entries}) == 1
+
+
+def test_shards_are_named_by_glob_or_braces(shards: Path):
+    braces = data("shards", shards.parent / "{0..3}.tar")
+    assert [pair.name for pair in whole_pairs(braces)] == [pair.name for pair in whole_pairs(data("shards", shards))]
+    with pytest.raises(IMAGDressingError, match=r"No shards match .*nothing\*\.tar"):
+        whole_pairs(data("shards", shards.parent / "nothing*.tar"))
+
+
+def test_every_broken_entry_is_named_before_training(pairs: Path, tmp_path: Path):
+    folder = write_folder(tmp_path / "data", 3)
+    (folder / "cut.png").write_bytes((folder / "person0.png").read_bytes()[:200])
+    (folder / "text.png").write_text("hello")
+    picture(1, (12, 300)).save(folder / "narrow.png")
+    picture(1, (8, 9)).save(folder / "small.png")
+    good = {"person": "person0.png", "garment": "garment0.png", "captions": ["a"]}
+    broken = {
+        "does not exist": good | {"person": "nowhere.png"},
+        "cut.png cannot be read as a picture": good | {"garment": "cut.png"},
+        "text.png cannot be read as a picture": good | {"garment": "text.png"},
+        "narrow.png is 12 × 300, too small": good | {"person": "narrow.png"},
+        "small.png is 8 × 9, too small for 32 × 40": good | {"garment": "small.png"},
+        "has an empty caption under captions: found '  '": good | {"captions": ["a", "  "]},
+        "has no captions under captions: found []": good | {"captions": []},
+        "has no captions under captions: found None": {"person": "person0.png", "garment": "garment0.png"},
+        "names no garment: found None": {"person": "person0.png", "captions": ["a"]},
+        "names no person: found 3": good | {"person": 3},
+        "is a list, expected an object": [],
+    }
+    lines = [json.dumps(entry) for entry in broken.values()]
+    with (folder / "manifest.jsonl").open("a") as file:
+        file.write("\n".join([*lines, '{"person": ']))
+    problems = list(check(data("folder", folder)))
+    assert len(problems) == len(broken) + 1
+    for i, message in enumerate([*broken, "is no JSON"], 4):
+        (found,) = [problem for problem in problems if f"manifest.jsonl line {i}" in problem]
+        assert message in found
+    with pytest.raises(
+        IMAGDressingError, match=r"7 of 15 entries of .* are broken \(first: .*line 9.*The command check"
+    ):
+        whole_pairs(data("folder", folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "IGPair.json is no JSON"),
+        ("{}", "holds a dict; IGPair's JSON is a list"),
+        ("[]", "has no entries"),
+        (None, "IGPair.json does not exist"),
+    ],
+)
+def test_a_wrong_json_is_called_what_it_is(tmp_path: Path, content: str | None, message: str):
+    path = tmp_path / "IGPair.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(IMAGDressingError, match=message):
+        whole_pairs(data("igpair", path))
+
+
+def test_a_folder_without_a_manifest_and_a_cut_shard_are_named(tmp_path: Path, shards: Path):
+    with pytest.raises(IMAGDressingError, match=r"manifest\.jsonl does not exist"):
+        whole_pairs(data("folder", tmp_path / "empty"))
+    (shards.parent / "2.tar").write_bytes((shards.parent / "2.tar").read_bytes()[:700])
+    with pytest.raises(IMAGDressingError, match=r"Shard .*2\.tar cannot be read"):
+        list(read_pairs(data("shards", shards)))
+
+
+@pytest.mark.parametrize("size", [(100, 100), (400, 100), (100, 400), (32, 40), (31, 41), (16, 16), (1, 50)])
+def test_no_aspect_is_too_much_for_the_crop(size: tuple[int, int]):
+    assert cover(picture(1, size), 32, 40, 0.3, 0.9).size == (32, 40)
+
+
+def test_a_tall_picture_is_cropped_as_officially():
+    tall = Image.linear_gradient("L").resize((64, 256)).convert("RGB")
+    top, bottom = (cover(tall, 32, 40, 0.5, down) for down in (0.0, 1.0))
+    shrunk = tall.resize((32, 128), Image.Resampling.BILINEAR)
+    for cropped, box in ((top, (0, 0, 32, 40)), (bottom, (0, 88, 32, 128))):
+        apart = Image.composite(cropped, shrunk.crop(box), Image.new("L", (32, 40), 255)).getextrema()
+        assert (
+            apart == shrunk.crop(box).getextrema()
+            or max(
+                abs(a - b)
+                for one, other in zip(apart, shrunk.crop(box).getextrema(), strict=True)
+                for a, b in zip(one, other, strict=True)
+            )
+            <= 3
+        )
+
+
+def test_pictures_are_upright_and_on_white(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    picture(1, (80, 60)).save(tmp_path / "turned.jpg", exif=exif)
+    Image.new("RGBA", (70, 70), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    entry = {"person": "turned.jpg", "garment": "clear.png", "captions": "one text"}
+    (tmp_path / "manifest.jsonl").write_text(json.dumps(entry))
+    (pair,) = whole_pairs(data("folder", tmp_path))
+    assert pair.person.open().size == (60, 80)
+    assert pair.garment.open().getpixel((5, 5)) == (255, 255, 255)
+    assert pair.captions == ("one text",)
+
+
+def test_dropout_is_the_official_one():
+    draws = [(i + 0.5) / 1000 for i in range(1000)]
+    dropped = Counter((one.image, one.text) for one in (conditioning_dropout(Dropout(), draw, 0.9) for draw in draws))
+    assert dropped == {(True, False): 50, (False, True): 50, (True, True): 50, (False, False): 850}
+    assert conditioning_dropout(Dropout(garment_latent=0.1), 0.9, 0.05).garment_latent
+    assert not conditioning_dropout(Dropout(), 0.9, 0.0).garment_latent
+
+
+def maker(pairs: Path, **entries: Any) -> SampleMaker:
+    return SampleMaker(data("folder", pairs, **entries), Dropout(), LATENT, seed=5)
+
+
+def test_a_sample_is_a_function_of_its_position(pairs: Path):
+    entries = whole_pairs(data("folder", pairs))
+    one, other = (PairSamples(entries, maker(pairs)) for _ in range(2))
+    for position in (0, 7, 8, 1000):
+        a, b = one[position], other[position]
+        assert isinstance(a, dict) and isinstance(b, dict)
+        assert {name: str(value) for name, value in a.items()} == {name: str(value) for name, value in b.items()}
+    noises = {str(sample["noise"][0, 0]) for i in range(16) if isinstance(sample := one[i], dict)}
+    assert len(noises) == 16
+
+
+def test_each_epoch_has_every_pair_once(pairs: Path):
+    entries = whole_pairs(data("folder", pairs))
+    quiet = SampleMaker(data("folder", pairs), Dropout(text=0, both=0), LATENT, seed=5)
+    samples = PairSamples(entries, quiet)
+    epochs = [[_number(samples[8 * epoch + i]) for i in range(8)] for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+
+
+def _number(sample: Any) -> int:
+    return int(sample["caption"].split()[-1])
+
+
+def test_two_processes_share_out_the_samples_of_one(pairs: Path):
+    samples = PairSamples(whole_pairs(data("folder", pairs)), maker(pairs))
+    (whole,) = loader(samples, Share(4), range(3, 4), workers=0)
+    halves = [next(iter(loader(samples, Share(2, rank, 2), range(3, 4), workers=0))) for rank in (0, 1)]
+    assert isinstance(whole, dict)
+    assert whole["caption"] == halves[0]["caption"] + halves[1]["caption"]
+    assert whole["timestep"].tolist() == halves[0]["timestep"].tolist() + halves[1]["timestep"].tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shards_go_on_where_they_were_stopped(shards: Path, pairs: Path, workers: int):
+    names = [str(path) for path in sorted(shards.parent.glob("*.tar"))]
+    make = maker(pairs, shuffle=2)
+
+    def batches(first: int, count: int) -> list[Any]:
+        stream = iter(loader(ShardSamples(names, make, Share(2), first), Share(2), range(0), workers))
+        return [(batch["caption"], batch["timestep"].tolist()) for batch, _ in zip(stream, range(count), strict=False)]
+
+    whole = batches(0, 11)
+    for first in (1, 4, 7):
+        assert batches(first, 11 - first) == whole[first:]
+
+
+def test_too_few_shards_are_said(shards: Path, pairs: Path):
+    stream = ShardSamples([str(shards.parent / "0.tar")], maker(pairs), Share(1, rank=1, processes=2))
+    found = next(iter(loader(stream, Share(1), range(0), 0)))
+    assert isinstance(found, IMAGDressingError)
+    assert "1 shards for 2 processes" in str(found)
+
+
+def test_a_broken_entry_of_a_shard_is_named_while_training(pairs: Path, tmp_path: Path):
+    with TarWriter(str(tmp_path / "0.tar")) as tar:
+        tar.write({"__key__": "x", "person.png": b"no", "garment.png": b"no", "json": b'{"captions": ["a"]}'})
+    stream = ShardSamples([str(tmp_path / "0.tar")], maker(pairs), Share(1))
+    found = next(iter(loader(stream, Share(1), range(0), 1)))
+    assert isinstance(found, IMAGDressingError)
+    assert "0.tar sample x" in str(found) and "cannot be read as a picture" in str(found)
+
+
+def test_pairs_are_plain_data(pairs: Path):
+    (first, *_) = read_pairs(data("folder", pairs))
+    assert isinstance(first, Pair)
+    assert first.captions == ("a 0", "the 0")

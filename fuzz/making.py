@@ -371,6 +371,20 @@ def manifest(choose: Random, suffix: str) -> bytes:
     return made if choose.randrange(4) else mutated(choose, made)
 
 
+# Training pairs
+
+PATHS = ("a.png", "../a.png", "/dev/zero", "", "\0", "x" * 3000, None, 7, [], {"a": 1})
+CAPTIONS = ("a dress", "", " ", ["a", "b"], [], [None], [["a"]], None, 7, {"a": 1}, "x" * 3000, ["\ud800"])
+
+
+def pairs(choose: Random, keys: tuple[str, str, str]) -> list[Any]:
+    """Return entries of training data under these names of person, garment and captions."""
+    whole = lambda: dict(zip(keys, (choose.choice(PATHS), choose.choice(PATHS), choose.choice(CAPTIONS)), strict=True))  # noqa: E731
+    return [
+        whole() if choose.randrange(5) else choose.choice((None, 7, [], "x", {})) for _ in range(choose.randrange(6))
+    ]
+
+
 # Pictures
 
 VALUES = (0.0, 0.5, 1.0, -1.0, 2.0, 1e38, -1e38, float("nan"), float("inf"), float("-inf"))

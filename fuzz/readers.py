@@ -1,5 +1,6 @@
 """Every reader of what strangers send, with what makes hostile input for it. A reader returns, or says why not."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from imagdressing_core.metrics.manifest import Method, read_manifest
 from imagdressing_core.paste import paste_back
 from imagdressing_core.preprocess import FITS, fit_mask, pictures_from_tensor, preview, tensor_from_pictures, thumbnail
 from imagdressing_core.strengths import factor_at, parse_layers, parse_schedule
+from imagdressing_core.training.config import Data
+from imagdressing_core.training.data import Pair, read_pairs, whole_pairs
 from imagdressing_core.wardrobe import load_garment
 
 LONGEST_MESSAGE = 2000
@@ -116,12 +119,29 @@ def _manifest(choose: Random, folder: Path) -> object:
     return cases
 
 
+def _training_pairs(choose: Random, folder: Path) -> object:
+    """Read what training reads of its data: broken entries come back as refusals, and the rest are named."""
+    if choose.randrange(2):
+        data = Data("igpair", str(folder / "pairs.json"), folder)
+        content = json.dumps(making.pairs(choose, ("image_file", "cloth_file", "text"))).encode()
+        path = Path(data.path)
+    else:
+        data = Data("folder", str(folder))
+        content = "\n".join(map(json.dumps, making.pairs(choose, ("person", "garment", "captions")))).encode()
+        path = folder / "manifest.jsonl"
+    path.write_bytes(content if choose.randrange(3) else making.mutated(choose, content))
+    for entry in read_pairs(data):
+        assert isinstance(entry, Pair) or len(str(entry)) <= LONGEST_MESSAGE
+    return whole_pairs(data)
+
+
 READERS = {
     "checkpoint .pt": _file(making.zip_checkpoint, _checkpoint, ".pt"),
     "checkpoint .pt before zip": _file(making.legacy_checkpoint, _checkpoint, ".pt"),
     "checkpoint .safetensors": _file(making.safetensors_checkpoint, _checkpoint, ".safetensors"),
     "saved garment": _file(making.saved_garment, _garment, ".safetensors"),
     "manifest": Reader(_manifest),
+    "training pairs": Reader(_training_pairs),
     "layer weights": Reader(_layers),
     "schedule": Reader(_schedule),
     "picture": Reader(_picture),

@@ -6,6 +6,7 @@ forbids, or memory beyond the limit ends the run with status 1; the seed is said
 """
 
 import argparse
+import codecs
 import contextlib
 import json
 import os
@@ -22,6 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))  # as fuzz/ is already: the core is not installed where only the host is
@@ -106,7 +109,10 @@ def guided(name: str, runs: int, seconds: float) -> None:
 
 
 def _warm_up(reader: Any, folder: Path) -> None:
-    """Read a few before the watch begins: PyTorch and Pillow import parts of themselves when first used."""
+    """Read a few before the watch begins: Python, PyTorch and Pillow import parts of themselves when first used."""
+    Image.init()
+    for encoding in ("utf-16-be", "utf-16-le", "utf-32-be", "utf-32-le"):  # which JSON may come in
+        codecs.lookup(encoding)
     for seed in range(50):
         with contextlib.suppress(ValueError):  # IMAGDressingError is one
             reader.attempt(Random(f"warm {seed}"), folder)
@@ -165,8 +171,8 @@ def main() -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for counts in pool.map(both_ways, [given.reader] if given.reader else READERS):
             result |= counts
-    if given.record:
-        RESULT.write_text(json.dumps(result, indent=2) + "\n")
+            if given.record:
+                RESULT.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

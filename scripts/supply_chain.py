@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACK = "comfyui-imagdressing"
-EXTRAS = ("download", "evaluation", "train")
+NOT_FOR_USERS = ("dev",)
 HOST = ("torch", "torchvision", "torchaudio")  # and what they bring along are there with ComfyUI
 STATED_ELSEWHERE = {"insightface": "MIT"}  # in its repository; the models that it offers are not free for every use
 # Permissive, or weak copyleft of a library that is used as it is. The pack is Apache-2.0, its host GPL-3.0.
@@ -100,7 +100,8 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--strict", action="store_true", help="also fail where a package could not be looked up")
     strict = arguments.parse_args().strict
-    packages = required(EXTRAS)
+    extras = metadata.metadata(PACK).get_all("Provides-Extra", [])
+    packages = required(extra for extra in extras if extra not in NOT_FOR_USERS)
     problems = licence_problems(packages)
     print(f"Licences of {len(packages)} packages: {'in order' if not problems else f'{len(problems)} are not'}.")
     known, unchecked = vulnerabilities(packages)

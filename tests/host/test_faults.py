@@ -62,7 +62,7 @@ def test_sampling_that_fails_at_any_allocation_leaves_the_model_as_it_was(
     dressed = put_on(put_on_advanced(model, other_garment, layers="texture", schedule="ease in"), garment, mask=mask)
     bare, worn = sample(model, steps=1), sample(dressed, steps=1)
     allocations = of_the_pack(allocation_sites(lambda: sample(dressed, steps=1)))
-    assert len(allocations) >= 10
+    assert len(allocations) >= 5
     for allocation in allocations:
         assert fails_at(lambda: sample(dressed, steps=1), allocation, error())
         assert "imagdressing" not in dressed.model_options["transformer_options"]
@@ -82,7 +82,7 @@ def test_encoding_that_fails_at_any_allocation_leaves_the_encoder_as_it_was(
 
     before = read_garment()
     allocations = of_the_pack(allocation_sites(read_garment))
-    assert len(allocations) >= 10
+    assert len(allocations) >= 5
     for allocation in allocations:
         assert fails_at(read_garment, allocation, error())
         assert same_garment(read_garment(), before)

@@ -1,0 +1,232 @@
+"""Each method's folder: orders from the manifest, resumption, provenance; and the methods of diffusers in miniature."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_pipelines
+from PIL import Image
+from typer.testing import CliRunner
+
+from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.metrics.generators import comfy, pipelines
+from imagdressing_core.metrics.generators.__main__ import app
+from imagdressing_core.metrics.generators.recipe import Order, generate, orders, provenance_path, seed_of
+from imagdressing_core.metrics.manifest import Case
+
+SMALL = {"width": 64, "height": 80, "num_inference_steps": 2}
+
+
+@dataclass(frozen=True)
+class Painter:
+    """A method that paints its order's seed."""
+
+    needs_mask: bool = False
+    settings: Mapping[str, Any] = field(default_factory=lambda: {"steps": 50})
+    name: str = "Painter"
+    weights: Mapping[str, str] = field(default_factory=lambda: {"brush": "brush.safetensors"})
+    versions: Mapping[str, str] = field(default_factory=lambda: {"paint": "1.0"})
+    painted: list[Order] = field(default_factory=list, compare=False)
+    breaks_after: int = 99
+
+    def picture(self, order: Order) -> Image.Image:
+        if len(self.painted) == self.breaks_after:
+            raise IMAGDressingError("out of paint")
+        self.painted.append(order)
+        return Image.new("RGB", (64, 80), tuple(order.seed.to_bytes(4)[:3]))
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> list[Case]:
+    for name, colour in {"red.png": "red", "blue.png": "blue", "mask.png": "white", "black.png": "black"}.items():
+        Image.new("RGB", (60, 80), colour).save(tmp_path / name)
+    red, blue, mask = (tmp_path / name for name in ("red.png", "blue.png", "mask.png"))
+    return [
+        Case("0.png", red, mask, prompt="A woman"),
+        Case("1.png", red, mask, prompt="A man in the rain"),
+        Case("street/2.jpg", blue, mask, prompt="A woman"),
+    ]
+
+
+def run(cases: list[Case], recipe: Painter, folder: Path) -> int:
+    return generate(cases, recipe, folder, lambda done, total: None)
+
+
+def test_each_row_becomes_a_picture_with_its_provenance_beside_it(cases: list[Case], tmp_path: Path):
+    painter = Painter()
+    assert run(cases, painter, tmp_path / "out") == 3
+    for case, order in zip(cases, painter.painted, strict=True):
+        path = tmp_path / "out" / case.picture
+        assert Image.open(path).size == (64, 80)
+        assert json.loads(provenance_path(path).read_text()) == {
+            "method": "Painter",
+            "garment": case.garment.name,
+            "garment_mask": None,
+            "prompt": case.prompt,
+            "seed": order.seed,
+            "settings": {"steps": 50},
+            "weights": {"brush": "brush.safetensors"},
+            "versions": {"imagdressing": "0.1.0", "paint": "1.0"},
+        }
+
+
+def test_a_seed_belongs_to_garment_and_prompt(cases: list[Case]):
+    seeds = [order.seed for order in orders(cases, needs_mask=False)]
+    assert len(set(seeds)) == 3
+    assert seeds[0] == seed_of("red.png", "A woman") == 2373405086
+    assert [order.seed for order in orders(cases[::-1], needs_mask=True)] == seeds[::-1]
+
+
+def test_the_official_words_for_quality_follow_the_prompt(cases: list[Case]):
+    assert orders(cases, needs_mask=False)[0].text == "A woman, best quality, high quality"
+
+
+def test_pictures_that_are_there_are_kept(cases: list[Case], tmp_path: Path):
+    with pytest.raises(IMAGDressingError, match="out of paint"):
+        run(cases, Painter(breaks_after=2), tmp_path)
+    before = (tmp_path / "0.png").stat().st_mtime_ns
+    painter = Painter()
+    assert run(cases, painter, tmp_path) == 1
+    assert [order.prompt for order in painter.painted] == ["A woman"]
+    assert (tmp_path / "0.png").stat().st_mtime_ns == before
+    assert run(cases, painter, tmp_path) == 0
+
+
+def test_pictures_made_in_another_way_are_not_mixed_in(cases: list[Case], tmp_path: Path):
+    run(cases, Painter(), tmp_path / "out")
+    with pytest.raises(
+        IMAGDressingError, match=r'0\.png was made with other settings \(settings: \{"steps": 50\}, now'
+    ):
+        run(cases, Painter(settings={"steps": 20}), tmp_path / "out")
+
+
+def test_a_picture_of_unknown_origin_is_not_taken_for_the_methods(cases: list[Case], tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    Image.new("RGB", (64, 80)).save(tmp_path / "out" / "0.png")
+    with pytest.raises(IMAGDressingError, match=r"0\.png is there without 0\.png\.json"):
+        run(cases, Painter(), tmp_path / "out")
+
+
+def test_a_method_that_reads_masks_names_the_mask(cases: list[Case], tmp_path: Path):
+    run(cases[:1], Painter(needs_mask=True), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "0.png.json").read_text())["garment_mask"] == "mask.png"
+
+
+def test_all_wrong_rows_are_named_before_any_picture_is_made(cases: list[Case], tmp_path: Path):
+    (tmp_path / "torn.png").write_bytes(b"not a picture")
+    wrong = [
+        replace(cases[0], prompt=None),
+        replace(cases[0], picture="1"),
+        replace(cases[0], garment=tmp_path / "absent.png"),
+        replace(cases[0], garment=tmp_path / "torn.png"),
+        replace(cases[0], garment_mask=None),
+        replace(cases[0], garment_mask=tmp_path / "black.png"),
+    ]
+    painter = Painter(needs_mask=True)
+    with pytest.raises(IMAGDressingError) as error:
+        run([*cases, *wrong], painter, tmp_path / "out")
+    says = str(error.value)
+    for words in (
+        "row 4: prompt is empty",
+        "row 5: picture '1' ends in no picture format",
+        "row 6: missing file",
+        "row 7: unreadable file",
+        "row 8: garment_mask is empty",
+        "row 9: garment_mask",
+    ):
+        assert words in says
+    assert not painter.painted
+
+
+# The methods of diffusers, on random weights in the published layouts.
+
+
+@pytest.fixture(scope="module")
+def ip_adapter(tmp_path_factory: pytest.TempPathFactory) -> pipelines.PipelineRecipe:
+    folder = tmp_path_factory.mktemp("ip_adapter")
+    base = tiny_pipelines.stable_diffusion()
+    base.save_pretrained(folder / "base")
+    tiny_pipelines.ip_adapter(base, folder / "adapter")
+    recipe = pipelines.ip_adapter(str(folder / "base"), str(folder / "base" / "vae"), str(folder / "adapter"))
+    return replace(recipe, settings={**recipe.settings, **SMALL})
+
+
+@pytest.fixture(scope="module")
+def versatile_diffusion(tmp_path_factory: pytest.TempPathFactory) -> pipelines.PipelineRecipe:
+    folder = tmp_path_factory.mktemp("versatile")
+    tiny_pipelines.versatile_diffusion(folder)
+    recipe = pipelines.versatile_diffusion(str(folder))
+    return replace(recipe, settings={**recipe.settings, **SMALL})
+
+
+@pytest.mark.parametrize("method", ["ip_adapter", "versatile_diffusion"])
+def test_garment_prompt_and_seed_all_count(method: str, cases: list[Case], request: pytest.FixtureRequest):
+    recipe: pipelines.PipelineRecipe = request.getfixturevalue(method)
+    order = Order(cases[0].garment, None, "A woman", 1)
+    others = [replace(order, garment=cases[2].garment), replace(order, prompt="Rain"), replace(order, seed=2)]
+    first = recipe.picture(order)
+    assert first.size == (64, 80)
+    assert recipe.picture(order).tobytes() == first.tobytes()
+    for other in others:
+        assert np.abs(np.array(recipe.picture(other), float) - np.array(first)).max() > 0
+
+
+def test_ip_adapter_has_the_official_base_and_sampler(ip_adapter: pipelines.PipelineRecipe, cases: list[Case]):
+    from diffusers import DDIMScheduler, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
+
+    scheduler, unet = ip_adapter.pipeline.scheduler, ip_adapter.pipeline.unet
+    assert isinstance(scheduler, DDIMScheduler) and isinstance(unet, UNet2DConditionModel)
+    assert scheduler.config["beta_schedule"] == "scaled_linear"
+    scales = {tuple(p.scale) for name, p in unet.attn_processors.items() if "attn2" in name}  # pyright: ignore
+    assert scales == {(0.5,)}
+    assert ip_adapter.settings["guidance_scale"] == 7.5
+    assert "bare" in ip_adapter.settings["negative_prompt"]
+
+
+def test_a_pipeline_fills_a_folder(ip_adapter: pipelines.PipelineRecipe, cases: list[Case], tmp_path: Path):
+    assert generate(cases[:2], ip_adapter, tmp_path / "out", lambda done, total: None) == 2
+    found = json.loads((tmp_path / "out" / "1.png.json").read_text())
+    assert found["settings"]["num_inference_steps"] == 2
+    assert found["weights"]["adapter"].endswith("models/ip-adapter-plus_sd15.safetensors at scale 0.5")
+    assert set(found["versions"]) == {"imagdressing", "diffusers", "torch", "transformers"}
+
+
+def test_blip_diffusion_names_the_versions_that_run_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("transformers.__version__", "5.0.0")
+    with pytest.raises(IMAGDressingError, match=r"pip install diffusers==0\.33\.1 transformers==4\.51\.3"):
+        pipelines.blip_diffusion()
+
+
+@pytest.mark.parametrize(
+    ("load", "source"),
+    [
+        (lambda absent: pipelines.ip_adapter(vae=absent), "huggingface.co/stabilityai/sd-vae-ft-mse"),
+        (lambda absent: pipelines.versatile_diffusion(absent), "huggingface.co/shi-labs/versatile-diffusion"),
+    ],
+    ids=["IP-Adapter", "Versatile Diffusion"],
+)
+def test_missing_weights_are_named_with_their_source(load: Any, source: str, tmp_path: Path):
+    with pytest.raises(IMAGDressingError, match=source):
+        load(str(tmp_path / "absent"))
+
+
+def test_no_host_is_said_with_its_address():
+    with pytest.raises(IMAGDressingError, match=r"http://127\.0\.0\.1:9 does not answer.*--url"):
+        comfy.imagdressing("http://127.0.0.1:9/")
+
+
+def test_the_command_makes_a_folder_from_a_manifest(
+    ip_adapter: pipelines.PipelineRecipe, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pipelines, "ip_adapter", lambda *_: ip_adapter)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("picture,garment,prompt\n0.png,red.png,A woman\n1.png,blue.png,A man\n")
+    command = ["ip-adapter", "--manifest", str(manifest), "--out", str(tmp_path / "out")]
+    first, again = (CliRunner().invoke(app, command) for _ in range(2))
+    assert (first.exit_code, again.exit_code) == (0, 0), first.output
+    assert "IP-Adapter: 2 pictures made, 0 were there" in first.output
+    assert "IP-Adapter: 0 pictures made, 2 were there" in again.output

@@ -23,7 +23,7 @@ from shipped import WORKFLOWS, nodes
 ICON, BANNER = REPOSITORY / "docs" / "icon.png", REPOSITORY / "docs" / "banner.png"
 ICON_LIMIT = 400
 FOLDERS = ("nodes", "imagdressing_core", "web", "locales", "workflows")
-FILES = ("__init__.py", "pyproject.toml", "requirements.txt", "README.md", "CHANGELOG.md", "LICENSE")
+FILES = ("__init__.py", "pyproject.toml", "requirements.txt", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE")
 COMMANDS = ("scripts/download_models.py", "scripts/model_files.py")
 
 

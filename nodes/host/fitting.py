@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import comfy.ldm.modules.attention
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +14,7 @@ from ...imagdressing_core.layers import LAYERS, SelfAttentionLayer
 from ...imagdressing_core.region import crop_region, region_tokens
 from ...imagdressing_core.strengths import LayerWeights
 from ...imagdressing_core.wearing import Acting, WornGarment, same_garments, strength_by_layer
+from .attention import attend
 from .feedback import warn
 
 Options = dict[str, Any]
@@ -152,18 +153,9 @@ class Fitting:
             if term.strengths[layer.index]
         ]
 
-        def attention(q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
-            def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-                return comfy.ldm.modules.attention.optimized_attention(
-                    q,
-                    k,
-                    v,
-                    extra_options["n_heads"],
-                    attn_precision=extra_options["attn_precision"],
-                    transformer_options=extra_options,
-                )
-
-            z = attend(q, k, v) if inner is None else inner(q, k, v, extra_options).clone()
+        def dressed_attention(q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
+            attention = partial(attend, options=extra_options)
+            z = attention(q, k, v) if inner is None else inner(q, k, v, extra_options).clone()
             tiles = len(q) // pictures  # HyperTile cuts each picture into as many rows
             for term, region in acting:
                 part = slice(term.rows.start * tiles, term.rows.stop * tiles)
@@ -179,16 +171,16 @@ class Fitting:
                         project(term.picture.features[layer.index]) for project in (own.to_k, own.to_v)
                     )
                     z[part] = joint_attention(
-                        z[part], q[part], k[part], v[part], garment_k, garment_v, strength, attend, region
+                        z[part], q[part], k[part], v[part], garment_k, garment_v, strength, attention, region
                     )
                 else:
                     garment_k, garment_v = term.picture.keys[layer.index], term.picture.values[layer.index]
-                    z[part] = hybrid_attention(z[part], q[part], garment_k, garment_v, strength, attend, region)
+                    z[part] = hybrid_attention(z[part], q[part], garment_k, garment_v, strength, attention, region)
                 if self._watch and before is not None:
                     self._watch(term.worn, layer, term.images, before, z[part], grid)
             return z
 
-        return attention
+        return dressed_attention
 
     def _warn(self, worn: WornGarment, why: str) -> None:
         if (worn.label, why) not in self._warned:

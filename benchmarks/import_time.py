@@ -4,11 +4,12 @@ Each measurement is a fresh process that first imports what the host has importe
 """
 
 import json
-import platform
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+from results_file import machine
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULT = REPOSITORY / "benchmarks" / "results" / "import_time.json"
@@ -41,7 +42,7 @@ def main() -> None:
         for _ in range(RUNS)
     ]
     result = {
-        "machine": f"{platform.machine()}, Python {platform.python_version()}",
+        "machine": machine(),
         "runs": RUNS,
         "median_seconds": round(statistics.median(run["seconds"] for run in runs), 4),
         "worst_seconds": round(max(run["seconds"] for run in runs), 4),

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import tarfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -165,9 +166,7 @@ def read_shards(names: list[str]) -> Iterator[Pair | Problem]:
             samples = WebDataset([name], shardshuffle=False, nodesplitter=_all, workersplitter=_all)
             for sample in samples:
                 yield _or_problem(lambda sample=sample, name=name: _pair_of_sample(sample, name))
-        except (OSError, ValueError) as error:
-            if isinstance(error, IMAGDressingError):
-                raise
+        except (OSError, tarfile.TarError) as error:
             raise IMAGDressingError(f"Shard {name} cannot be read: {error}") from error
 
 

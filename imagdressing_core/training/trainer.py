@@ -226,7 +226,7 @@ def _accelerator(config: TrainingConfig) -> Any:
         accelerator = Accelerator(
             mixed_precision=run.precision,
             gradient_accumulation_steps=run.accumulation,
-            log_with=list(run.trackers),
+            log_with=list(run.trackers) or None,
             project_dir=run.output,
         )
     except (ImportError, ValueError) as error:

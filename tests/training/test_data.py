@@ -61,7 +61,7 @@ def test_shards_are_named_by_glob_or_braces(shards: Path):
 
 def test_every_broken_entry_is_named_before_training(pairs: Path, tmp_path: Path):
     folder = write_folder(tmp_path / "data", 3)
-    (folder / "cut.png").write_bytes((folder / "person0.png").read_bytes()[:200])
+    (folder / "cut.png").write_bytes((folder / "person0.png").read_bytes()[:100])
     (folder / "text.png").write_text("hello")
     picture(1, (12, 300)).save(folder / "narrow.png")
     picture(1, (8, 9)).save(folder / "small.png")
@@ -83,7 +83,7 @@ def test_every_broken_entry_is_named_before_training(pairs: Path, tmp_path: Path
     with (folder / "manifest.jsonl").open("a") as file:
         file.write("\n".join([*lines, '{"person": ']))
     problems = list(check(data("folder", folder)))
-    assert len(problems) == len(broken) + 1
+    assert len(problems) == len(broken) + 1, "\n".join(problems)
     for i, message in enumerate([*broken, "is no JSON"], 4):
         (found,) = [problem for problem in problems if f"manifest.jsonl line {i}" in problem]
         assert message in found

@@ -30,7 +30,7 @@ def write_folder(folder: Path, pairs: int = 8) -> Path:
     return folder
 
 
-def config(models: Path, folder: Path, output: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def config(models: Path, folder: Path, output: Path, /, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return a small run's configuration as TOML has it; ``sections`` change or add entries."""
     plain: dict[str, dict[str, Any]] = {
         "models": {"base": str(models), "image_encoder": str(models / "image_encoder")},

@@ -58,9 +58,7 @@ def ip_adapter(base: str = BASE, vae: str = VAE, adapter: str = IP_ADAPTER, devi
         pipeline: Any = StableDiffusionPipeline.from_pretrained(
             base, vae=autoencoder, safety_checker=None, feature_extractor=None
         )
-    with published(
-        "IP-Adapter", adapter, f"huggingface.co/{IP_ADAPTER} (models/{IP_ADAPTER_FILE}, models/image_encoder)"
-    ):
+    with published("IP-Adapter", adapter, IP_ADAPTER_SOURCE):
         pipeline.load_ip_adapter(adapter, subfolder="models", weight_name=IP_ADAPTER_FILE)
     pipeline.scheduler = _official_scheduler()
     pipeline.set_ip_adapter_scale(IP_ADAPTER_SCALE)

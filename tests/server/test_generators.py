@@ -1,0 +1,105 @@
+"""The generators that speak to a running ComfyUI: ours and MagicClothing, from a manifest to a folder."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import demo
+import pytest
+import torch
+from host_server import HostServer
+from model_files import GARMENT
+from PIL import Image
+from safetensors.torch import save_file
+from sample_pictures import FOLDER as PICTURES
+
+from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.metrics.generators import comfy
+from imagdressing_core.metrics.generators.recipe import NEGATIVE, QUALITY, generate
+from imagdressing_core.metrics.manifest import Case
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> list[Case]:
+    mask = tmp_path / "mask.png"
+    Image.new("RGB", (768, 1024), "white").save(mask)
+    shirt, trousers = PICTURES / "imagdressing_shirt.png", PICTURES / "imagdressing_trousers.png"
+    return [
+        Case("0.png", shirt, mask, prompt="A woman"),
+        Case("1.png", trousers, mask, prompt="A woman"),
+        Case("again.png", shirt, mask, prompt="A woman"),
+    ]
+
+
+@pytest.fixture
+def magic_clothing(extra_models: Path) -> Iterator[str]:
+    """A checkpoint of MagicClothing's kind: a bare U-Net, here the synthetic garment U-Net in half precision."""
+    file = extra_models / comfy.MAGIC_CLOTHING
+    path = demo.demo_base(None) / "models" / GARMENT.path
+    whole: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["module"]
+    unet = {key.removeprefix("ref_unet."): value for key, value in whole.items() if key.startswith("ref_unet.")}
+    save_file({key: value.half().contiguous() for key, value in unet.items()}, file)
+    yield file.name
+    file.unlink()
+
+
+def small(recipe: comfy.ComfyRecipe) -> comfy.ComfyRecipe:
+    demo.make_small(recipe.workflow, width=64, height=80, steps=1)
+    for node in recipe.workflow.values():
+        if node["class_type"] == "BasicScheduler":
+            node["inputs"]["steps"] = 1
+    return recipe
+
+
+def inputs(recipe: comfy.ComfyRecipe, class_type: str) -> dict[str, Any]:
+    return next(node["inputs"] for node in recipe.workflow.values() if node["class_type"] == class_type)
+
+
+def test_ours_is_the_shipped_workflow_for_each_garment(server: HostServer, cases: list[Case], tmp_path: Path):
+    recipe = comfy.imagdressing(server.url)
+    assert inputs(recipe, "KSampler")["steps"] == 50
+    assert recipe.weights["model_name"] == GARMENT.name
+    folder = tmp_path / "ours"
+    assert generate(cases, small(recipe), folder, lambda done, total: None) == 3
+    shirt, trousers, again = (Image.open(folder / case.picture).tobytes() for case in cases)
+    assert len(shirt) == 64 * 80 * 3
+    assert shirt == again  # the same garment, prompt and seed, which the host had computed already
+    assert shirt != trousers
+    found = json.loads((folder / "1.png.json").read_text())
+    assert (found["method"], found["garment"]) == ("IMAGDressing-v1", "imagdressing_trousers.png")
+    assert "comfyui" in found["versions"]
+    assert generate(cases, recipe, folder, lambda done, total: None) == 0
+
+
+def test_the_prompt_ends_with_the_official_words_and_the_negative_is_the_official_one(server: HostServer):
+    recipe = comfy.imagdressing(server.url)
+    texts = [node["inputs"]["text"] for node in recipe.workflow.values() if node["class_type"] == "CLIPTextEncode"]
+    assert NEGATIVE in texts
+    assert any(text.endswith(QUALITY) for text in texts)
+
+
+def test_magic_clothing_has_its_own_constants_and_dresses(
+    server: HostServer, cases: list[Case], tmp_path: Path, magic_clothing: str
+):
+    recipe = comfy.magic_clothing(server.url, magic_clothing)
+    assert inputs(recipe, "EmptyLatentImage") | {"batch_size": 1} == {"width": 576, "height": 768, "batch_size": 1}
+    assert (inputs(recipe, "BasicScheduler")["steps"], inputs(recipe, "KSamplerSelect")["sampler_name"]) == (
+        20,
+        "uni_pc",
+    )
+    assert recipe.needs_mask
+    folder = tmp_path / "magic_clothing"
+    assert generate(cases[:2], small(recipe), folder, lambda done, total: None) == 2
+    first, second = (Image.open(folder / case.picture).tobytes() for case in cases[:2])
+    assert first != second
+    found = json.loads((folder / "0.png.json").read_text())
+    assert (found["garment_mask"], found["weights"]["model_name"]) == ("mask.png", magic_clothing)
+
+
+def test_what_the_host_refuses_is_said_with_the_garment(server: HostServer, cases: list[Case], tmp_path: Path):
+    recipe = small(comfy.imagdressing(server.url))
+    inputs(recipe, "IMAGDressingModelLoader")["model_name"] = "absent.pt"
+    with pytest.raises(IMAGDressingError, match=r"imagdressing_shirt\.png: ComfyUI made no picture.*absent\.pt"):
+        generate(cases, recipe, tmp_path / "out", lambda done, total: None)
+    assert not (tmp_path / "out" / "0.png").exists()

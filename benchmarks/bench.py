@@ -29,6 +29,7 @@ PARTS = {
     "flops": ("flops.py", "How much arithmetic does a garment add?"),
     "import": ("import_time.py", "What does the pack add to the host's start?"),
     "metrics": ("metrics.py", "How fast is the evaluation?"),
+    "training": ("training.py", "What does a training step cost against the official loop's arrangement?"),
 }
 
 

@@ -4,9 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accelerate.state import AcceleratorState
+import torch
 from tiny_models import save_tiny_models
-from training_set import write_folder
+from training_set import forget_accelerate, write_folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """So small models are slower on more; and the processes that tests start have one as well."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +29,5 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def fresh_accelerate() -> Iterator[None]:
-    """Accelerate remembers how the process was first set up."""
     yield
-    AcceleratorState._reset_state(True)  # pyright: ignore[reportPrivateUsage]
+    forget_accelerate()

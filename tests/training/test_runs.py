@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_models import tiny_unet
 from torch import Tensor
-from training_set import config, write_folder, write_toml
+from training_set import config, forget_accelerate, write_folder, write_toml
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.training import state
@@ -40,7 +40,12 @@ def differ(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
 
 
 def run(toml: Path) -> None:
-    """Train in a process of its own, without what this one has left in accelerate and the random generators."""
+    train(read_config(toml))
+    forget_accelerate()
+
+
+def run_apart(toml: Path) -> None:
+    """Train in a process of its own, as it is done in earnest."""
     subprocess.run([*COMMAND, str(toml)], check=True, env=ENVIRONMENT, capture_output=True)
 
 
@@ -117,7 +122,7 @@ def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(models: Path, p
         write_toml(config(models, pairs, tmp_path / name, run=entries), tmp_path / f"{name}.toml")
         for name in ("whole", "killed")
     )
-    run(whole)
+    run_apart(whole)
     process = subprocess.Popen(
         [*COMMAND, str(killed)], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -131,7 +136,7 @@ def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(models: Path, p
     cut = tmp_path / "killed" / state.FOLDER / ".step-00000007.unfinished"
     cut.mkdir(exist_ok=True)
     (cut / "model.safetensors").write_bytes(b"half")
-    run(killed)
+    run_apart(killed)
     for name in ("model.safetensors", "ema.safetensors"):
         assert differ(weights(tmp_path / "whole", name), weights(tmp_path / "killed", name)) == []
     assert not cut.exists()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from accelerate.state import AcceleratorState
 from PIL import Image, ImageDraw
 
 WIDTH, HEIGHT = 32, 40
@@ -58,3 +59,8 @@ def write_toml(plain: dict[str, dict[str, Any]], path: Path) -> Path:
         lines += [f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in entries.items()), ""]
     path.write_text("\n".join(lines))
     return path
+
+
+def forget_accelerate() -> None:
+    """Let the next run set itself up: accelerate remembers how the process was first set up."""
+    AcceleratorState._reset_state(True)  # pyright: ignore[reportPrivateUsage]

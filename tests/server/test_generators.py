@@ -100,6 +100,6 @@ def test_magic_clothing_has_its_own_constants_and_dresses(
 def test_what_the_host_refuses_is_said_with_the_garment(server: HostServer, cases: list[Case], tmp_path: Path):
     recipe = small(comfy.imagdressing(server.url))
     inputs(recipe, "IMAGDressingModelLoader")["model_name"] = "absent.pt"
-    with pytest.raises(IMAGDressingError, match=r"imagdressing_shirt\.png: ComfyUI made no picture.*absent\.pt"):
+    with pytest.raises(IMAGDressingError, match=r"(?s)imagdressing_shirt\.png: ComfyUI made no picture.*absent\.pt"):
         generate(cases, recipe, tmp_path / "out", lambda done, total: None)
     assert not (tmp_path / "out" / "0.png").exists()

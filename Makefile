@@ -5,7 +5,7 @@ READY := .venv/.ready
 # These three work together; the host asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test lint parity bench learning supply-chain fuzz soak clean
+.PHONY: setup demo serve test lint parity pictures bench learning supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python scripts/synthetic_models.py
@@ -24,7 +24,7 @@ demo: setup  ## dress the sample garment and save the picture
 serve: setup  ## the editor, in the browser
 	$(BIN)/python scripts/host_server.py
 
-test: setup  ## core; hostile files; metrics; training; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
+test: setup  ## folder by folder, so that each frees its memory
 	$(BIN)/pytest tests/core
 	$(BIN)/pytest tests/hostile
 	$(BIN)/pytest tests/metrics
@@ -32,6 +32,7 @@ test: setup  ## core; hostile files; metrics; training; ComfyUI in process; Comf
 	$(BIN)/pytest tests/host
 	$(BIN)/pytest tests/server
 	$(BIN)/pytest tests/install
+	$(BIN)/pytest tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -40,6 +41,10 @@ lint: $(READY)
 
 parity: setup  ## the README's table of errors against the official implementation
 	$(BIN)/python scripts/parity.py
+
+pictures: setup  ## those of the README and the help pages, taken in the editor; the workflows' thumbnails, drawn
+	$(BIN)/python scripts/thumbnails.py
+	$(BIN)/python scripts/screenshots.py
 
 bench: setup  ## speed and memory, part by part; see benchmarks/bench.py --help
 	$(BIN)/python benchmarks/bench.py

@@ -118,7 +118,7 @@ THUMBNAILS: dict[str, Callable[[], Image.Image]] = {
         *(garment_to_person, pose, face_and_pose, try_on, style),
         *(outfit, wardrobe, wardrobe_fill, high_resolution),
     )
-}
+} | {"outfit_subgraph": outfit}
 
 
 if __name__ == "__main__":

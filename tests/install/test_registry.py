@@ -22,7 +22,7 @@ from shipped import WORKFLOWS, nodes
 
 ICON, BANNER = REPOSITORY / "docs" / "icon.png", REPOSITORY / "docs" / "banner.png"
 ICON_LIMIT = 400
-FOLDERS = ("nodes", "imagdressing_core", "web", "locales", "workflows")
+FOLDERS = ("nodes", "imagdressing_core", "web", "locales", "workflows", "subgraphs")
 FILES = ("__init__.py", "pyproject.toml", "requirements.txt", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE")
 COMMANDS = ("scripts/download_models.py", "scripts/model_files.py")
 

@@ -12,7 +12,8 @@ from host_server import HostServer, Prompt
 from model_files import ALL_FILES, CARTOON, CONTROLNET, CONTROLNET_INPAINT, DRESSING, VAE
 from sample_pictures import PICTURES
 
-WORKFLOWS = sorted((REPOSITORY / "workflows").glob("*.json"))
+# Subgraphs are unfolded by the editor, which no one has here: their workflow runs in tests/browser.
+WORKFLOWS = [path for path in sorted((REPOSITORY / "workflows").glob("*.json")) if "_subgraph" not in path.stem]
 SAVED = ("shirt_00001.safetensors", "trousers_00001.safetensors")
 
 

@@ -1,0 +1,38 @@
+"""The pictures of the README and the help pages, taken in the real editor.
+
+Run as a script it takes them anew: ``docs/images`` and ``web/docs/images``.
+"""
+
+import demo
+from comfy_host import REPOSITORY
+from editor import VIEW, Editor, browsing
+from host_server import HostServer, serving
+from playwright.sync_api import Browser
+
+README_PICTURES = REPOSITORY / "docs" / "images"
+HELP_PICTURES = REPOSITORY / "web" / "docs" / "images"
+
+
+def take_all(server: HostServer, browser: Browser) -> None:
+    nodes = [name for name, node in server.get("/object_info").items() if node["category"] == "IMAGDressing"]
+    with Editor.opened(browser, server) as editor:
+        for name in nodes:
+            editor.show_alone(name)
+            editor.set_widgets(name, garment_name="shirt_00001.safetensors")  # the list is empty here
+            editor.screenshot(HELP_PICTURES / f"{name}.png", editor.node_box())
+        editor.template_card("garment_to_person").wait_for()
+        editor.page.wait_for_load_state("networkidle")
+        editor.screenshot(README_PICTURES / "templates.jpg")
+        editor.page.keyboard.press("Escape")
+        editor.open_template("garment_to_person")
+        editor.set_widgets("EmptyLatentImage", width=128, height=160)
+        editor.set_widgets("KSampler", steps=1)
+        editor.run()
+        editor.fit_view()
+        editor.screenshot(README_PICTURES / "workflow.jpg")
+
+
+if __name__ == "__main__":
+    VIEW.update(width=2200, height=1200)
+    with serving(base=demo.demo_base(None)) as server, browsing() as browser:
+        take_all(server, browser)

@@ -22,7 +22,7 @@ from .storage import save_whole
 
 Weights = dict[str, Tensor]
 Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in all)."""
+"""Called with (done, in all), in bytes or whatever the work is counted in."""
 
 # Prefixes inside the official file (official inference_IMAGdressing.py, its loading loop).
 GARMENT_UNET = "ref_unet."

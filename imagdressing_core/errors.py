@@ -4,6 +4,8 @@
 class IMAGDressingError(ValueError):
     """Something the user can mend: the message says what is wrong, where, what was found and what to do."""
 
+    __module__ = "imagdressing_core"  # the editor shows it, where the host's name of a pack is a path
+
 
 def require_between(socket: str, value: float, low: float, high: float) -> None:
     """Raise IMAGDressingError unless ``low`` ≤ value ≤ ``high``: the host checks widgets, not what comes over a link.

@@ -23,6 +23,7 @@ from ..imagdressing_core.qformer import CLIP_CHANNELS, CLIP_TOKENS
 from ..imagdressing_core.sd15 import CONTEXT_CHANNELS, LATENT_CHANNELS
 from .host.feedback import node_id, show
 from .host.garment_encoder import GarmentEncoder
+from .host.progress import progress_bar
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment, IMAGDressingModel
 
 SMALLEST_GARMENT, LARGEST_GARMENT = 64, 2048  # pixels on a side
@@ -123,7 +124,9 @@ class EncodeGarment(io.ComfyNode):
         latent = vae.encode(tensor_from_pictures([picture.vae for picture in fitted]))
         pictures = [
             replace(encoded, thumbnail=thumbnail(original))
-            for encoded, original in zip(imagdressing.encode(latent, context, fit), originals, strict=True)
+            for encoded, original in zip(
+                imagdressing.encode(latent, context, fit, progress_bar()), originals, strict=True
+            )
         ]
         if mask is not None and drop_background:
             masks = mask.expand(len(pictures), -1, -1)

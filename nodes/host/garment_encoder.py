@@ -14,7 +14,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ...imagdressing_core.checkpoint import Checkpoint, Weights
+from ...imagdressing_core.checkpoint import Checkpoint, Progress, Weights
 from ...imagdressing_core.garment import PIXELS_PER_LATENT, GarmentPicture, Origin, Parts, pictures_of_batch
 from ...imagdressing_core.hybrid_attention import GarmentProjections
 from ...imagdressing_core.layers import LAST_TO_RUN, LAYERS
@@ -37,13 +37,16 @@ class GarmentEncoder:
     def is_magic_clothing(self) -> bool:
         return self.adapter.model.qformer is None
 
-    def encode(self, latent: Tensor, context: Tensor, fit: str = "official") -> tuple[GarmentPicture, ...]:
+    def encode(
+        self, latent: Tensor, context: Tensor, fit: str = "official", progress: Progress | None = None
+    ) -> tuple[GarmentPicture, ...]:
         """Encode a batch of garments: one pass of the garment U-Net at t = 0, projected to K' and V' there and then.
 
         latent: the garments' VAE latents, (batch, 4, height / 8, width / 8), as the VAE gives them, unscaled.
         context: CLIP ViT-H's penultimate hidden states, (batch, 257, 1280), which the Q-Former makes tokens of; for
             MagicClothing the empty prompt's conditioning, (batch, 77, 768).
         fit: how the pictures were brought to size.
+        progress: told the number of layers read, and of all.
         """
         unet = self.garment_unet.model
         comfy.model_management.load_models_gpu(
@@ -51,7 +54,7 @@ class GarmentEncoder:
         )
         device, dtype = self.garment_unet.load_device, unet.get_dtype_inference()
         tokens = self.adapter.model.tokens(context.to(device, dtype))
-        features = garment_features(unet, unet.process_latent_in(latent).to(device, dtype), tokens)
+        features = garment_features(unet, unet.process_latent_in(latent).to(device, dtype), tokens, progress)
         stored = comfy.model_management.intermediate_device()
         parts = {
             name: {index: tensor.to(stored) for index, tensor in part.items()}
@@ -87,7 +90,7 @@ def load_garment_encoder(checkpoint: Checkpoint) -> GarmentEncoder:
     return GarmentEncoder(garment_unet, adapter, checkpoint.path.name, checkpoint.fingerprint)
 
 
-def garment_features(unet: Any, latent: Tensor, tokens: Tensor) -> dict[int, Tensor]:
+def garment_features(unet: Any, latent: Tensor, tokens: Tensor, progress: Progress | None = None) -> dict[int, Tensor]:
     """Return C_g: the normalised input of each self-attention layer, {layer index: (batch, tokens, C)}.
 
     unet: the garment U-Net, on its device; latent: scaled, (batch, 4, h, w); tokens: (batch, 16, 768), its context.
@@ -99,6 +102,8 @@ def garment_features(unet: Any, latent: Tensor, tokens: Tensor) -> dict[int, Ten
     def capture(n: Tensor, context: Tensor, value: Tensor, extra_options: dict[str, Any]):
         layer = layers[extra_options["block"]]
         features[layer.index] = n
+        if progress is not None:
+            progress(len(features), len(LAYERS))
         if layer is LAST_TO_RUN:
             raise _AllCaptured
         return n, context, value

@@ -156,3 +156,14 @@ def _resident_bytes(path: Path) -> int:
         elif inside and line.startswith("Rss:"):
             resident += 1024 * int(line.split()[1])
     return resident
+
+
+def test_reading_a_garment_tells_how_far_it_is(encoder: Any):
+    told: list[tuple[int, int]] = []
+    vectors = parity.vectors()
+    encoder.encode(
+        vectors["input.garment_latent"] / 0.18215,
+        vectors["input.clip_hidden"],
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(i + 1, 16) for i in range(16)]

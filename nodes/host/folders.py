@@ -105,8 +105,10 @@ def free_garment_path(filename_prefix: str) -> Path:
     root = GARMENTS.first()
     try:
         os.fsencode(filename_prefix)
-        inside = (root / filename_prefix).parent.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError, ValueError):  # no name at all: a NUL, half a surrogate pair, links in a ring
+        inside = "\0" not in filename_prefix and (root / filename_prefix).parent.resolve().is_relative_to(
+            root.resolve()
+        )
+    except (OSError, RuntimeError, ValueError):  # no name at all: half a surrogate pair, links in a ring
         inside = False
     if not inside:
         raise IMAGDressingError(
@@ -116,11 +118,11 @@ def free_garment_path(filename_prefix: str) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
         folder, name, number, _, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
-    except Exception as error:  # the host raises bare Exception
+        numbered = (Path(folder) / f"{name}_{free:05}.safetensors" for free in itertools.count(number))
+        return next(path for path in numbered if not path.exists())
+    except Exception as error:  # the host raises bare Exception; the system OSError, for instance of a name too long
         raise IMAGDressingError(
             f"filename_prefix {shown(filename_prefix)!r} cannot be used below {root}: {shown(error)}. "
             "Give a name, or a folder below it and a name, such as summer/shirt, and check that the folder can be "
             "written to."
         ) from error
-    numbered = (Path(folder) / f"{name}_{free:05}.safetensors" for free in itertools.count(number))
-    return next(path for path in numbered if not path.exists())

@@ -25,7 +25,8 @@ def hybrid_attention(
 
     self_attention: Attn(Q, K, V), (rows, tokens, C). Given rather than computed, since other patches may own it.
     q: the frozen layer's queries, (rows, tokens, C), shared by both terms.
-    garment_k, garment_v: K' and V', (1, garment tokens, C) of one garment that every row sees, or (rows, …) of one each.
+    garment_k, garment_v: K' and V', (1, garment tokens, C) of one garment that every row sees, or (rows, …) of one
+        each.
     strength: λ, 1.0 in training, 0 … 1.5 in the paper.
     region: share of each token in which the garment acts, (rows or 1, tokens, 1), 0 … 1; not in the paper.
     """

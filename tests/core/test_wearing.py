@@ -113,7 +113,9 @@ def test_tokens_of_the_background_can_be_left_out():
 def test_nan_is_found_at_encoding():
     parts = {name: {layer.index: torch.zeros(1, 4, layer.channels) for layer in LAYERS} for name in "kv"}
     parts["v"][30][0, 0, 0] = float("nan")
-    with pytest.raises(IMAGDressingError, match=r"NaN, infinite values or larger ones than fp16 holds \(first in mid_block"):
+    with pytest.raises(
+        IMAGDressingError, match=r"NaN, infinite values or larger ones than fp16 holds \(first in mid_block"
+    ):
         pictures_of_batch(parts, Origin("a.pt", "", "official", 64, 80))
 
 

@@ -19,7 +19,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -171,8 +171,9 @@ def main() -> None:
         return {name: counts | {"machine": f"{platform.machine()}, Python {platform.python_version()}"}}
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for counts in pool.map(both_ways, [given.reader] if given.reader else READERS):
-            result |= counts
+        names = [given.reader] if given.reader else READERS
+        for done in as_completed([pool.submit(both_ways, name) for name in names]):
+            result |= done.result()
             if given.record:
                 RESULT.write_text(json.dumps(result, indent=2) + "\n")
 

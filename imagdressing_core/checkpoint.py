@@ -198,12 +198,18 @@ def _flatten(content: dict[Any, Any]) -> dict[str, Any]:
     seen: set[int] = set()
     for key, value in content.items():
         inside = _entries(value)
+        key = _name(key)
         if inside is None:
-            flat[str(key)] = value
+            flat[key] = value
         elif id(value) not in seen:
             seen.add(id(value))
-            flat |= {f"{key}.{name}": entry for name, entry in inside.items()}
+            flat |= {f"{key}.{_name(inner)}": entry for inner, entry in inside.items()}
     return flat
+
+
+def _name(key: object) -> str:
+    """Return a key as a name; of one that is a tensor the type, for to print it is work that a file may make heavy."""
+    return str(key) if isinstance(key, str | int) else type(key).__name__
 
 
 def _require_held(path: Path, values: Iterable[object]) -> None:

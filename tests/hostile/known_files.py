@@ -173,6 +173,9 @@ KNOWN = {
         lambda: archive(PROTO + b"(" + text("storage") + b"N" + text("0") + text("cpu") + b"K\x01tQ."), DAMAGED
     ),
     "ends within a number": Known(lambda: archive(PROTO + b"M\x01"), DAMAGED),
+    "has a tensor for a key": Known(
+        lambda: archive(PROTO + b"}" + view_of_one(10**11) + b"Ns."), "the first of its 1 entries is Tensor"
+    ),
     "has a key of a million letters": Known(lambda: archive(PROTO + b"}" + text("x" * 10**6) + b"Ns."), "…"),
     "has a key that is no text": Known(lambda: archive(PROTO + b"}" + text("\ud800\n") + b"Ns."), "��"),
     "announces a longer header than it has": Known(lambda: safetensors({}, 0, 2**63), DAMAGED, SAFE),

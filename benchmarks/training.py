@@ -76,13 +76,13 @@ def models(arrangement: str) -> dict[str, Any]:
         freeze_unread(garment)
     if arrangement == "checkpointed":
         for one in (dressing, garment.ref_unet):
-            one.train().enable_gradient_checkpointing()
+            one.train()
+            one.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]
     found: dict[str, Any] = {"unet": dressing, "garment": garment}
     if arrangement in ("official", "whole"):
         blocks: Any = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-        found["vae"] = AutoencoderKL(
-            block_out_channels=(16, 32, 64, 64), norm_num_groups=8, layers_per_block=2, **blocks
-        )
+        widths: Any = (16, 32, 64, 64)  # typed as one in diffusers
+        found["vae"] = AutoencoderKL(block_out_channels=widths, norm_num_groups=8, layers_per_block=2, **blocks)
         found["clip"] = CLIPVisionModelWithProjection(
             CLIPVisionConfig(
                 hidden_size=CLIP, intermediate_size=4 * CLIP, num_hidden_layers=32, num_attention_heads=4, patch_size=14

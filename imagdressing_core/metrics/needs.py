@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..errors import IMAGDressingError
 
-INSTALL = 'pip install "comfyui-imagdressing[evaluation]"'
+INSTALL = f'pip install "{Path(__file__).resolve().parents[2]}[evaluation]"'
+"""Installs the extra from the pack's own folder: right wherever it lies, and whatever it is called in a registry."""
 
 
 @contextlib.contextmanager

@@ -89,7 +89,7 @@ def test_a_missing_library_says_which_command_installs_it_and_the_rest_is_scored
     shirt = picture("shirt")
     (row,), text, _ = evaluate(shirt, shirt)
     assert row["structure"] == "–"
-    assert 'pip install "comfyui-imagdressing[evaluation]"' in text
+    assert f'pip install "{REPOSITORY}[evaluation]"' in text
 
 
 def test_the_table_is_a_picture_with_a_part_for_each_pair():

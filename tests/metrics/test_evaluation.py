@@ -243,7 +243,7 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(folder: Pa
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 2
     assert "CAMI needs the package cv2" in result.stderr
-    assert 'pip install "comfyui-imagdressing[evaluation]"' in result.stderr
+    assert f'pip install "{REPOSITORY}[evaluation]"' in result.stderr
     assert "Traceback" not in result.stderr
 
 

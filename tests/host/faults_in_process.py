@@ -57,8 +57,11 @@ def same_garment(ours: Any, theirs: Any) -> bool:
 def fail_everywhere(
     action: Callable[[], object], error: Callable[[], BaseException], unchanged: Callable[[], bool]
 ) -> None:
-    """Let ``action`` fail at the first allocation of every site that is ours or called by us; look in between."""
-    allocations = sorted(allocation for (pack, _), allocation in allocation_sites(action).items() if pack)
+    """Let ``action`` fail at the first allocation of every line that is ours, made by it or below it; look in between."""
+    first: dict[str, int] = {}
+    for (pack, _), allocation in allocation_sites(action).items():
+        first.setdefault(pack, allocation)
+    allocations = sorted(allocation for pack, allocation in first.items() if pack)
     assert len(allocations) >= 5
     ended = 0
     for i, allocation in enumerate(allocations):

@@ -57,7 +57,7 @@ def same_garment(ours: Any, theirs: Any) -> bool:
 def fail_everywhere(
     action: Callable[[], object], error: Callable[[], BaseException], unchanged: Callable[[], bool]
 ) -> None:
-    """Let ``action`` fail at the first allocation of every line that is ours, made by it or below it; look in between."""
+    """Let ``action`` fail at the first allocation of every line that is ours, by it or below it; look in between."""
     first: dict[str, int] = {}
     for (pack, _), allocation in allocation_sites(action).items():
         first.setdefault(pack, allocation)

@@ -80,7 +80,7 @@ def test_nothing_of_a_run_stays_in_memory(model: Any, garment: Any):
     sample(dressed)  # what the host keeps of a first run, it keeps
     before = _bytes_of_tensors()
     sample(dressed, steps=STEPS)
-    assert _bytes_of_tensors() == before
+    assert _bytes_of_tensors() <= before  # less, where something of an earlier test was let go meanwhile
 
 
 def test_a_garment_is_nothing_but_its_keys_and_values(garment: Any):

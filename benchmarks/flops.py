@@ -11,7 +11,7 @@ from results_file import Row, save
 from timing import step_seconds
 from torch.utils.flop_counter import FlopCounterMode
 
-SIZES = ((256, 320), (512, 640))
+SIZE = (512, 640)
 
 
 def flops(model: object, width: int, height: int) -> float:
@@ -36,5 +36,4 @@ def measure(width: int, height: int) -> Iterator[Row]:
 if __name__ == "__main__":
     arrangements.start()
     with torch.inference_mode():
-        for size in SIZES:
-            save("flops", measure(*size))
+        save("flops", measure(*SIZE))

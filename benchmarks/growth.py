@@ -9,9 +9,9 @@ from timing import ON_GPU, against, steps_in_turn
 
 SIZE = (512, 640) if ON_GPU else (256, 320)
 GARMENTS = (1, 2, 4, 8)
-GARMENT_SIZES = ((256, 320), (512, 640), (768, 960))
+GARMENT_SIZES = ((512, 640), (768, 960))
 BATCHES = (2, 4)
-PICTURE_SIZES = ((384, 480), (512, 640), (768, 960)) if ON_GPU else ((384, 480), (512, 640))
+PICTURE_SIZES = ((384, 480), (768, 960)) if ON_GPU else ((384, 480),)
 ROUNDS = 5 if ON_GPU else 2
 
 

@@ -5,7 +5,7 @@ READY := .venv/.ready
 # These three work together; the host asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test lint parity pictures bench learning supply-chain fuzz soak clean
+.PHONY: setup demo serve test test-extras lint parity pictures bench learning supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python scripts/synthetic_models.py
@@ -24,13 +24,15 @@ demo: setup  ## dress the sample garment and save the picture
 serve: setup  ## the editor, in the browser
 	$(BIN)/python scripts/host_server.py
 
-test: setup  ## folder by folder, so that each frees its memory
+test: setup  ## the nodes: core; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
 	$(BIN)/pytest tests/core
+	$(BIN)/pytest tests/host
+	$(BIN)/pytest tests/server
+
+test-extras: setup  ## all around them: hostile files, evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/hostile
 	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/training
-	$(BIN)/pytest tests/host
-	$(BIN)/pytest tests/server
 	$(BIN)/pytest tests/install
 	$(BIN)/pytest tests/browser
 

@@ -1,9 +1,9 @@
 """Words that a user reads in the node itself, while it works and after."""
 
 import logging
+import sys
 
 from comfy_api.latest import io
-from server import PromptServer
 
 
 def node_id(node: type[io.ComfyNode]) -> str | None:
@@ -13,7 +13,8 @@ def node_id(node: type[io.ComfyNode]) -> str | None:
 
 def show(text: str, node: str | None) -> None:
     """Show ``text`` in the node of that id in the editor."""
-    server = getattr(PromptServer, "instance", None)
+    # Not imported: it is there where the host runs as a server, and elsewhere there is nobody to show it to.
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if server is not None and node is not None:
         server.send_progress_text(text, node)
 

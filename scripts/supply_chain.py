@@ -110,7 +110,7 @@ def main() -> None:
     if unchecked:
         print(
             f"NOT CHECKED for vulnerabilities: {len(unchecked)} of {len(packages)} packages, because no vulnerability "
-            "database could be reached from here. Run this again where pypi.org answers."
+            "database could be reached from here. Run this again where one can be."
         )
     problems += known
     if problems or (strict and unchecked):

@@ -17,7 +17,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
     """Return softmax(QKᵀ/√d)V, (batch, tokens, C), of the attention function that the host was started with.
 
     On the CPU the host by default holds the scores of 4096 queries × all keys, 1.3 GB at 512 × 640. Queries do not see
-    each other, so in blocks the result is the same, in half the time (``docs/performance.md``).
+    each other, so in blocks the result is the same and the memory small (``docs/performance.md``).
     options: what the host tells an attention patch.
     """
     heads = options["n_heads"]

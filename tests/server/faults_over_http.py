@@ -194,7 +194,7 @@ def refused(server: HostServer, prompt: Prompt) -> str:
 
 @pytest.mark.parametrize(
     "prefix",
-    ["../out", "/tmp/out", "a/../../out", "link/out", "link/new/out", "\0", "\ud800", "x" * 300],
+    ["../out", "/out", "a/../../out", "link/out", "link/new/out", "\0", "\ud800", "x" * 300],
     ids=lambda prefix: str(prefix)[:20].encode("unicode_escape").decode(),
 )
 def test_a_prefix_that_leads_out_of_the_folder_writes_nothing(

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...errors import IMAGDressingError
+from ...pipeline import official_scheduler
 from ..needs import packages, published
 from ..pictures import read_picture
 from .recipe import GUIDANCE, HEIGHT, NEGATIVE, STEPS, WIDTH, Order
@@ -60,7 +61,7 @@ def ip_adapter(base: str = BASE, vae: str = VAE, adapter: str = IP_ADAPTER, devi
         )
     with published("IP-Adapter", adapter, IP_ADAPTER_SOURCE):
         pipeline.load_ip_adapter(adapter, subfolder="models", weight_name=IP_ADAPTER_FILE)
-    pipeline.scheduler = _official_scheduler()
+    pipeline.scheduler = official_scheduler()
     pipeline.set_ip_adapter_scale(IP_ADAPTER_SCALE)
     return PipelineRecipe(
         "IP-Adapter",
@@ -174,19 +175,6 @@ def _take_masks(unet: nn.Module) -> None:
     for name, module in list(unet.named_modules()):
         if isinstance(module, DualTransformer2DModel):
             unet.set_submodule(name, TakesMask(module))
-
-
-def _official_scheduler() -> Any:
-    from diffusers import DDIMScheduler  # pyright: ignore[reportPrivateImportUsage]
-
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
 
 
 def _placed(pipeline: Any, device: str) -> Any:

@@ -85,7 +85,7 @@ class Adapter(nn.Module):
 
 
 def load_garment_encoder(checkpoint: Checkpoint) -> GarmentEncoder:
-    garment_unet = _load_garment_unet(checkpoint.garment_unet)
+    garment_unet = _load_garment_unet(checkpoint.garment_unet, checkpoint.dtype)
     adapter = _load_adapter(checkpoint, garment_unet)
     return GarmentEncoder(garment_unet, adapter, checkpoint.path.name, checkpoint.fingerprint)
 
@@ -122,11 +122,24 @@ class _AllCaptured(Exception):
     """Ends the garment U-Net's pass early: nothing after this layer's input is ever read."""
 
 
-def _load_garment_unet(weights: Weights) -> Any:
+def _load_garment_unet(weights: Weights, dtype: torch.dtype) -> Any:
     # Given ComfyUI's own names, the host has nothing to convert and nothing to warn about.
     config: Any = comfy.model_detection.model_config_from_diffusers_unet(weights)
     names = comfy.utils.unet_to_diffusers(config.unet_config)
-    return comfy.sd.load_diffusion_model_state_dict({names[key]: tensor for key, tensor in weights.items()})
+    return comfy.sd.load_diffusion_model_state_dict(
+        {names[key]: tensor for key, tensor in weights.items()}, _precision(dtype)
+    )
+
+
+def _precision(stored: torch.dtype) -> dict[str, Any]:
+    """Return the host's option for weights ``stored`` in this precision: its own choice, but nothing made larger.
+
+    On the CPU it would turn all of fp16 into float32 at once, for twice the memory. Kept as they are, the weights are
+    cast layer by layer as they run, once per garment and to the same values.
+    """
+    device = comfy.model_management.get_torch_device()
+    widens = comfy.model_management.is_device_cpu(device) and comfy.model_management.unet_dtype(device) == torch.float32
+    return {"dtype": stored} if widens else {}
 
 
 def _load_adapter(checkpoint: Checkpoint, garment_unet: ModelPatcher) -> ModelPatcher:

@@ -8,6 +8,7 @@ import model_files
 import parity
 import pytest
 import torch
+from comfy_host import prepare_base
 
 
 def encode(encoder: Any, image: torch.Tensor, **inputs: Any) -> Any:
@@ -113,6 +114,26 @@ def test_the_hosts_weight_type_is_the_garment_unets(
         parity.vectors()["input.garment_latent"] / 0.18215, parity.vectors()["input.clip_hidden"]
     )
     assert 0 < picture_error(picture, garment.pictures[0]) < limit
+
+
+def test_half_precision_weights_stay_small_on_the_cpu_and_give_what_float32_gives():
+    module = host.pack("imagdressing_core.checkpoint")
+    file = module.read_checkpoint(prepare_base() / "models" / model_files.GARMENT.path)
+    parts = (
+        {key: one.half() for key, one in part.items()} for part in (file.garment_unet, file.qformer, file.projections)
+    )
+    half = module.Checkpoint(file.path, file.variant, *parts)
+    encoder = host.pack("nodes.host.garment_encoder").load_garment_encoder(half)
+    del file, half
+    unet = encoder.garment_unet.model
+    assert unet.get_dtype() == torch.float16
+    assert unet.get_dtype_inference() == torch.float32
+    inputs = parity.vectors()["input.garment_latent"] / 0.18215, parity.vectors()["input.clip_hidden"]
+    (kept,) = encoder.encode(*inputs)
+    for model in (unet, encoder.adapter.model):
+        model.float()  # the same values, held as the host would hold them
+    (widened,) = encoder.encode(*inputs)
+    assert picture_error(kept, widened) == 0
 
 
 def test_a_garment_unet_that_hardly_fits_in_memory_encodes_the_same(

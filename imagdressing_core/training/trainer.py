@@ -237,7 +237,11 @@ def _accelerator(config: TrainingConfig) -> Any:
     flat = {
         f"{section}.{name}": value for section, part in as_plain(config).items() for name, value in (part or {}).items()
     }
-    accelerator.init_trackers("imagdressing", {name: str(value) for name, value in flat.items()})
+    accelerator.init_trackers(
+        "imagdressing",
+        {name: str(value) for name, value in flat.items()},
+        init_kwargs={"wandb": {"dir": str(run.output)}},  # else it writes to wherever the command was given
+    )
     set_seed(run.seed)
     return accelerator
 

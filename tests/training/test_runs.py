@@ -116,6 +116,20 @@ def test_accumulated_batches_are_one_larger_batch(models: Path, pairs: Path, tmp
     assert apart < 1e-3
 
 
+def test_half_precision_takes_the_same_way(models: Path, pairs: Path, tmp_path: Path):
+    for precision in ("no", "bf16"):
+        entries = {"precision": precision, "gradient_checkpointing": precision == "bf16"}
+        run(write_toml(config(models, pairs, tmp_path / precision, run=entries), tmp_path / f"{precision}.toml"))
+    full, half = weights(tmp_path / "no"), weights(tmp_path / "bf16")
+    start = Trainer(read_config(tmp_path / "no.toml")).garment.state_dict()
+    assert {one.dtype for one in half.values()} == {torch.float32}  # what is trained keeps its precision
+
+    def dot(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+        return sum(float(((a[key] - start[key]) * (b[key] - start[key])).sum()) for key in start)
+
+    assert dot(full, half) > 0.9 * (dot(full, full) * dot(half, half)) ** 0.5  # the cosine of their ways
+
+
 def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(models: Path, pairs: Path, tmp_path: Path):
     entries = {"steps": 8, "save_every": 1, "ema_decay": 0.9}
     whole, killed = (

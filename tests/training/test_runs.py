@@ -22,6 +22,7 @@ from training_set import config, forget_accelerate, write_folder, write_toml
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.training import state
 from imagdressing_core.training.config import read_config
+from imagdressing_core.training.export import export
 from imagdressing_core.training.state import newest_state, require_state, whole_states
 from imagdressing_core.training.trainer import Trainer, train
 
@@ -47,6 +48,12 @@ def run(toml: Path) -> None:
 def run_apart(toml: Path) -> None:
     """Train in a process of its own, as it is done in earnest."""
     subprocess.run([*COMMAND, str(toml)], check=True, env=ENVIRONMENT, capture_output=True)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("", 0))
+        return free.getsockname()[1]
 
 
 def test_a_run_trains_all_parts_and_changes_nothing_else(models: Path, pairs: Path, tmp_path: Path):
@@ -92,10 +99,7 @@ def test_two_processes_reach_the_weights_of_one_with_the_doubled_batch(models: P
         for name, batch in (("one", 4), ("two", 2))
     )
     run(one)
-    with socket.socket() as free:
-        free.bind(("", 0))
-        port = free.getsockname()[1]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     environment = ENVIRONMENT | {"ACCELERATE_USE_CPU": "true"}
     subprocess.run([*launch, *COMMAND[1:], str(two)], check=True, env=environment, capture_output=True)
     assert json.loads((require_state(tmp_path / "two") / state.PROGRESS).read_text())["share"] == 4
@@ -106,6 +110,23 @@ def test_two_processes_reach_the_weights_of_one_with_the_doubled_batch(models: P
         apart = sum(float((a[key] - b[key]).square().sum()) for key in a) ** 0.5
         assert moved > 0.01
         assert apart < 1e-4 * moved
+
+
+def test_zero_2_on_two_processes_and_resumed_reaches_the_weights_of_one(models: Path, pairs: Path, tmp_path: Path):
+    one = write_toml(config(models, pairs, tmp_path / "one", run={"batch": 4}), tmp_path / "one.toml")
+    run_apart(one)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    for steps in (2, 4):
+        toml = write_toml(config(models, pairs, tmp_path / "zero", run={"steps": steps}), tmp_path / "zero.toml")
+        script = str(Path(__file__).with_name("zero_2_on_cpus.py"))
+        subprocess.run([*launch, script, str(toml)], check=True, env=ENVIRONMENT, capture_output=True)
+    a, b = (
+        load_file(export(require_state(tmp_path / name), tmp_path / f"{name}-out", "fp32")[0])
+        for name in ("one", "zero")
+    )
+    apart = sum(float((a[key] - b[key]).square().sum()) for key in a) ** 0.5
+    assert a.keys() == b.keys()
+    assert apart < 1e-3
 
 
 def test_accumulated_batches_are_one_larger_batch(models: Path, pairs: Path, tmp_path: Path):

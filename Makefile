@@ -51,7 +51,7 @@ pictures: setup  ## those of the README and the help pages, taken in the editor;
 bench: setup  ## speed and memory, part by part; see benchmarks/bench.py --help
 	$(BIN)/python benchmarks/bench.py
 
-learning: setup  ## a tiny model learns to dress drawn figures: some 20 minutes of one CPU core; see docs/training.md
+learning: setup  ## a tiny model learns to dress drawn figures: some 40 minutes of one CPU core; see docs/training.md
 	$(BIN)/python benchmarks/learning/base.py
 	for step in prepare train measure; do $(BIN)/python benchmarks/learning/experiment.py $$step || exit 1; done
 

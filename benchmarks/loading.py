@@ -1,13 +1,7 @@
-"""How long the converted checkpoint takes to load against reading its bytes, each time from an empty file cache.
-
-``fp16`` is how a GPU loads it; on the CPU the host makes float32 of it, twice the bytes of the file.
-"""
+"""How long the converted checkpoint takes to load against reading its bytes, each time from an empty file cache."""
 
 import gc
-import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,19 +15,6 @@ from results_file import Row, save
 from timing import against, in_turn, timed
 
 ROUNDS = 3
-
-
-def measure_here(path: Path, fp16: bool) -> None:
-    """Load and read in this process, in turn; print the seconds of each and the bytes that a load takes from disk."""
-    arrangements.start(fp16_unet=fp16)
-    visits: dict[str, Callable[[int], list[float]]] = {
-        "read": lambda _: [_uncached(path, lambda: path.read_bytes())],
-        "load": lambda _: [_uncached(path, lambda: load(path))],
-    }
-    seconds = in_turn(visits, ROUNDS)
-    before = _bytes_from_disk()
-    _uncached(path, lambda: load(path))
-    print(json.dumps(seconds | {"bytes": _bytes_from_disk() - before}))
 
 
 def load(path: Path) -> None:
@@ -55,14 +36,18 @@ def _bytes_from_disk() -> int:
 
 
 def measure(path: Path) -> Iterator[Row]:
-    size = path.stat().st_size
-    for kind, goal in (("fp16", "≤ 1.3"), ("float32", "")):
-        command = [sys.executable, __file__, str(path), kind]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        name = f"converted checkpoint to {kind} in memory"
-        yield against(f"loading the {name} against reading its bytes", found["load"], found["read"], goal)
-        yield Row(f"read from disk for the {name}, against its size", found["bytes"] / 1e6, "MB", size / 1e6)
+    visits: dict[str, Callable[[int], list[float]]] = {
+        "read": lambda _: [_uncached(path, lambda: path.read_bytes())],
+        "load": lambda _: [_uncached(path, lambda: load(path))],
+    }
+    seconds = in_turn(visits, ROUNDS)
+    yield against(
+        "loading the converted checkpoint against reading its bytes", seconds["load"], seconds["read"], "≤ 1.3"
+    )
+    before = _bytes_from_disk()
+    _uncached(path, lambda: load(path))
+    taken, size = _bytes_from_disk() - before, path.stat().st_size
+    yield Row("read from disk for the converted checkpoint, against its size", taken / 1e6, "MB", size / 1e6)
 
 
 def main() -> None:
@@ -74,9 +59,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    arrangements.start()
     with torch.inference_mode():
-        if sys.argv[1:]:
-            measure_here(Path(sys.argv[1]), sys.argv[2] == "fp16")
-        else:
-            arrangements.start()
-            main()
+        main()

@@ -1,7 +1,6 @@
 """What a benchmark found: JSON under ``results/`` with the machine beside it, and Markdown tables of it."""
 
 import json
-import os
 import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -70,8 +69,8 @@ def machine() -> str:
 
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
     return (
-        f"{_cpu_name()}, {os.cpu_count()} cores{gpu}; Python {platform.python_version()}, torch {torch.__version__}, "
-        f"ComfyUI {host_version(host_path())}"
+        f"{_cpu_name()}, threads: {torch.get_num_threads()}{gpu}; Python {platform.python_version()}, "
+        f"torch {torch.__version__}, ComfyUI {host_version(host_path())}"
     )
 
 

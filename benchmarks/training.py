@@ -93,7 +93,6 @@ def models(arrangement: str) -> dict[str, Any]:
 
 def measure(arrangement: str) -> None:
     """Train a few steps in this process; print seconds of a step, peak memory and the first loss."""
-    torch.set_num_threads(2)
     found = models(arrangement)
     parameters = [one for one in found["garment"].parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-5)

@@ -16,13 +16,16 @@ LATENT_CHANNELS = 4
 TEXT_TOKENS = 24
 
 
-def tiny_unet(channels: tuple[int, ...] = UNET_CHANNELS, heads: int = 4, latent: int = LATENT_CHANNELS) -> Any:
+def tiny_unet(
+    channels: tuple[int, ...] = UNET_CHANNELS, heads: int = 4, latent: int = LATENT_CHANNELS, groups: int = 8
+) -> Any:
+    """Return a U-Net of these widths; heads, groups: of its attention and of its normalisation."""
     from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
     return UNet2DConditionModel(
         block_out_channels=channels,  # pyright: ignore[reportArgumentType]
         attention_head_dim=heads,  # the number of heads, as in SD1.5's configuration
-        norm_num_groups=8,
+        norm_num_groups=groups,
         cross_attention_dim=CONTEXT,
         in_channels=latent,
         out_channels=latent,

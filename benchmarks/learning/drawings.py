@@ -8,7 +8,7 @@ import numpy
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
-from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import avg_pool2d, interpolate
 
 WIDTH, HEIGHT = 24, 32
 PATTERNS = ("plain", "stripes across", "stripes down", "checks")
@@ -16,10 +16,10 @@ PERIOD = 4
 PLACES = {"left": -4, "middle": 0, "right": 4}
 ARMS = ("arms down", "arms up")
 POSES = tuple((place, arms) for place in PLACES for arms in ARMS)
-TORSO_WIDTH, TORSO_HEIGHT, TORSO_TOP = 10, 12, 9
+TORSO_WIDTH, TORSO_HEIGHT, TORSO_TOP = 12, 12, 10  # on the grid of the latents, as the cloth's pattern is
 LATENT_SIDE = 2  # pixels
-LATENT_CHANNELS = 3 * LATENT_SIDE**2
-LATENT_MEAN, LATENT_STD = 0.44, 0.44  # of figures, as pixels −1 … 1
+LATENT_CHANNELS = 3
+LATENT_MEAN, LATENT_STD = 0.44, 0.88  # pixels −1 … 1 that become 0 and ±1
 
 Colour = tuple[int, int, int]
 Pose = tuple[str, str]
@@ -51,10 +51,10 @@ def draw_garment(garment: GarmentDesign) -> Image.Image:
     picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
     shape = Image.new("L", picture.size)
     pen = ImageDraw.Draw(shape)
-    pen.rectangle((5, 6, 18, 27), fill=255)
-    pen.polygon(((5, 6), (1, 12), (3, 15), (6, 12)), fill=255)
-    pen.polygon(((18, 6), (22, 12), (20, 15), (17, 12)), fill=255)
-    picture.paste(_texture(garment, 1, 0), mask=shape)
+    pen.rectangle((4, 6, 19, 27), fill=255)
+    pen.polygon(((4, 6), (0, 12), (2, 15), (5, 12)), fill=255)
+    pen.polygon(((19, 6), (23, 12), (21, 15), (18, 12)), fill=255)
+    picture.paste(_texture(garment, 0, 0), mask=shape)
     return picture
 
 
@@ -64,12 +64,12 @@ def draw_figure(pose: Pose, garment: GarmentDesign) -> Image.Image:
     picture = Image.new("RGB", (WIDTH, HEIGHT), (205, 210, 215))
     pen = ImageDraw.Draw(picture)
     skin, trousers = (224, 172, 138), (48, 50, 70)
-    pen.ellipse((centre - 3, 2, centre + 2, 8), fill=skin)
-    pen.rectangle((centre - 4, 21, centre - 2, 31), fill=trousers)
-    pen.rectangle((centre + 1, 21, centre + 3, 31), fill=trousers)
-    hands = 3 if pose[1] == "arms up" else 19
-    for side in (-1, 1):
-        pen.line((centre + side * 6, 11, centre + side * 7, hands), fill=skin, width=2)
+    pen.ellipse((centre - 3, 3, centre + 2, 9), fill=skin)
+    pen.rectangle((centre - 5, 22, centre - 3, 31), fill=trousers)
+    pen.rectangle((centre + 2, 22, centre + 4, 31), fill=trousers)
+    hands = (2, 11) if pose[1] == "arms up" else (11, 20)
+    for left in (centre - 8, centre + 6):
+        pen.rectangle((left, hands[0], left + 1, hands[1]), fill=skin)
     picture.paste(_texture(garment, centre - TORSO_WIDTH // 2, TORSO_TOP), mask=torso(pose))
     return picture
 
@@ -83,14 +83,14 @@ def torso(pose: Pose) -> Image.Image:
 
 
 def latents(pictures: list[Image.Image]) -> Tensor:
-    """Return pictures as latents, (batch, 12, 16, 12): in place of a VAE, the 2 × 2 pixels of each one side by side."""
+    """Return pictures as latents, (batch, 3, 16, 12): in place of a VAE's, the mean colour of each 2 × 2 pixels."""
     pixels = torch.stack([torch.from_numpy(numpy.array(picture)) for picture in pictures]).movedim(-1, 1)
-    return pixel_unshuffle((pixels.float() / 127.5 - 1 - LATENT_MEAN) / LATENT_STD, LATENT_SIDE)
+    return avg_pool2d((pixels / 127.5 - 1 - LATENT_MEAN) / LATENT_STD, LATENT_SIDE)
 
 
 def pictures(latents: Tensor) -> list[Image.Image]:
-    """Return the pictures of :func:`latents`."""
-    pixels = ((pixel_shuffle(latents, LATENT_SIDE) * LATENT_STD + LATENT_MEAN).clamp(-1, 1) + 1) * 127.5
+    """Return pictures that have these latents."""
+    pixels = ((interpolate(latents, scale_factor=LATENT_SIDE) * LATENT_STD + LATENT_MEAN).clamp(-1, 1) + 1) * 127.5
     return [Image.fromarray(one) for one in pixels.round().to(torch.uint8).movedim(1, -1).numpy()]
 
 

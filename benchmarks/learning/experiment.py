@@ -49,14 +49,14 @@ from imagdressing_core.training.validation import sheet
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / "config.toml"
-TRAINING_PAIRS, UNSEEN = 800, 48
+TRAINING_PAIRS, UNSEEN = 2000, 48
 FIRST_UNSEEN = 1_000_000
 SEED, STEPS, GUIDANCE = 123, 20, 2.0
 SHOWN = 10
 
 
 def prepare() -> None:
-    """Draw all pairs and fill the cache, with the pixels themselves in place of a VAE's latents."""
+    """Draw all pairs and fill the cache, with mean colours in place of a VAE's latents."""
     for name, first, count in (("pairs", 0, TRAINING_PAIRS), ("unseen", FIRST_UNSEEN, UNSEEN)):
         folder = FOLDER / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def prepare() -> None:
 
 
 class PixelVAE:
-    """Stands in for a VAE: the latents are the pixels, and there is no doubt about them."""
+    """Stands in for a VAE: the latents are mean colours, and there is no doubt about them."""
 
     device, dtype = torch.device("cpu"), torch.float32
 
@@ -107,7 +107,7 @@ def measure() -> None:
         "seeds": {"sampling": SEED, "training": config.run.seed, "unseen garments": [FIRST_UNSEEN, UNSEEN]},
         "steps": config.run.steps,
         "batch": config.run.batch,
-        "scores": scores,
+        "scores, mean and standard error": scores,
         "validation_loss": curve(config),
     }
     (HERE / "result.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
@@ -134,17 +134,23 @@ def dress(config: TrainingConfig, pairs: list[Pair], garments: list[Pair], stren
     return pictures(denoise(frozen.unet, noise, text, empty, worn, official_scheduler(), STEPS, GUIDANCE))
 
 
-def score(images: list[Image.Image], numbers: range) -> dict[str, float]:
-    """Return how near the torsos are to the garments that they should wear.
+def score(images: list[Image.Image], numbers: range) -> dict[str, tuple[float, float]]:
+    """Return how near the torsos are to the garments that they should wear, (mean, standard error) over the pictures.
 
     colour_error: distance of the torso's mean colour from the garment's, 0 … 1. pixel_error: root mean square over the
     torso. pattern_accuracy: how often, of all patterns in the garment's colours, the right one is nearest.
+    place_followed, arms_followed: how often the figure stands as its caption says, which is the base's doing.
     """
     rows = [_score(image, pose_of(number), design(number)) for image, number in zip(images, numbers, strict=True)]
-    return {name: round(float(numpy.mean([row[name] for row in rows])), 4) for name in rows[0]}
+    values = {name: numpy.array([row[name] for row in rows]) for name in rows[0]}
+    error = len(rows) ** -0.5
+    return {
+        name: (round(float(one.mean()), 4), round(float(one.std(ddof=1)) * error, 4)) for name, one in values.items()
+    }
 
 
-def _score(image: Image.Image, pose: Pose, garment: GarmentDesign) -> dict[str, float]:
+def _score(image: Image.Image, asked: Pose, garment: GarmentDesign) -> dict[str, float]:
+    pose = standing(image)
     mask = numpy.array(torso(pose)) > 0
 
     def cloth(picture: Image.Image) -> Any:
@@ -159,7 +165,20 @@ def _score(image: Image.Image, pose: Pose, garment: GarmentDesign) -> dict[str, 
         "colour_error": float(numpy.linalg.norm(cloth(image).mean(axis=0) - truth.mean(axis=0)) / 3**0.5),
         "pixel_error": distance(garment.pattern),
         "pattern_accuracy": float(min(PATTERNS, key=distance) == garment.pattern),
+        "place_followed": float(pose[0] == asked[0]),
+        "arms_followed": float(pose[1] == asked[1]),
     }
+
+
+def standing(image: Image.Image) -> Pose:
+    """Return the pose whose figure is nearest to the picture outside of the torso: where the garment is looked for."""
+
+    def distance(pose: Pose) -> float:
+        body = numpy.array(torso(pose)) == 0
+        drawn = draw_figure(pose, design(0))  # in any garment
+        return float(numpy.square(numpy.array(image)[body] - numpy.array(drawn)[body] * 1.0).mean())
+
+    return min(POSES, key=distance)
 
 
 def pose_of(number: int) -> Pose:

@@ -26,11 +26,13 @@ serve: setup  ## the editor, in the browser
 
 test: setup  ## the nodes: core; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
 	$(BIN)/pytest tests/core
-	$(BIN)/pytest tests/host
-	$(BIN)/pytest tests/server
+	$(BIN)/pytest tests/host --ignore tests/host/test_faults.py
+	$(BIN)/pytest tests/server --ignore tests/server/test_faults.py
 
-test-extras: setup  ## all around them: hostile files, evaluation, training, installing, the editor in a browser
+test-extras: setup  ## all around them: hostile files, faults, evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/hostile
+	$(BIN)/pytest tests/host/test_faults.py
+	$(BIN)/pytest tests/server/test_faults.py
 	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/training
 	$(BIN)/pytest tests/install

@@ -170,6 +170,8 @@ def _open_safetensors(path: Path) -> Weights:
         with safe_open(path, framework="pt", device="cpu") as file:
             names = file.keys()
             return {name: file.get_tensor(name) for name in names}
+    except torch.OutOfMemoryError:  # not the file's fault
+        raise
     except Exception as error:  # whatever a broken file makes the library raise
         raise IMAGDressingError(describe_unreadable(path, error)) from error
 
@@ -178,6 +180,8 @@ def _open_pickle(path: Path) -> object:
     try:
         require_plain(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(path))
+    except torch.OutOfMemoryError:  # not the file's fault
+        raise
     except Exception as error:  # whatever a broken file makes the libraries raise
         raise IMAGDressingError(describe_unreadable(path, error)) from error
 

@@ -26,7 +26,7 @@ class Allocations(TorchDispatchMode):
         self._fail_at, self._error = fail_at, error
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if not func.is_view:
+        if not func.is_view and not func._schema.is_mutable:  # what works in place takes nothing
             if self._count == self._fail_at and self._error is not None:
                 raise self._error
             if self._error is None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 import requests
 from host_server import HostServer, Prompt, Result, serving
 
+NUMBERS = itertools.count()
 GARMENTS = Path("models") / "imagdressing_garments"
 ENDS = ("execution_interrupted", "execution_success", "execution_error")
 # Files of at most 450 kB, less than a garment of the smallest size.
@@ -110,10 +112,10 @@ def test_two_prompts_in_flight_make_the_pictures_they_make_alone(server: HostSer
 @pytest.fixture
 def saved(server: HostServer, prompt: Prompt) -> Iterator[Path]:
     """The prompt's garment, saved."""
-    folder = demo.demo_base(None) / GARMENTS
-    result = server.run(saving(prompt, "fault"))
+    prefix = f"fault{next(NUMBERS)}"  # another each time: the host does not repeat what it has just done
+    result = server.run(saving(prompt, prefix))
     assert result.error is None, result.error
-    (file,) = folder.glob("fault_*")
+    (file,) = (demo.demo_base(None) / GARMENTS).glob(f"{prefix}_*")
     yield file
     file.unlink(missing_ok=True)
 

@@ -1,0 +1,26 @@
+"""The nodes work without a network, and do not ask for one."""
+
+import subprocess
+import sys
+
+from comfy_host import REPOSITORY
+
+
+def test_nothing_reaches_for_the_network_from_start_to_picture():
+    """In a process of its own, which ends at the first attempt."""
+    code = """
+import sys
+def watch(event, details):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "urllib.Request"):
+        print("reached for", details, file=sys.stderr, flush=True)
+        __import__("os")._exit(3)
+sys.addaudithook(watch)
+import torch, host_process, parity
+with torch.inference_mode():
+    garment = parity.garment_of_vectors()
+    parity.noise_prediction(parity.dressed(garment, 1.0), 501)
+print("a picture")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY / "scripts", capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "a picture" in done.stdout

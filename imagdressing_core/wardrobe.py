@@ -61,7 +61,7 @@ def load_garment(path: Path) -> Garment:
             parts = JOINT_PARTS if f"0.c.{LAYERS[0].index}" in names else HYBRID_PARTS
             _require_names(path, names, len(origins), parts)
             tensors = {name: file.get_tensor(name).clone() for name in names}
-    except IMAGDressingError:
+    except (IMAGDressingError, torch.OutOfMemoryError):  # said already, and not the file's fault
         raise
     except Exception as error:  # whatever a broken file makes the library raise
         raise IMAGDressingError(

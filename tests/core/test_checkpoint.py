@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from imagdressing_core import storage
+from imagdressing_core import checkpoint, storage
 from imagdressing_core.checkpoint import GARMENT_UNET, PROJECTIONS, convert_checkpoint, expected_shapes, read_checkpoint
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.sd15 import unet_shapes
@@ -143,6 +143,20 @@ def test_too_little_room_is_said_before_anything_is_written(
     with pytest.raises(IMAGDressingError, match=r"1\.83 GB needed, 0\.10 GB free"):
         convert_checkpoint(tmp_path / "a.pt", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_out_of_memory_is_not_called_a_damaged_file(tmp_path: Path, weights: Weights, monkeypatch: pytest.MonkeyPatch):
+    def no_room(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    torch.save(weights, tmp_path / "a.pt")
+    monkeypatch.setattr(torch, "load", no_room)
+    with pytest.raises(torch.OutOfMemoryError):
+        read_checkpoint(tmp_path / "a.pt")
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    monkeypatch.setattr(checkpoint, "safe_open", no_room)
+    with pytest.raises(torch.OutOfMemoryError):
+        read_checkpoint(tmp_path / "a.safetensors")
 
 
 class _Code:

@@ -27,7 +27,10 @@ CHECKPOINT = prepare_base() / "models" / model_files.GARMENT.path
 def differences(ours: list[Image.Image], theirs: list[Image.Image]) -> list[int]:
     """Return the largest difference of each two pictures, 0 … 255."""
     pairs = zip(ours, theirs, strict=True)
-    return [int(numpy.abs(numpy.int16(one) - numpy.int16(other)).max()) for one, other in pairs]
+    return [
+        int(numpy.abs(numpy.asarray(one, numpy.int16) - numpy.asarray(other, numpy.int16)).max())
+        for one, other in pairs
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 import requests
+from scipy.stats import theilslopes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "scripts"))
@@ -165,10 +166,8 @@ class Soak:
 
 
 def slope_per_100(values: list[float]) -> float:
-    """Return how much a value grows in 100 prompts, by least squares."""
-    middle_x, middle_y = (len(values) - 1) / 2, sum(values) / len(values)
-    rise = sum((x - middle_x) * (y - middle_y) for x, y in enumerate(values))
-    return 100 * rise / max(1e-9, sum((x - middle_x) ** 2 for x in range(len(values))))
+    """Return how much a value grows in 100 prompts: the median over all pairs, which no passing dip can move."""
+    return 100 * float(theilslopes(values).slope)
 
 
 def soak(prompts: int, seconds: float, seed: int) -> dict[str, Any]:
@@ -182,9 +181,8 @@ def soak(prompts: int, seconds: float, seed: int) -> dict[str, Any]:
         pool = [variant(Random(seed + 1 + i)) for i in range(POOL)]
         seen = Soak(server, pool)
         start, last = time.monotonic(), -1
-        order = list(
-            range(POOL)
-        )  # every prompt once, to warm up; then any, but none twice in a row, which the host skips
+        # Every prompt once, to warm up; then any, but none twice in a row, which the host skips.
+        order = list(range(POOL))
         while len(seen.megabytes) < prompts and time.monotonic() - start < seconds:
             number = order.pop(0) if order else choose.choice([i for i in range(POOL) if i != last])
             seen.repeated += number in seen.pictures
@@ -207,6 +205,7 @@ def soak(prompts: int, seconds: float, seed: int) -> dict[str, Any]:
         "megabytes_at_the_end": round(flat[-1], 1),
         "megabytes_per_100_prompts": round(slope_per_100(flat), 3),
         "limit_megabytes_per_100_prompts": MEGABYTES_PER_100,
+        "megabytes_after_each_prompt": [round(one) for one in seen.megabytes],
         "open_files_after_warm_up": files[0],
         "open_files_at_the_end": files[-1],
         "seconds": round(time.monotonic() - start),
@@ -221,9 +220,9 @@ def main() -> None:
     arguments.add_argument("--record", action="store_true", help=f"write {RESULT.relative_to(REPOSITORY)}")
     given = arguments.parse_args()
     result = soak(given.prompts, given.seconds, given.seed)
-    print(json.dumps(result, indent=2))
+    print(json.dumps(result | {"megabytes_after_each_prompt": "…"}, indent=2, ensure_ascii=False))
     if given.record:
-        RESULT.write_text(json.dumps(result, indent=2) + "\n")
+        RESULT.write_text(json.dumps(result) + "\n")
     if (
         result["megabytes_per_100_prompts"] > MEGABYTES_PER_100
         or result["open_files_at_the_end"] > result["open_files_after_warm_up"]

@@ -167,7 +167,8 @@ class Soak:
 
 def slope_per_100(values: list[float]) -> float:
     """Return how much a value grows in 100 prompts: the median over all pairs, which no passing dip can move."""
-    return 100 * float(theilslopes(values).slope)
+    found: Any = theilslopes(values)
+    return 100 * found.slope
 
 
 def soak(prompts: int, seconds: float, seed: int) -> dict[str, Any]:

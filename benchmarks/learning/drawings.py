@@ -19,7 +19,7 @@ POSES = tuple((place, arms) for place in PLACES for arms in ARMS)
 TORSO_WIDTH, TORSO_HEIGHT, TORSO_TOP = 12, 12, 10  # on the grid of the latents, as the cloth's pattern is
 LATENT_SIDE = 2  # pixels
 LATENT_CHANNELS = 3
-LATENT_MEAN, LATENT_STD = 0.44, 0.88  # pixels −1 … 1 that become 0 and ±1
+LATENT_MEAN, LATENT_STD = 0.44, 0.88  # of pixels −1 … 1; latents of figures then spread by a half
 
 Colour = tuple[int, int, int]
 Pose = tuple[str, str]

@@ -31,6 +31,7 @@ test: setup  ## the nodes: core; ComfyUI in process; ComfyUI over HTTP. Apart, s
 
 test-extras: setup  ## all around them: hostile files, faults, evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/hostile
+	$(BIN)/pytest tests/host/test_faults.py
 	$(BIN)/pytest tests/server/test_faults.py
 	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/training

@@ -25,7 +25,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from imagdressing_core import pipeline  # noqa: E402
+from imagdressing_core import diffusers_unet, pipeline  # noqa: E402
 from imagdressing_core.layers import LAYERS  # noqa: E402
 from imagdressing_core.training.config import Objective  # noqa: E402
 from imagdressing_core.training.model import Batch, freeze_unread, start_projections, training_loss  # noqa: E402
@@ -38,7 +38,7 @@ ARRANGEMENTS = ("official", "whole", "cached", "checkpointed")
 """The official loop's; ours without a cache; with; and with gradient checkpointing as well."""
 
 
-class OfficialArrangement(pipeline.GarmentModel):
+class OfficialArrangement(diffusers_unet.GarmentModel):
     """The garment U-Net run to its end, the inputs of all attentions kept, as the official cache processors do."""
 
     def forward(self, latent: Tensor, clip_hidden: Tensor) -> Any:
@@ -66,8 +66,8 @@ def models(arrangement: str) -> dict[str, Any]:
             block_out_channels=(40, 80, 160, 160), norm_num_groups=8, cross_attention_dim=CONTEXT, attention_head_dim=8
         )
 
-    dressing, garment = unet(), pipeline.garment_model(unet(), CLIP)
-    pipeline.install_hybrid_attention(dressing.requires_grad_(False))
+    dressing, garment = unet(), diffusers_unet.garment_model(unet(), CLIP)
+    diffusers_unet.install_hybrid_attention(dressing.requires_grad_(False))
     start_projections(garment, dressing)
     nn.init.normal_(garment.proj.latents, std=0.1)
     if arrangement == "official":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import making
+import pickles
 import torch
 from making import Random
 
@@ -136,8 +137,8 @@ def _training_pairs(choose: Random, folder: Path) -> object:
 
 
 READERS = {
-    "checkpoint .pt": _file(making.zip_checkpoint, _checkpoint, ".pt"),
-    "checkpoint .pt before zip": _file(making.legacy_checkpoint, _checkpoint, ".pt"),
+    "checkpoint .pt": _file(pickles.zip_checkpoint, _checkpoint, ".pt"),
+    "checkpoint .pt before zip": _file(pickles.legacy_checkpoint, _checkpoint, ".pt"),
     "checkpoint .safetensors": _file(making.safetensors_checkpoint, _checkpoint, ".safetensors"),
     "saved garment": _file(making.saved_garment, _garment, ".safetensors"),
     "manifest": Reader(_manifest),

@@ -1,5 +1,8 @@
 """The one exception whose message is written for the person at the screen."""
 
+import sys
+from collections.abc import Callable
+
 
 class IMAGDressingError(ValueError):
     """Something the user can mend: the message says what is wrong, where, what was found and what to do."""
@@ -16,3 +19,12 @@ def require_between(socket: str, value: float, low: float, high: float) -> None:
         raise IMAGDressingError(
             f"{socket} is {value:g}, which is outside {low:g} to {high:g}. Choose a value in between."
         )
+
+
+def run_command(command: Callable[[], object]) -> None:
+    """Run a command line; an IMAGDressingError ends the process with its message, no trace and status 2."""
+    try:
+        command()
+    except IMAGDressingError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -33,13 +33,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from imagdressing_core.pipeline import (
-    Worn,
-    denoise,
-    official_scheduler,
-    pictures_from_pixels,
-    text_embeddings,
-)
+from imagdressing_core.diffusers_unet import Worn
+from imagdressing_core.pipeline import denoise, official_scheduler, pictures_from_pixels, text_embeddings
 from imagdressing_core.training.cache import Cache, build_cache
 from imagdressing_core.training.config import TrainingConfig, read_config
 from imagdressing_core.training.data import Pair, whole_pairs

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, run_command
 from .cluster import WHOLE, join
 from .manifest import Method, PairFiles, parse_method, read_manifest
 from .needs import packages
@@ -127,11 +127,7 @@ def _move(bar: tqdm, done: int, total: int) -> None:
 
 
 def main() -> None:
-    try:
-        app()
-    except IMAGDressingError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise SystemExit(2) from error
+    run_command(app)
 
 
 if __name__ == "__main__":

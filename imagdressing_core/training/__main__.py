@@ -1,12 +1,11 @@
 """The command line: ``accelerate launch -m imagdressing_core.training train config.toml`` and what goes with it."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ..errors import IMAGDressingError
+from ..errors import run_command
 from .config import read_config
 
 app = typer.Typer(
@@ -63,10 +62,7 @@ def export(
 
 
 def main() -> None:
-    try:
-        app()
-    except IMAGDressingError as error:
-        sys.exit(f"Error: {error}")
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import open_weights, read_checkpoint
+from ..diffusers_unet import GarmentModel, Worn, garment_model, noise_prediction
 from ..errors import IMAGDressingError
 from ..layers import LAST_TO_RUN, LAYERS
-from ..pipeline import (
-    GarmentModel,
-    Worn,
-    clip_hidden_states,
-    garment_model,
-    load_folder,
-    load_frozen,
-    noise_prediction,
-    text_embeddings,
-)
+from ..pipeline import clip_hidden_states, load_folder, load_frozen, text_embeddings
 from ..preprocess import CLIP_SIZE
 from ..qformer import QFormer
 from .config import Models, Objective

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..pipeline import Worn, denoise, official_scheduler, pictures_from_pixels
+from ..diffusers_unet import Worn
+from ..pipeline import denoise, official_scheduler, pictures_from_pixels
 from .config import Data, Dropout, Objective, TrainingConfig, Validation
 from .data import Pair, cover, whole_pairs
 from .model import Batch, Frozen, encoded, training_loss

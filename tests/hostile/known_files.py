@@ -17,7 +17,7 @@ from pathlib import Path
 
 import making
 import torch
-from making import called, named, number, text
+from pickles import called, named, number, text
 
 from imagdressing_core.checkpoint import expected_shapes, read_checkpoint
 from imagdressing_core.errors import IMAGDressingError

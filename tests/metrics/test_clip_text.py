@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_models
+import tiny_clip
 import torch
 from PIL import Image
 
@@ -15,15 +15,10 @@ from imagdressing_core.metrics.inputs import clip_pixels
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+    from transformers import CLIPImageProcessor
 
-    torch.manual_seed(0)
-    layers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    text = layers | {"vocab_size": 514, "max_position_embeddings": 24, "bos_token_id": 512, "eos_token_id": 513}
-    config = CLIPConfig(text_config=text, vision_config=layers | {"image_size": 224, "patch_size": 32})
     folder = tmp_path_factory.mktemp("clip")
-    CLIPModel(config).save_pretrained(folder)
-    tiny_models.tiny_tokenizer().save_pretrained(folder)
+    tiny_clip.save_clip(folder)
     CLIPImageProcessor().save_pretrained(folder)
     return folder
 

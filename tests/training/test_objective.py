@@ -12,8 +12,8 @@ from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImpor
 from tiny_models import CLIP_CHANNELS, CONTEXT, LATENT_CHANNELS, TEXT_TOKENS
 from torch import Tensor
 
+from imagdressing_core.diffusers_unet import GarmentModel
 from imagdressing_core.layers import LAYERS
-from imagdressing_core.pipeline import GarmentModel
 from imagdressing_core.training.config import Models, Objective
 from imagdressing_core.training.model import Batch, Frozen, load_models, training_loss
 from imagdressing_core.training.objective import Draws, min_snr_weight, noise_schedule

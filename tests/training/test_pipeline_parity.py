@@ -15,20 +15,17 @@ from synthetic_models import sd15_unet, synthetic_state
 from torch import Tensor
 
 from imagdressing_core.checkpoint import read_checkpoint
-from imagdressing_core.garment import Parts
-from imagdressing_core.layers import LAYERS
-from imagdressing_core.pipeline import (
+from imagdressing_core.diffusers_unet import (
     GarmentModel,
     Worn,
-    clip_pixels,
-    denoise,
     garment_features,
     garment_model,
     install_hybrid_attention,
     noise_prediction,
-    official_scheduler,
-    vae_pixels,
 )
+from imagdressing_core.garment import Parts
+from imagdressing_core.layers import LAYERS
+from imagdressing_core.pipeline import clip_pixels, denoise, official_scheduler, vae_pixels
 from imagdressing_core.preprocess import fit_official
 from imagdressing_core.qformer import CLIP_CHANNELS
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from ...errors import IMAGDressingError
+from ...errors import run_command
 from ..manifest import read_manifest
 from ..needs import packages
 from . import comfy, pipelines
@@ -84,11 +84,7 @@ def _move(bar: tqdm, done: int) -> None:
 
 
 def main() -> None:
-    try:
-        app()
-    except IMAGDressingError as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise SystemExit(2) from error
+    run_command(app)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,12 @@ from comfy_host import host_path
 from torch import Tensor, nn
 
 CFG = 7.5
+ATTENTION: dict[str, dict[str, bool]] = {
+    "default": {},
+    "pytorch": {"use_pytorch_cross_attention": True},
+    "split": {"use_split_cross_attention": True},
+}
+"""The flags that start the host with another attention function than its default."""
 
 
 def start(**flags: Any) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from results_file import RESULTS, Row, load, markdown_row
 
 HEAD = "| what | it takes | the other takes | ratio | of medians | goal |\n| --- | --- | --- | --- | --- | --- |"
-ATTENTION = ("attention-pytorch", "attention-split")
-ORDER = ("sampling", *ATTENTION, "compiled", "picture", "growth", "memory", "loading", "profile", "flops")
+STEPS = ("sampling", "attention-pytorch", "attention-split", "compiled", "growth")
+ORDER = (*STEPS, "fused-attention", "picture", "memory", "loading", "profile", "profile-pytorch", "flops")
 NO_GPU = (
     "## On a GPU\n\nEmpty: no machine with a GPU has run this yet. There `make bench` adds the same tables in fp16: "
     "steps of 512x640 and 768x960 in batches of 1, 4 and 16, 50-step pictures, growth, memory as PyTorch counts it."
@@ -41,8 +41,7 @@ def plot(path: Path) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "ratios"  # the same picture of the same results
     from matplotlib import pyplot
 
-    steps = ("sampling", "attention", "compiled", "growth")
-    rows: list[Row] = [r for file in result_files() if file.stem.startswith(steps) for r in load(file)]
+    rows: list[Row] = [r for file in result_files() if file.stem.startswith(STEPS) for r in load(file)]
     bars = [(row.name, row.ratio) for row in reversed(rows) if row.ratio and "against ours" not in row.name]
     figure, axes = pyplot.subplots(figsize=(10, 1 + 0.25 * len(bars)))
     colours = ["#999999" if "official" in name else "#3b6ea5" for name, _ in bars]

@@ -11,19 +11,14 @@ from typing import Any
 import arrangements
 import torch
 from results_file import DEVICE, Row, save
-from timing import ON_GPU, against, steps_in_turn
+from timing import ON_GPU, ROUNDS, against, steps_in_turn
 from torch import Tensor
 
-ATTENTION = {
-    "default": {},
-    "pytorch": {"use_pytorch_cross_attention": True},
-    "split": {"use_split_cross_attention": True},
-}
 SIZES = [(512, 640), (768, 960)] if ON_GPU else [(256, 320), (512, 640)]
 BATCHES = [1, 4, 16] if ON_GPU else [1]
 
 
-def measure(size: tuple[int, int], batch: int, suffix: str, compiled: bool) -> Iterator[Row]:
+def measure(size: tuple[int, int], batch: int, suffix: str, compiled: bool, rounds: int) -> Iterator[Row]:
     read, other = (arrangements.read_garment(*size, seed) for seed in range(2))
     models = {
         "plain": arrangements.plain(),
@@ -33,7 +28,7 @@ def measure(size: tuple[int, int], batch: int, suffix: str, compiled: bool) -> I
     }
     if compiled:
         models = {name: compile_model(model) for name, model in models.items()}
-    step = steps_in_turn(models, *size, batch)
+    step = steps_in_turn(models, *size, batch, rounds)
     where = f"{size[0]}x{size[1]}, " + (f"batch {batch}, " if ON_GPU else "") + DEVICE + suffix
     one, two = ("≤ 1.12", "≤ 1.25") if size == (512, 640) else ("", "")
     yield against(f"step against plain, {where}", step["one"], step["plain"], one)
@@ -67,11 +62,12 @@ def compile_model(model: Any) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--attention", choices=ATTENTION, default="default")
+    parser.add_argument("--attention", choices=arrangements.ATTENTION, default="default")
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--sizes", nargs="*", default=[f"{width}x{height}" for width, height in SIZES])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     chosen = parser.parse_args()
-    arrangements.start(**ATTENTION[chosen.attention])
+    arrangements.start(**arrangements.ATTENTION[chosen.attention])
     suffix = "" if chosen.attention == "default" else f", {chosen.attention} attention"
     suffix += ", compiled" if chosen.compiled else ""
     part = "sampling" if chosen.attention == "default" else f"attention-{chosen.attention}"
@@ -81,7 +77,7 @@ def main() -> None:
         for size in chosen.sizes:
             width, height = map(int, size.split("x"))
             for batch in BATCHES:
-                save(part, measure((width, height), batch, suffix, chosen.compiled))
+                save(part, measure((width, height), batch, suffix, chosen.compiled, chosen.rounds))
 
 
 if __name__ == "__main__":

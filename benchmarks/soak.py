@@ -29,7 +29,7 @@ from comfy_host import BASE  # noqa: E402
 from host_server import HostServer, Prompt, serving  # noqa: E402
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "soak.json"
-WINDOW = 25  # prompts of which the fewest open files count: a connection comes and goes, a file left open stays
+WINDOW = 25  # prompts of which the fewest open files count: what is open for a moment goes, a file left open stays
 PICTURES = ("imagdressing_shirt.png", "imagdressing_trousers.png")
 # What is freed goes back to the system: glibc keeps it otherwise, more of it from time to time, and the growth measured
 # would be the allocator's and not the pack's.

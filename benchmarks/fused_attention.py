@@ -27,18 +27,18 @@ def stacked(q: Tensor, k: Tensor, v: Tensor, garment_k: Tensor, garment_v: Tenso
     return torch.cat((z[:1], z[1:2] + z[2:]))
 
 
+def repeated(attention: Callable[..., Tensor], given: tuple[Tensor, ...]) -> Callable[[int], list[float]]:
+    return lambda _: [timed(lambda: attention(*given)) for _ in range(REPEATS)]
+
+
 def measure() -> Iterator[Row]:
     dtype = torch.float16 if ON_GPU else torch.float32
     for tokens, channels in LAYERS:
         q, k, v = torch.randn(3, 2, HEADS, tokens, channels // HEADS, device=DEVICE, dtype=dtype)
         garment_k, garment_v = torch.randn(2, 1, HEADS, tokens, channels // HEADS, device=DEVICE, dtype=dtype)
-
-        def visit(attention: Callable[..., Tensor], given: tuple[Tensor, ...]) -> Callable[[int], list[float]]:
-            return lambda steps: [timed(lambda: attention(*given)) for _ in range(REPEATS)]
-
         given = (q, k, v, garment_k, garment_v)
         torch.testing.assert_close(stacked(*given), apart(*given))
-        seconds = in_turn({"stacked": visit(stacked, given), "apart": visit(apart, given)})
+        seconds = in_turn({"stacked": repeated(stacked, given), "apart": repeated(apart, given)})
         yield against(
             f"both attentions in one call against two, {tokens} tokens, {DEVICE}", seconds["stacked"], seconds["apart"]
         )

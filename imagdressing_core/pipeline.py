@@ -1,6 +1,6 @@
 """The same model outside ComfyUI, on diffusers: for training, evaluation and scripts, in any batch.
 
-Needs diffusers and transformers (the extra ``training``); nothing else of the pack does.
+Needs diffusers and transformers (the extra ``training``), which the nodes do not.
 """
 
 import inspect

@@ -2,18 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# These three work together; the host asks for any version.
+export PYTHONPATH := $(CURDIR)/tests:$(CURDIR)/scripts  # tests/support is the library of tests, demo and benchmarks
+# These three work together; ComfyUI asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
 .PHONY: setup demo serve test test-extras lint parity pictures bench learning supply-chain fuzz soak clean
 
 setup: $(READY)
-	$(BIN)/python scripts/synthetic_models.py
+	$(BIN)/python -m support.synthetic_models
 
-$(READY): pyproject.toml scripts/comfy_host.py
+$(READY): pyproject.toml tests/support/comfyui_release.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet uv
-	host=$$($(BIN)/python scripts/comfy_host.py) && \
+	host=$$($(BIN)/python -m support.comfyui_release) && \
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) -r "$$host/requirements.txt" \
 		-r "$$host/manager_requirements.txt" -e ".[dev]"
 	touch $@
@@ -22,16 +23,16 @@ demo: setup  ## dress the sample garment and save the picture
 	$(BIN)/python scripts/demo.py
 
 serve: setup  ## the editor, in the browser
-	$(BIN)/python scripts/host_server.py
+	$(BIN)/python -m support.comfyui_server
 
 test: setup  ## the nodes: core; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
 	$(BIN)/pytest tests/core
-	$(BIN)/pytest tests/host --ignore tests/host/test_faults.py
+	$(BIN)/pytest tests/comfyui --ignore tests/comfyui/test_faults.py
 	$(BIN)/pytest tests/server --ignore tests/server/test_faults.py
 
 test-extras: setup  ## all around them: hostile files, faults, a short soak, evaluation, training, installing, the editor in a browser
-	$(BIN)/pytest tests/hostile
-	$(BIN)/pytest tests/host/test_faults.py
+	$(BIN)/pytest tests/comfyuiile
+	$(BIN)/pytest tests/comfyui/test_faults.py
 	$(BIN)/pytest tests/server/test_faults.py
 	$(BIN)/python benchmarks/soak.py --prompts 30 --different 10 --limit 100
 	$(BIN)/pytest tests/metrics
@@ -45,7 +46,7 @@ lint: $(READY)
 	$(BIN)/pyright
 
 parity: setup  ## the README's table of errors against the official implementation
-	$(BIN)/python scripts/parity.py
+	$(BIN)/python -m support.parity
 
 pictures: setup  ## those of the README and the help pages, taken in the editor; the workflows' thumbnails, drawn
 	$(BIN)/python scripts/thumbnails.py

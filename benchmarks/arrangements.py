@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import host_process as host
 import model_files
 import torch
-from comfy_host import host_path
+from support import comfyui_process as comfyui
+from support.comfyui_release import comfyui_path
 from torch import Tensor, nn
 
 CFG = 7.5
@@ -21,17 +21,17 @@ ATTENTION: dict[str, dict[str, bool]] = {
     "pytorch": {"use_pytorch_cross_attention": True},
     "split": {"use_split_cross_attention": True},
 }
-"""The flags that start the host with another attention function than its default."""
+"""The flags that start ComfyUI with another attention function than its default."""
 
 
 def start(**flags: Any) -> None:
-    """Start the host in this process as its command line would with these flags, for instance ``fp16_unet=True``."""
-    sys.path.insert(0, str(host_path()))
+    """Start ComfyUI in this process as its command line would with these flags, for instance ``fp16_unet=True``."""
+    sys.path.insert(0, str(comfyui_path()))
     from comfy.cli_args import args
 
     for name, value in flags.items():
         setattr(args, name, value)
-    host.start()
+    comfyui.start()
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class ReadGarment:
 
     @property
     def garment(self) -> Any:
-        """The GARMENT that Encode Garment makes of it: projected once, kept where the host keeps such things."""
+        """The GARMENT that Encode Garment makes of it: projected once, kept where ComfyUI keeps such things."""
         import comfy.model_management
 
-        module = host.pack("imagdressing_core.garment")
+        module = comfyui.pack("imagdressing_core.model.garment")
         stored = comfy.model_management.intermediate_device()
         keys, values = self.projections(self.features)
         parts = {
@@ -56,17 +56,17 @@ class ReadGarment:
             for name, part in (("k", keys), ("v", values))
         }
         origin = module.Origin("benchmark", "", "official", self.width, self.height)
-        return module.Garment(module.pictures_of_batch(parts, origin))
+        return module.Garment(module.images_of_batch(parts, origin))
 
 
 def read_garment(width: int, height: int, seed: int = 0) -> ReadGarment:
-    """Return a random garment of ``width`` × ``height`` pixels, on the host's device in the dressing model's dtype."""
+    """Return a random garment of ``width`` × ``height`` pixels, on ComfyUI's device in the dressing model's dtype."""
     import comfy.model_management
 
     torch.manual_seed(seed)
     device, dtype = comfy.model_management.get_torch_device(), plain().model.get_dtype_inference()
-    layers = host.pack("imagdressing_core.layers").LAYERS
-    projections = host.pack("imagdressing_core.hybrid_attention").GarmentProjections()
+    layers = comfyui.pack("imagdressing_core.model.layers").LAYERS
+    projections = comfyui.pack("imagdressing_core.model.hybrid_attention").GarmentProjections()
     features = {layer.index: torch.randn(1, _tokens(layer, width, height), layer.channels) for layer in layers}
     return ReadGarment(
         {index: tensor.to(device, dtype) for index, tensor in features.items()},
@@ -84,14 +84,14 @@ def _tokens(layer: Any, width: int, height: int) -> int:
 @cache
 def plain() -> Any:
     """Return SD1.5 without a garment: the floor."""
-    return host.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[0]
+    return comfyui.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[0]
 
 
 def ours(*garments: Any) -> Any:
     """Return SD1.5 behind one Apply Garment for each garment."""
     model = plain()
     for garment in garments:
-        model = host.call(
+        model = comfyui.call(
             "IMAGDressingApply", model=model, garment=garment, strength=1.0, start_percent=0.0, end_percent=1.0
         )
     return model
@@ -118,7 +118,7 @@ def official(read: ReadGarment) -> Any:
 
 
 def _layers() -> Sequence[Any]:
-    return host.pack("imagdressing_core.layers").LAYERS
+    return comfyui.pack("imagdressing_core.model.layers").LAYERS
 
 
 def _call(apply_model: Any, inputs: Any, rows: Tensor, replaced: dict[str, Any]) -> Tensor:
@@ -148,9 +148,9 @@ def _projecting(read: ReadGarment, index: int) -> Any:
 
 
 def sample(model: Any, sampler: Any, sigmas: Tensor, width: int, height: int, batch: int = 1) -> Tensor:
-    """Sample pictures of ``width`` × ``height`` pixels with the host's guider, with a negative prompt and cfg."""
+    """Sample pictures of ``width`` × ``height`` pixels with ComfyUI's guider, with a negative prompt and cfg."""
     generator = torch.Generator().manual_seed(1)
     positive, negative = ([[torch.randn(1, 77, 768, generator=generator), {}]] for _ in "+-")
-    guider = host.call("CFGGuider", model=model, positive=positive, negative=negative, cfg=CFG)
+    guider = comfyui.call("CFGGuider", model=model, positive=positive, negative=negative, cfg=CFG)
     noise = torch.randn(batch, 4, height // 8, width // 8, generator=generator)
     return guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=0)

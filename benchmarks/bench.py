@@ -14,12 +14,12 @@ FOLDER = Path(__file__).resolve().parent
 
 # part → (script with its arguments, what it answers)
 PARTS = {
-    "sampling": ("sampling.py", "How long is a step: plain SD1.5, these nodes, the official arrangement?"),
+    "sampling": ("sampling.py", "How long is a step: plain SD1.5, these nodes, the official pipeline?"),
     "attention-pytorch": (
         "sampling.py --attention pytorch --rounds 6",
         "The same with PyTorch's, the default on a GPU.",
     ),
-    "attention-split": ("sampling.py --attention split", "The same with the host's split attention."),
+    "attention-split": ("sampling.py --attention split", "The same with ComfyUI's split attention."),
     "fused-attention": ("fused_attention.py", "Would one call for the base's and the garment's attention be faster?"),
     "compiled": ("sampling.py --attention pytorch --compiled --sizes 256x320", "The same behind TorchCompileModel."),
     "picture": ("picture.py", "How long are 50 steps with everything that is done once per garment?"),
@@ -29,7 +29,7 @@ PARTS = {
     "profile": ("step_profile.py", "Where does the time of a step go?"),
     "profile-pytorch": ("step_profile.py --attention pytorch", "The same with PyTorch's attention."),
     "flops": ("flops.py", "How much arithmetic does a garment add?"),
-    "import": ("import_time.py", "What does the pack add to the host's start?"),
+    "import": ("import_time.py", "What does the pack add to ComfyUI's start?"),
     "metrics": ("metrics.py", "How fast is the evaluation?"),
     "training": ("training.py", "What does a training step cost against the official loop's arrangement?"),
 }

@@ -1,4 +1,4 @@
-"""How much arithmetic a garment adds: FLOPs of a step with cfg, counted while the host takes it.
+"""How much arithmetic a garment adds: FLOPs of a step with cfg, counted while ComfyUI takes it.
 
 The ratio is the floor of the time: no step with a garment can cost less than its arithmetic, at equal speed.
 """
@@ -26,7 +26,7 @@ def measure(width: int, height: int) -> Iterator[Row]:
     for name, model in (
         ("with a garment", arrangements.ours(read.garment)),
         ("with two garments", arrangements.ours(read.garment, other.garment)),
-        ("of the official arrangement", arrangements.official(read)),
+        ("of the official pipeline", arrangements.official(read)),
     ):
         yield Row(
             f"FLOPs of a step {name} against plain, {width}x{height}", flops(model, width, height), "TFLOP", plain

@@ -1,6 +1,6 @@
-"""What the pack adds to the host's start: seconds, and modules. Writes ``results/import_time.json``.
+"""What the pack adds to ComfyUI's start: seconds, and modules. Writes ``results/import_time.json``.
 
-Each measurement is a fresh process that first imports what the host has imported anyway when it reaches custom nodes.
+Each measurement is a fresh process that first imports what ComfyUI has imported anyway when it reaches custom nodes.
 """
 
 import json
@@ -19,16 +19,16 @@ HEAVY = ("accelerate", "cv2", "diffusers", "pandas", "scipy", "skimage", "sklear
 
 
 def measure_here() -> None:
-    """Import the pack as the host does, in this process, and print what that added."""
+    """Import the pack as ComfyUI does, in this process, and print what that added."""
     import time
 
     sys.path.insert(0, str(REPOSITORY / "scripts"))
-    import host_process
+    from support import comfyui_process
 
-    host_process.start(with_pack=False)
+    comfyui_process.start(with_pack=False)
     before = set(sys.modules)
     start = time.perf_counter()
-    host_process.load_pack()
+    comfyui_process.load_pack()
     seconds = time.perf_counter() - start
     added = sorted(set(sys.modules) - before)
     heavy = [name for name in HEAVY if name in added]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import arrangements
-import host_process as host
 import model_files
 import torch
-from comfy_host import prepare_base
 from results_file import Row, save
+from support import comfyui_process as comfyui
+from support.comfyui_release import prepare_base
 from timing import against, in_turn, timed
 
 ROUNDS = 3
@@ -19,8 +19,8 @@ ROUNDS = 3
 
 def load(path: Path) -> None:
     """Do as Load IMAGDressing Model does."""
-    checkpoint = host.pack("imagdressing_core.checkpoint").read_checkpoint(path, lambda *_: None)
-    host.pack("nodes.host.garment_encoder").load_garment_encoder(checkpoint)
+    checkpoint = comfyui.pack("imagdressing_core.files.checkpoint").read_checkpoint(path, lambda *_: None)
+    comfyui.pack("nodes.comfyui.garment_encoder").load_garment_encoder(checkpoint)
 
 
 def _uncached(path: Path, work: Callable[[], object]) -> float:
@@ -53,7 +53,7 @@ def measure(path: Path) -> Iterator[Row]:
 def main() -> None:
     source = prepare_base() / "models" / model_files.GARMENT.path
     with tempfile.TemporaryDirectory() as scratch:
-        converted = host.pack("imagdressing_core.checkpoint").convert_checkpoint(source, Path(scratch), "fp16")
+        converted = comfyui.pack("imagdressing_core.files.checkpoint").convert_checkpoint(source, Path(scratch), "fp16")
         os.sync()  # pages that are not yet written stay in the cache
         save("loading", measure(converted.path))
 

@@ -51,7 +51,7 @@ def tensors_here(name: str) -> dict[str, float]:
 
 def _loaded(name: str) -> tuple[Any, list[Tensor]]:
     model, kept = {"plain": _plain, "ours": _ours, "official": _official}[name]()
-    step_seconds(model, 64, 64, 1, 1)  # has the host load the model
+    step_seconds(model, 64, 64, 1, 1)  # has ComfyUI load the model
     return model, kept
 
 
@@ -61,7 +61,7 @@ def _plain() -> tuple[Any, list[Tensor]]:
 
 def _ours() -> tuple[Any, list[Tensor]]:
     garment = arrangements.read_garment(*SIZE).garment
-    kept = [t for picture in garment.pictures for part in picture.parts.values() for t in part.values()]
+    kept = [t for picture in garment.images for part in picture.parts.values() for t in part.values()]
     return arrangements.ours(garment), kept
 
 

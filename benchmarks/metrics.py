@@ -38,7 +38,7 @@ SHAPES = 40  # printed on each garment
 
 def measure_matching(way: str) -> None:
     """Match two sets of corners in this process; print seconds, and megabytes beyond those before."""
-    import straightforward_cami
+    from support import straightforward_cami
 
     from imagdressing_core.metrics import cami
 
@@ -109,7 +109,7 @@ def _print(rng: numpy.random.Generator) -> Image.Image:
 def straightforward(files: Sequence[tuple[Path, Path, Path]]) -> tuple[float, list[float]]:
     """Return pairs per second, and the scores, of a loop of the published functions."""
     import cv2
-    import straightforward_cami
+    from support import straightforward_cami
 
     scores = []
     start = time.perf_counter()
@@ -133,7 +133,7 @@ def ours(folder: Path, mode: Mode, count: int) -> tuple[float, list[float]]:
 def count_corners(files: Sequence[tuple[Path, Path, Path]]) -> dict[str, int]:
     """Return how many corners the official code finds, as means."""
     import cv2
-    import straightforward_cami
+    from support import straightforward_cami
 
     photographs = [cv2.imread(str(garment)) for garment, _, _ in files[:GARMENTS]]
     worn = [straightforward_cami.read_cut_out(str(picture), str(mask)) for _, picture, mask in files[:GARMENTS]]

@@ -1,7 +1,7 @@
-"""How long a whole picture takes: 50 steps, and what is done once per garment, against the official arrangement.
+"""How long a whole picture takes: 50 steps, and what is done once per garment, against the official pipeline.
 
 From the garment's latent and CLIP's hidden states on: VAE, CLIP and text encoder are the same for both. Per garment the
-official arrangement runs Q-Former and the whole garment U-Net at batch 2, here they run for the garment alone and end
+official pipeline runs Q-Former and the whole garment U-Net at batch 2, here they run for the garment alone and end
 with the last layer that is needed. A picture's time is the once plus 50 times the fastest step.
 """
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import arrangements
-import host_process as host
 import model_files
 import torch
 from results_file import DEVICE, Row, save
+from support import comfyui_process as comfyui
 from timing import ON_GPU, fastest, in_turn, step_seconds, timed
 
 STEPS = 50
@@ -39,7 +39,7 @@ def measure(encoder: Any, width: int, height: int) -> Iterator[Row]:
     reading, their_reading = once["once, ours"], once["once, official"]
     first, again = reading + STEPS * step["ours"], STEPS * step["ours"]
     theirs = their_reading + STEPS * step["official"]
-    rival = "official arrangement against ours"
+    rival = "official pipeline against ours"
     yield Row(f"reading the garment, {rival}, {where}", their_reading, "s", reading)
     yield Row(f"first picture of a garment, {rival}, {where}", theirs, "s", first, goal)
     yield Row(f"next picture of the garment, {rival}, {where}", theirs, "s", again, goal)
@@ -60,6 +60,6 @@ def read_officially(encoder: Any, latent: torch.Tensor, hidden: torch.Tensor) ->
 if __name__ == "__main__":
     arrangements.start()
     with torch.inference_mode():
-        loaded = host.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+        loaded = comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
         for size in SIZES:
             save("picture", measure(loaded, *size))

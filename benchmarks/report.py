@@ -47,7 +47,7 @@ def plot(path: Path) -> None:
     colours = ["#999999" if "official" in name else "#3b6ea5" for name, _ in bars]
     axes.barh([name for name, _ in bars], [ratio for _, ratio in bars], color=colours)
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_xlabel("time of a step over that of plain SD1.5 (grey: the official arrangement)")
+    axes.set_xlabel("time of a step over that of plain SD1.5 (grey: the official pipeline)")
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 

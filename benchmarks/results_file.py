@@ -65,12 +65,12 @@ def markdown_row(row: Row) -> str:
 
 
 def machine() -> str:
-    from comfy_host import host_path, host_version
+    from support.comfyui_release import comfyui_path, comfyui_version_of
 
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
     return (
         f"{_cpu_name()}, threads: {torch.get_num_threads()}{gpu}; Python {platform.python_version()}, "
-        f"torch {torch.__version__}, ComfyUI {host_version(host_path())}"
+        f"torch {torch.__version__}, ComfyUI {comfyui_version_of(comfyui_path())}"
     )
 
 

@@ -1,6 +1,6 @@
-"""How long a step takes: plain SD1.5, these nodes with one and two garments, the official arrangement.
+"""How long a step takes: plain SD1.5, these nodes with one and two garments, the official pipeline.
 
-``--attention`` takes another attention function of the host's; ``--compiled`` puts TorchCompileModel behind each.
+``--attention`` takes another attention function of ComfyUI's; ``--compiled`` puts TorchCompileModel behind each.
 """
 
 import argparse
@@ -33,12 +33,12 @@ def measure(size: tuple[int, int], batch: int, suffix: str, compiled: bool, roun
     one, two = ("≤ 1.12", "≤ 1.25") if size == (512, 640) else ("", "")
     yield against(f"step against plain, {where}", step["one"], step["plain"], one)
     yield against(f"step with two garments against plain, {where}", step["two"], step["plain"], two)
-    yield against(f"the official arrangement's step against plain, {where}", step["official"], step["plain"])
-    yield against(f"the official arrangement's step against ours, {where}", step["official"], step["one"])
+    yield against(f"the official pipeline's step against plain, {where}", step["official"], step["plain"])
+    yield against(f"the official pipeline's step against ours, {where}", step["official"], step["one"])
 
 
 def require_the_same_picture() -> None:
-    """Stop where these nodes and the official arrangement as re-created here do not agree: nothing to compare then."""
+    """Stop where these nodes and the official pipeline as re-created here do not agree: nothing to compare then."""
     import comfy.samplers
 
     def predict_once(predict: Any, x: Tensor, sigmas: Tensor, extra_args: Any, **given: Any) -> Tensor:
@@ -51,11 +51,11 @@ def require_the_same_picture() -> None:
         for model in (arrangements.plain(), arrangements.ours(read.garment), arrangements.official(read))
     )
     if (ours - theirs).norm() > 0.01 * (ours - plain).norm():
-        sys.exit("These nodes and the official arrangement give different pictures; the comparison would be void.")
+        sys.exit("These nodes and the official pipeline give different pictures; the comparison would be void.")
 
 
 def compile_model(model: Any) -> Any:
-    from host_process import call
+    from support.comfyui_process import call
 
     return call("TorchCompileModel", model=model, backend="inductor")
 

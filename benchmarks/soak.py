@@ -21,12 +21,11 @@ import requests
 from scipy.stats import theilslopes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 import demo  # noqa: E402
 import model_files  # noqa: E402
-from comfy_host import BASE  # noqa: E402
-from host_server import HostServer, Prompt, serving  # noqa: E402
+from support.comfyui_release import BASE  # noqa: E402
+from support.comfyui_server import ComfyUIServer, Prompt, serving  # noqa: E402
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "soak.json"
 WINDOW = 25  # prompts of which the fewest open files count: what is open for a moment goes, a file left open stays
@@ -40,7 +39,7 @@ GARMENT = "soak/garment"
 
 
 def variant(choose: Random) -> Prompt:
-    """Return a prompt in API form. All loaders are in all of them, so that the host keeps what they loaded."""
+    """Return a prompt in API form. All loaders are in all of them, so that ComfyUI keeps what they loaded."""
     prompt = {
         "checkpoint": _node("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name),
         "vae": _node("VAELoader", vae_name=model_files.VAE.name),
@@ -109,7 +108,7 @@ def encode(picture: int, fit: str, width: int, height: int) -> dict[str, Any]:
     return _node("IMAGDressingEncodeGarment", fit=fit, width=width, height=height, drop_background=False, **links)
 
 
-def save_garments(server: HostServer) -> None:
+def save_garments(server: ComfyUIServer) -> None:
     """Encode and save the wardrobe that the prompts load from."""
     for number, garment in enumerate(GARMENTS):
         prompt = variant(Random(0)) | {"garment 0": encode(*garment)}
@@ -127,9 +126,9 @@ def _node(class_type: str, **inputs: Any) -> dict[str, Any]:
 
 @dataclass
 class Soak:
-    """What was seen so far. megabytes: of the host's memory after each prompt, as the system counts it."""
+    """What was seen so far. megabytes: of ComfyUI's memory after each prompt, as the system counts it."""
 
-    server: HostServer
+    server: ComfyUIServer
     prompts: list[Prompt]
     pictures: dict[int, str] = field(default_factory=dict)
     megabytes: list[float] = field(default_factory=list)
@@ -148,7 +147,7 @@ class Soak:
         pictures = hashlib.sha256(b"".join(self._pixels(image) for image in result.images)).hexdigest()
         if self.pictures.setdefault(number, pictures) != pictures:
             sys.exit(f"Prompt {number} made another picture than before.")
-        # What the host itself remembers of every prompt, and the pictures on disk, are no leak of anybody's.
+        # What ComfyUI itself remembers of every prompt, and the pictures on disk, are no leak of anybody's.
         requests.post(f"{self.server.url}/history", json={"delete": [prompt_id]}, timeout=60)
         for image in result.images:
             (BASE / "output" / image["subfolder"] / image["filename"]).unlink()
@@ -181,7 +180,7 @@ def soak(prompts: int, seconds: float, different: int, limit: float, seed: int) 
         pool = [variant(Random(seed + 1 + i)) for i in range(different)]
         seen = Soak(server, pool)
         start, last = time.monotonic(), -1
-        # Every prompt once, to warm up; then any, but none twice in a row, which the host skips.
+        # Every prompt once, to warm up; then any, but none twice in a row, which ComfyUI skips.
         order = list(range(different))
         while len(seen.megabytes) < prompts and time.monotonic() - start < seconds:
             number = order.pop(0) if order else choose.choice([i for i in range(different) if i != last])

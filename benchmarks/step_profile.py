@@ -1,6 +1,6 @@
 """Where the time of a step goes, by kind of operation: plain SD1.5 and with one garment, in turn.
 
-Of each the fastest of several steps. ``--attention`` takes another attention function of the host's.
+Of each the fastest of several steps. ``--attention`` takes another attention function of ComfyUI's.
 """
 
 import argparse

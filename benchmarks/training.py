@@ -25,8 +25,9 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from imagdressing_core import diffusers_unet, pipeline  # noqa: E402
-from imagdressing_core.layers import LAYERS  # noqa: E402
+from imagdressing_core.model.layers import LAYERS  # noqa: E402
+from imagdressing_core.on_diffusers import pipeline  # noqa: E402
+from imagdressing_core.on_diffusers import unet as diffusers_unet
 from imagdressing_core.training.config import Objective  # noqa: E402
 from imagdressing_core.training.model import Batch, freeze_unread, start_projections, training_loss  # noqa: E402
 from imagdressing_core.training.objective import Draws, noise_schedule  # noqa: E402

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from imagdressing_core.garment import Garment, GarmentPicture, Origin
-from imagdressing_core.layers import LAYERS
-from imagdressing_core.strengths import LAYER_PRESETS, SCHEDULES
+from imagdressing_core.application.strengths import LAYER_PRESETS, SCHEDULES
+from imagdressing_core.model.garment import Garment, GarmentImage, Origin
+from imagdressing_core.model.layers import LAYERS
 
 Random = random.Random
 Made = Callable[[Random], bytes]
@@ -148,10 +148,10 @@ def whole_garment() -> bytes:
     import tempfile
     from pathlib import Path
 
-    from imagdressing_core.wardrobe import save_garment
+    from imagdressing_core.files.garment_file import save_garment
 
     tokens = {layer.index: torch.zeros(1, 2, layer.channels).half() for layer in LAYERS}
-    picture = GarmentPicture({"k": tokens, "v": tokens}, Origin(**ORIGIN), torch.zeros(4, 4, 3, dtype=torch.uint8))
+    picture = GarmentImage({"k": tokens, "v": tokens}, Origin(**ORIGIN), torch.zeros(4, 4, 3, dtype=torch.uint8))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "garment.safetensors"
         save_garment(Garment((picture,)), path)

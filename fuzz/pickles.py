@@ -10,7 +10,7 @@ import torch
 from making import KEYS, NUMBERS, Random, mutated
 from torch import Tensor
 
-from imagdressing_core.pickled import LEGACY
+from imagdressing_core.files.pickled import LEGACY
 
 CODE = (("os", "system"), ("posix", "system"), ("builtins", "eval"), ("builtins", "exec"), ("builtins", "open"),
         ("builtins", "getattr"), ("builtins", "__import__"), ("builtins", "bytearray"), ("subprocess", "Popen"),
@@ -145,7 +145,7 @@ def legacy_checkpoint(choose: Random) -> bytes:
 @cache
 def whole_checkpoint(zipped: bool) -> bytes:
     """Return a checkpoint whole in names and shapes, whose tensors are views of one number each."""
-    from imagdressing_core.checkpoint import expected_shapes
+    from imagdressing_core.files.checkpoint import expected_shapes
 
     return _saved({key: torch.ones(1).half().expand(shape) for key, shape in expected_shapes().items()}, zipped)
 

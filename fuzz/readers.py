@@ -10,15 +10,22 @@ import pickles
 import torch
 from making import Random
 
-from imagdressing_core.checkpoint import read_checkpoint
+from imagdressing_core.application.strengths import factor_at, parse_layers, parse_schedule
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files.checkpoint import read_checkpoint
+from imagdressing_core.files.garment_file import load_garment
+from imagdressing_core.images.paste import paste_back
+from imagdressing_core.images.preprocess import (
+    FITS,
+    fit_mask,
+    images_from_tensor,
+    preview,
+    tensor_from_images,
+    thumbnail,
+)
 from imagdressing_core.metrics.manifest import Method, read_manifest
-from imagdressing_core.paste import paste_back
-from imagdressing_core.preprocess import FITS, fit_mask, pictures_from_tensor, preview, tensor_from_pictures, thumbnail
-from imagdressing_core.strengths import factor_at, parse_layers, parse_schedule
 from imagdressing_core.training.config import Data
 from imagdressing_core.training.data import Pair, read_pairs, whole_pairs
-from imagdressing_core.wardrobe import load_garment
 
 LONGEST_MESSAGE = 2000
 
@@ -57,10 +64,7 @@ def _garment(path: Path) -> object:
     garment = load_garment(path)
     path.write_bytes(b"")  # whatever becomes of the file, the garment stays
     assert all(
-        torch.isfinite(t).all()
-        for picture in garment.pictures
-        for part in picture.parts.values()
-        for t in part.values()
+        torch.isfinite(t).all() for picture in garment.images for part in picture.parts.values() for t in part.values()
     )
     return garment.nbytes
 
@@ -89,9 +93,9 @@ def _schedule(choose: Random, _: Path) -> object:
 def _picture(choose: Random, _: Path) -> object:
     """Bring a picture to size as Encode Garment does."""
     masks = None if choose.randrange(2) else making.pixels(choose, 3)
-    pictures = pictures_from_tensor(making.pixels(choose, 4, (1, 2, 3, 4)), masks)
+    pictures = images_from_tensor(making.pixels(choose, 4, (1, 2, 3, 4)), masks)
     fitted = [FITS[choose.choice(tuple(FITS))](picture, 64, 80) for picture in pictures]
-    seen = tensor_from_pictures([picture.vae for picture in fitted])
+    seen = tensor_from_images([picture.vae for picture in fitted])
     assert seen.shape[1:] == (80, 64, 3) and torch.isfinite(seen).all()
     return [preview(picture) for picture in fitted], [thumbnail(picture) for picture in pictures]
 
@@ -104,7 +108,7 @@ def _mask(choose: Random, _: Path) -> object:
         original, making.pixels(choose, 4, (3, 4)), mask, choose.choice((0, 8, 256)), bool(choose.randrange(2))
     )
     assert torch.isfinite(pasted).all()
-    (picture,) = pictures_from_tensor(original, mask)
+    (picture,) = images_from_tensor(original, mask)
     fitted = fit_mask(mask[0], picture.size, choose.choice(tuple(FITS)), 64, 80)
     assert fitted.shape == (80, 64)
     return fitted

@@ -27,7 +27,7 @@ from typing import Any
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))  # as fuzz/ is already: the core is not installed where only the host is
+sys.path.insert(0, str(REPOSITORY))  # as fuzz/ is already: the core is not installed where only ComfyUI is
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "fuzz.json"
 FOUND = REPOSITORY / "artefacts" / "fuzz"

@@ -7,13 +7,13 @@ from collections.abc import Callable
 class IMAGDressingError(ValueError):
     """Something the user can mend: the message says what is wrong, where, what was found and what to do."""
 
-    __module__ = "imagdressing_core"  # the editor shows it, where the host's name of a pack is a path
+    __module__ = "imagdressing_core"  # the editor shows it, where ComfyUI's name of a pack is a path
 
 
 def require_between(socket: str, value: float, low: float, high: float) -> None:
-    """Raise IMAGDressingError unless ``low`` ≤ value ≤ ``high``: the host checks widgets, not what comes over a link.
+    """Raise IMAGDressingError unless ``low`` ≤ value ≤ ``high``: ComfyUI checks widgets, not what comes over a link.
 
-    NaN is outside of everything; the host lets it through widgets too.
+    NaN is outside of everything; ComfyUI lets it through widgets too.
     """
     if not low <= value <= high:
         raise IMAGDressingError(

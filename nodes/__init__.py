@@ -3,20 +3,20 @@
 from comfy_api.latest import ComfyExtension, io
 
 from .apply import ApplyGarment, ApplyGarmentAdvanced
+from .comfyui.folders import CHECKPOINTS, GARMENTS
+from .comfyui.requirements import require_only_copy, require_supported_comfyui
 from .encode import EncodeGarment
 from .evaluate import EvaluateGarmentFidelity
-from .host.folders import CHECKPOINTS, GARMENTS
-from .host.requirements import require_only_copy, require_supported_host
+from .image import GarmentHeatMap, PasteBack
 from .loaders import ConvertCheckpoint, LoadIMAGDressingModel
-from .picture import GarmentHeatMap, PasteBack
 from .wardrobe import JoinGarments, LoadGarment, SaveGarment
 
-require_only_copy("IMAGDressingModelLoader")  # before the host serves this copy's web folder, too
+require_only_copy("IMAGDressingModelLoader")  # before ComfyUI serves this copy's web folder, too
 
 
 class IMAGDressingExtension(ComfyExtension):
     async def on_load(self) -> None:
-        require_supported_host()
+        require_supported_comfyui()
         CHECKPOINTS.register()
         GARMENTS.register()
 

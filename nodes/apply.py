@@ -6,13 +6,13 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..imagdressing_core.application.applied_garment import AppliedGarment, Batch, Branches
+from ..imagdressing_core.application.strengths import LAYER_PRESETS, SCHEDULES, parse_layers, parse_schedule
 from ..imagdressing_core.errors import IMAGDressingError
-from ..imagdressing_core.garment import Garment
-from ..imagdressing_core.strengths import LAYER_PRESETS, SCHEDULES, parse_layers, parse_schedule
-from ..imagdressing_core.wearing import Batch, Branches, WornGarment
-from .host.dressing import put_on
-from .host.feedback import node_id
-from .host.requirements import require_sd15
+from ..imagdressing_core.model.garment import Garment
+from .comfyui.feedback import node_id
+from .comfyui.requirements import require_sd15
+from .comfyui.wrappers import apply_garment
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
 
 MODEL = io.Model.Input("model", tooltip="Any SD1.5 model, before or after other nodes that patch it.")
@@ -45,8 +45,8 @@ END = io.Float.Input(
 MASK = io.Mask.Input(
     "mask",
     optional=True,
-    tooltip="Where in the generated picture the garment acts, white is where; any size, soft edges allowed, one for "
-    "all pictures or one for each.",
+    tooltip="Where in the generated image the garment acts, white is where; any size, soft edges allowed, one for "
+    "all images or one for each.",
 )
 DRESSED = io.Model.Output(tooltip="The model wearing the garment, for any sampler.")
 
@@ -57,7 +57,7 @@ def _region(mask: Tensor | None) -> Tensor | None:
         return None
     if mask.ndim < 2 or not mask.numel() or not bool(torch.isfinite(mask).all()):
         raise IMAGDressingError(
-            f"mask must be a picture of finite values, found {tuple(mask.shape)}, or NaN in it: look at the node that "
+            f"mask must be an image of finite values, found {tuple(mask.shape)}, or NaN in it: look at the node that "
             "makes it."
         )
     return mask if mask.ndim == 3 else mask.reshape(-1, *mask.shape[-2:])
@@ -88,8 +88,8 @@ class ApplyGarment(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         require_sd15(model)
-        worn = WornGarment(garment, strength, start_percent, end_percent, _region(mask), label=node_id(cls))
-        return io.NodeOutput(put_on(model, worn))
+        worn = AppliedGarment(garment, strength, start_percent, end_percent, _region(mask), label=node_id(cls))
+        return io.NodeOutput(apply_garment(model, worn))
 
 
 class ApplyGarmentAdvanced(io.ComfyNode):
@@ -99,7 +99,7 @@ class ApplyGarmentAdvanced(io.ComfyNode):
             node_id="IMAGDressingApplyAdvanced",
             display_name="Apply Garment (Advanced)",
             category=CATEGORY,
-            description="Apply Garment with strength by layer and over time, by branch, and by picture of a batch.",
+            description="Apply Garment with strength by layer and over time, by branch, and by image of a batch.",
             search_aliases=SEARCH_ALIASES,
             inputs=[
                 MODEL,
@@ -126,7 +126,7 @@ class ApplyGarmentAdvanced(io.ComfyNode):
                     "batch",
                     options=["broadcast", "one per image"],
                     default="broadcast",
-                    tooltip="For a garment of several pictures. broadcast: every generated picture wears them all, as "
+                    tooltip="For a garment of several images. broadcast: every generated image wears them all, as "
                     "views of one thing. one per image: each wears one, over again when they run out.",
                 ),
                 MASK,
@@ -157,7 +157,7 @@ class ApplyGarmentAdvanced(io.ComfyNode):
         schedule: str = "constant",
     ) -> io.NodeOutput:
         require_sd15(model)
-        worn = WornGarment(
+        worn = AppliedGarment(
             garment,
             strength,
             start_percent,
@@ -169,4 +169,4 @@ class ApplyGarmentAdvanced(io.ComfyNode):
             parse_schedule(schedule),
             node_id(cls),
         )
-        return io.NodeOutput(put_on(model, worn))
+        return io.NodeOutput(apply_garment(model, worn))

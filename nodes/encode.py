@@ -1,4 +1,4 @@
-"""Encoding a garment picture: once, before sampling."""
+"""Encoding a garment image: once, before sampling."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,23 +7,23 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..imagdressing_core.errors import IMAGDressingError, require_between
-from ..imagdressing_core.garment import PIXELS_PER_LATENT, Garment
-from ..imagdressing_core.preprocess import (
+from ..imagdressing_core.files.sd15_shapes import CONTEXT_CHANNELS, LATENT_CHANNELS
+from ..imagdressing_core.images.preprocess import (
     FITS,
     OFFICIAL_HEIGHT,
     OFFICIAL_WIDTH,
     fit_mask,
     fit_squash,
-    pictures_from_tensor,
+    images_from_tensor,
     preview,
-    tensor_from_pictures,
+    tensor_from_images,
     thumbnail,
 )
-from ..imagdressing_core.qformer import CLIP_CHANNELS, CLIP_TOKENS
-from ..imagdressing_core.sd15 import CONTEXT_CHANNELS, LATENT_CHANNELS
-from .host.feedback import node_id, show
-from .host.garment_encoder import GarmentEncoder
-from .host.progress import progress_bar
+from ..imagdressing_core.model.garment import PIXELS_PER_LATENT, Garment
+from ..imagdressing_core.model.qformer import CLIP_CHANNELS, CLIP_TOKENS
+from .comfyui.feedback import node_id, show
+from .comfyui.garment_encoder import GarmentEncoder
+from .comfyui.progress import progress_bar
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment, IMAGDressingModel
 
 SMALLEST_GARMENT, LARGEST_GARMENT = 64, 2048  # pixels on a side
@@ -37,7 +37,7 @@ class EncodeGarment(io.ComfyNode):
             node_id="IMAGDressingEncodeGarment",
             display_name="Encode Garment",
             category=CATEGORY,
-            description="Reads a garment once; any number of pictures can wear the result. The preview shows what the "
+            description="Reads a garment once; any number of images can wear the result. The preview shows what the "
             "VAE sees, framed where CLIP sees it too.",
             search_aliases=SEARCH_ALIASES,
             inputs=[
@@ -48,13 +48,13 @@ class EncodeGarment(io.ComfyNode):
                 ),
                 io.Image.Input(
                     "image",
-                    tooltip="A picture of the garment alone, flat or hanging. A batch gives several views of it.",
+                    tooltip="An image of the garment alone, flat or hanging. A batch gives several views of it.",
                 ),
                 io.Combo.Input(
                     "fit",
                     options=list(FITS),
                     default="official",
-                    tooltip="How the picture is brought to size. official: as the published code, squashed for the "
+                    tooltip="How the image is brought to size. official: as the published code, squashed for the "
                     "VAE and cut to its centre square for CLIP. pad: whole and undistorted, on white. crop: "
                     "undistorted, its middle only.",
                 ),
@@ -62,7 +62,7 @@ class EncodeGarment(io.ComfyNode):
                     "width",
                     default=OFFICIAL_WIDTH,
                     **size,
-                    tooltip="Width of the garment in pixels, independent of the picture you generate. "
+                    tooltip="Width of the garment in pixels, independent of the image you generate. "
                     "More keeps finer detail and costs memory and time.",
                 ),
                 io.Int.Input("height", default=OFFICIAL_HEIGHT, **size, tooltip="Height of the garment in pixels."),
@@ -74,7 +74,7 @@ class EncodeGarment(io.ComfyNode):
                     default=False,
                     optional=True,
                     tooltip="Leave what the mask does not mark out of the garment altogether: less of the background "
-                    "leaks into the picture, and sampling is faster. Needs a mask.",
+                    "leaks into the image, and sampling is faster. Needs a mask.",
                 ),
                 io.Clip.Input(
                     "clip",
@@ -114,32 +114,32 @@ class EncodeGarment(io.ComfyNode):
         require_between("height", height, SMALLEST_GARMENT, LARGEST_GARMENT)
         width, height = (side // PIXELS_PER_LATENT * PIXELS_PER_LATENT for side in (width, height))
         is_magic_clothing = imagdressing.is_magic_clothing
-        originals = pictures_from_tensor(image, mask, background="grey" if is_magic_clothing else "white")
+        originals = images_from_tensor(image, mask, background="grey" if is_magic_clothing else "white")
         fits = FITS | {"official": fit_squash} if is_magic_clothing else FITS
-        fitted = [fits[fit](picture, width, height) for picture in originals]
+        fitted = [fits[fit](image, width, height) for image in originals]
         if is_magic_clothing:
             context = _empty_prompt(clip, len(fitted))
         else:
-            context = _clip_hidden(clip_vision, tensor_from_pictures([picture.clip for picture in fitted]))
-        latent = vae.encode(tensor_from_pictures([picture.vae for picture in fitted]))
-        pictures = [
+            context = _clip_hidden(clip_vision, tensor_from_images([image.clip for image in fitted]))
+        latent = vae.encode(tensor_from_images([image.vae for image in fitted]))
+        images = [
             replace(encoded, thumbnail=thumbnail(original))
             for encoded, original in zip(
                 imagdressing.encode(latent, context, fit, progress_bar()), originals, strict=True
             )
         ]
         if mask is not None and drop_background:
-            masks = mask.expand(len(pictures), -1, -1)
-            pictures = [
-                picture.without_background(fit_mask(one, original.size, fit, width, height))
-                for picture, one, original in zip(pictures, masks, originals, strict=True)
+            masks = mask.expand(len(images), -1, -1)
+            images = [
+                image.without_background(fit_mask(one, original.size, fit, width, height))
+                for image, one, original in zip(images, masks, originals, strict=True)
             ]
-        garment = Garment(tuple(pictures))
+        garment = Garment(tuple(images))
         show(
-            f"{len(pictures)} × {width} × {height}, {sum(picture.nbytes for picture in pictures) / 1e6:.0f} MB",
+            f"{len(images)} × {width} × {height}, {sum(image.nbytes for image in images) / 1e6:.0f} MB",
             node_id(cls),
         )
-        seen = tensor_from_pictures([preview(picture, with_clip=not is_magic_clothing) for picture in fitted])
+        seen = tensor_from_images([preview(image, with_clip=not is_magic_clothing) for image in fitted])
         return io.NodeOutput(garment, ui=ui.PreviewImage(seen))
 
 
@@ -172,9 +172,9 @@ def _empty_prompt(clip: Any, batch: int) -> Tensor:
     return conditioning.expand(batch, -1, -1)
 
 
-def _clip_hidden(clip_vision: Any, pictures: Tensor) -> Tensor:
-    """Return CLIP ViT-H's penultimate hidden states (batch, 257, 1280) of pictures (batch, 224, 224, 3)."""
-    hidden = clip_vision.encode_image(pictures)["penultimate_hidden_states"]
+def _clip_hidden(clip_vision: Any, pixels: Tensor) -> Tensor:
+    """Return CLIP ViT-H's penultimate hidden states (batch, 257, 1280) of images (batch, 224, 224, 3)."""
+    hidden = clip_vision.encode_image(pixels)["penultimate_hidden_states"]
     if hidden.shape[1:] != (CLIP_TOKENS, CLIP_CHANNELS):
         tokens, channels = hidden.shape[1:]
         raise IMAGDressingError(

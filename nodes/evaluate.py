@@ -1,4 +1,4 @@
-"""Scores of a generated picture against its garment, in the graph."""
+"""Scores of a generated image against its garment, in the graph."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..imagdressing_core.errors import IMAGDressingError
-from ..imagdressing_core.preprocess import pictures_from_tensor, tensor_from_pictures
-from .host.feedback import node_id, show
-from .host.folders import evaluation_weights
+from ..imagdressing_core.images.preprocess import images_from_tensor, tensor_from_images
+from .comfyui.feedback import node_id, show
+from .comfyui.folders import evaluation_weights
 from .sockets import CATEGORY, SEARCH_ALIASES
 
-if TYPE_CHECKING:  # the metrics are not imported at the host's start
+if TYPE_CHECKING:  # the metrics are not imported at ComfyUI's start
     from ..imagdressing_core.metrics.protocol import Mode
     from ..imagdressing_core.metrics.scoring import Pair, Scorer, Scores
 
@@ -27,14 +27,14 @@ class EvaluateGarmentFidelity(io.ComfyNode):
             node_id="IMAGDressingEvaluate",
             display_name="Evaluate Garment Fidelity",
             category=CATEGORY,
-            description="Scores how faithfully a picture wears its garment, as the paper does: structure, texture and "
+            description="Scores how faithfully an image wears its garment, as the paper does: structure, texture and "
             "keypoints (CAMI-U); with pose, face and prompt also CAMI-S.",
             search_aliases=[*SEARCH_ALIASES, "metric", "score", "similarity", "SSIM", "CAMI"],
             inputs=[
                 io.Image.Input(
-                    "garment_image", tooltip="The garment, as Encode Garment got it: one, or one for each picture."
+                    "garment_image", tooltip="The garment, as Encode Garment got it: one, or one for each image."
                 ),
-                io.Image.Input("generated", tooltip="The pictures in which it is worn."),
+                io.Image.Input("generated", tooltip="The images in which it is worn."),
                 io.Combo.Input(
                     "mode",
                     options=["corrected", "published"],
@@ -43,13 +43,13 @@ class EvaluateGarmentFidelity(io.ComfyNode):
                     "the official code computes, to compare with the paper's numbers.",
                 ),
                 io.Mask.Input(
-                    "garment_mask", optional=True, tooltip="White is the garment. Without it the whole picture counts."
+                    "garment_mask", optional=True, tooltip="White is the garment. Without it the whole image counts."
                 ),
                 io.Mask.Input(
                     "generated_mask",
                     optional=True,
                     tooltip="White is the garment as it is worn, from a clothes parser or SAM. Without it the whole "
-                    "picture counts, the background too.",
+                    "image counts, the background too.",
                 ),
                 io.Image.Input(
                     "pose", optional=True, tooltip="The drawn pose that was asked for, as ControlNet OpenPose got it."
@@ -57,7 +57,7 @@ class EvaluateGarmentFidelity(io.ComfyNode):
                 io.Image.Input(
                     "generated_pose",
                     optional=True,
-                    tooltip="The pose drawn from the generated pictures by the same detector, for instance DWPose.",
+                    tooltip="The pose drawn from the generated images by the same detector, for instance DWPose.",
                 ),
                 io.Image.Input("face", optional=True, tooltip="The face that was asked for, as IP-Adapter got it."),
                 io.String.Input(
@@ -65,14 +65,14 @@ class EvaluateGarmentFidelity(io.ComfyNode):
                     default="",
                     multiline=True,
                     optional=True,
-                    tooltip="The prompt that the pictures were made with.",
+                    tooltip="The prompt that the images were made with.",
                 ),
             ],
             outputs=[
                 io.String.Output(
-                    display_name="scores", tooltip="A table as text, a row for each picture, and the reasons for gaps."
+                    display_name="scores", tooltip="A table as text, a row for each image, and the reasons for gaps."
                 ),
-                io.Image.Output(display_name="table", tooltip="The same as a picture, garment and result beside it."),
+                io.Image.Output(display_name="table", tooltip="The same as an image, garment and result beside it."),
             ],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
@@ -92,28 +92,28 @@ class EvaluateGarmentFidelity(io.ComfyNode):
         prompt: str = "",
     ) -> io.NodeOutput:
         from ..imagdressing_core.metrics.scoring import Pair
-        from ..imagdressing_core.metrics.sheet import ScoredPicture, score_sheet, score_text
+        from ..imagdressing_core.metrics.sheet import ScoredImage, score_sheet, score_text
         from ..imagdressing_core.metrics.terms import COLUMNS
 
         count = len(generated)
         parts: dict[str, list[Any]] = {
-            "garment": _pictures("garment_image", garment_image, count),
-            "generated": _pictures("generated", generated, count),
+            "garment": _images("garment_image", garment_image, count),
+            "generated": _images("generated", generated, count),
         }
         parts["garment_mask"] = _masks("garment_mask", garment_mask, parts["garment"])
         parts["generated_mask"] = _masks("generated_mask", generated_mask, parts["generated"])
-        parts["pose"] = _pictures("pose", pose, count)
-        parts["generated_pose"] = _pictures("generated_pose", generated_pose, count)
-        parts["face"] = _pictures("face", face, count)
+        parts["pose"] = _images("pose", pose, count)
+        parts["generated_pose"] = _images("generated_pose", generated_pose, count)
+        parts["face"] = _images("face", face, count)
         parts["prompt"] = [prompt.strip() or None] * count
         pairs = [Pair(**dict(zip(parts, values, strict=True))) for values in zip(*parts.values(), strict=True)]
-        pictures = [
-            ScoredPicture(garment, picture, scores)
-            for garment, picture, scores in zip(parts["garment"], parts["generated"], _scores(pairs, mode), strict=True)
+        images = [
+            ScoredImage(garment, image, scores)
+            for garment, image, scores in zip(parts["garment"], parts["generated"], _scores(pairs, mode), strict=True)
         ]
-        text = score_text(pictures, COLUMNS)
+        text = score_text(images, COLUMNS)
         show(text, node_id(cls))
-        table = tensor_from_pictures([score_sheet(pictures, COLUMNS)])
+        table = tensor_from_images([score_sheet(images, COLUMNS)])
         return io.NodeOutput(text, table, ui=ui.PreviewImage(table, cls=cls))
 
 
@@ -147,31 +147,31 @@ def _scores_of(scorer: Scorer, pairs: list[Pair], mode: Mode) -> list[Scores]:
         return [dict.fromkeys(scorer.terms, NoScore("model or library missing", str(error))) for _ in pairs]
 
 
-def _pictures(socket: str, images: Tensor | None, count: int) -> list[Any]:
-    """Return ``count`` pictures as arrays (height, width, 3) in uint8, or as often None where nothing is connected."""
-    if images is None:
+def _images(socket: str, batch: Tensor | None, count: int) -> list[Any]:
+    """Return ``count`` images as arrays (height, width, 3) in uint8, or as often None where nothing is connected."""
+    if batch is None:
         return [None] * count
     try:
-        pictures = [numpy.array(picture) for picture in pictures_from_tensor(images)]
+        images = [numpy.array(image) for image in images_from_tensor(batch)]
     except IMAGDressingError as error:
         raise IMAGDressingError(f"{socket}: {error}") from error
-    return _repeated(socket, pictures, count)
+    return _repeated(socket, images, count)
 
 
-def _masks(socket: str, masks: Tensor | None, pictures: list[Any]) -> list[Any]:
-    """Return a mask (height, width) for each picture, brought to its size, or as often None."""
+def _masks(socket: str, masks: Tensor | None, images: list[Any]) -> list[Any]:
+    """Return a mask (height, width) for each image, brought to its size, or as often None."""
     if masks is None:
-        return [None] * len(pictures)
+        return [None] * len(images)
     if masks.ndim != 3 or not masks.numel() or not bool(masks.isfinite().all()):
         raise IMAGDressingError(f"{socket} must be (batch, height, width) without NaN, found {tuple(masks.shape)}.")
-    repeated = _repeated(socket, list(masks), len(pictures))
+    repeated = _repeated(socket, list(masks), len(images))
     return [
-        interpolate(mask[None, None].float(), picture.shape[:2], mode="bilinear")[0, 0].cpu().numpy() >= 0.5
-        for mask, picture in zip(repeated, pictures, strict=True)
+        interpolate(mask[None, None].float(), image.shape[:2], mode="bilinear")[0, 0].cpu().numpy() >= 0.5
+        for mask, image in zip(repeated, images, strict=True)
     ]
 
 
 def _repeated(socket: str, items: list[Any], count: int) -> list[Any]:
     if len(items) not in (1, count):
-        raise IMAGDressingError(f"{socket} has {len(items)} for {count} generated pictures; give one, or one for each.")
+        raise IMAGDressingError(f"{socket} has {len(items)} for {count} generated images; give one, or one for each.")
     return items if len(items) == count else items * count

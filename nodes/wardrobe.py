@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io, ui
 
-from ..imagdressing_core.garment import Garment, Origin
-from ..imagdressing_core.wardrobe import load_garment, save_garment
-from .host.feedback import node_id, show
-from .host.folders import GARMENTS, free_garment_path
+from ..imagdressing_core.files.garment_file import load_garment, save_garment
+from ..imagdressing_core.model.garment import Garment, Origin
+from .comfyui.feedback import node_id, show
+from .comfyui.folders import GARMENTS, free_garment_path
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
 
 
@@ -68,7 +68,7 @@ class LoadGarment(io.ComfyNode):
     @classmethod
     def execute(cls, garment_name: str) -> io.NodeOutput:
         garment = load_garment(GARMENTS.path(garment_name))
-        show("\n".join(_summary(picture.origin) for picture in garment.pictures), node_id(cls))
+        show("\n".join(_summary(image.origin) for image in garment.images), node_id(cls))
         return io.NodeOutput(garment)
 
 
@@ -84,15 +84,15 @@ class JoinGarments(io.ComfyNode):
             display_name="Join Garments",
             category=CATEGORY,
             description="Makes one of two garments, of any sizes: views of one thing for batch = broadcast, or one for "
-            "each picture of a batch for batch = one per image.",
+            "each image of a batch for batch = one per image.",
             search_aliases=[*SEARCH_ALIASES, "batch"],
             inputs=[
-                IMAGDressingGarment.Input("garment_1", tooltip="Its pictures come first."),
-                IMAGDressingGarment.Input("garment_2", tooltip="Its pictures come after them."),
+                IMAGDressingGarment.Input("garment_1", tooltip="Its images come first."),
+                IMAGDressingGarment.Input("garment_2", tooltip="Its images come after them."),
             ],
             outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment (Advanced).")],
         )
 
     @classmethod
     def execute(cls, garment_1: Garment, garment_2: Garment) -> io.NodeOutput:
-        return io.NodeOutput(Garment(garment_1.pictures + garment_2.pictures))
+        return io.NodeOutput(Garment(garment_1.images + garment_2.images))

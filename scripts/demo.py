@@ -1,4 +1,4 @@
-"""Dress the sample garment through the real host: queue the shipped workflow over HTTP and save its picture."""
+"""Dress the sample garment through the real ComfyUI: queue the shipped workflow over HTTP and save its picture."""
 
 import json
 import os
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from comfy_host import BASE, HOME, REPOSITORY, host_path, host_version, link_pack, prepare_base
-from host_server import HostServer, Prompt, serving
 from model_files import BASE_FILES, GARMENT, where_to_put
 from sample_pictures import FOLDER as PICTURES
-from synthetic_models import make_models
+from support.comfyui_release import BASE, HOME, REPOSITORY, comfyui_path, comfyui_version_of, link_pack, prepare_base
+from support.comfyui_server import ComfyUIServer, Prompt, serving
+from support.synthetic_models import make_models
 
-from imagdressing_core.metrics.generators.workflow_api import api_form
+from imagdressing_core.baselines.workflow_api import api_form
 
 WORKFLOW = REPOSITORY / "workflows" / "garment_to_person.json"
 ARTEFACTS = REPOSITORY / "artefacts"
@@ -26,12 +26,12 @@ def real_models() -> Path | None:
     """Return the ``models`` folder of the user's own ComfyUI if it holds all that the workflow names."""
     if not os.environ.get("COMFYUI_PATH"):
         return None
-    models = host_path() / "models"
+    models = comfyui_path() / "models"
     return models if all((models / file.path).is_file() for file in BASE_FILES) else None
 
 
 def demo_base(models: Path | None) -> Path:
-    """Return a base directory for the host: with the user's models, or with synthetic ones."""
+    """Return a base directory for ComfyUI: with the user's models, or with synthetic ones."""
     if models is None:
         make_models(prepare_base() / "models")
         return BASE
@@ -43,10 +43,10 @@ def demo_base(models: Path | None) -> Path:
     return base
 
 
-def shipped_workflow(server: HostServer, path: Path = WORKFLOW, info: Mapping[str, Any] | None = None) -> Prompt:
-    """Return a shipped workflow in API form, with its input pictures brought to the host.
+def shipped_workflow(server: ComfyUIServer, path: Path = WORKFLOW, info: Mapping[str, Any] | None = None) -> Prompt:
+    """Return a shipped workflow in API form, with its input pictures brought to ComfyUI.
 
-    info: definitions of nodes that the host lacks.
+    info: definitions of nodes that ComfyUI lacks.
     """
     prompt = api_form(json.loads(path.read_text()), server.get("/object_info") | (info or {}))
     for node in prompt.values():
@@ -66,7 +66,7 @@ def make_small(prompt: Prompt, width: int = SMALL_WIDTH, height: int = SMALL_HEI
 def main() -> None:
     models = real_models()
     base = demo_base(models)
-    print(f"Starting ComfyUI {host_version(host_path())} …", flush=True)
+    print(f"Starting ComfyUI {comfyui_version_of(comfyui_path())} …", flush=True)
     with serving(base=base) as server:
         prompt = shipped_workflow(server)
         if not torch.cuda.is_available():
@@ -76,7 +76,7 @@ def main() -> None:
         start = time.monotonic()
         result = server.run(prompt)
         if result.error:
-            raise SystemExit(f"The host could not run the workflow: {result.error}")
+            raise SystemExit(f"ComfyUI could not run the workflow: {result.error}")
         picture = ARTEFACTS / "demo.png"
         picture.parent.mkdir(exist_ok=True)
         picture.write_bytes(server.image(result.images[0]))
@@ -88,7 +88,7 @@ def main() -> None:
 def _where_real_models_come_from() -> str:
     return (
         "\nIt shows coloured noise, because its models are SYNTHETIC: random numbers in the official formats.\n"
-        "It proves that the pack works in the host, not how a garment looks. For real pictures, put these\n"
+        "It proves that the pack works in ComfyUI, not how a garment looks. For real pictures, put these\n"
         f"files into your ComfyUI and run `COMFYUI_PATH=/path/to/ComfyUI make demo`:\n{where_to_put(BASE_FILES)}\n"
         f"{GARMENT.name} may be used for non-commercial research only."
     )

@@ -4,8 +4,8 @@ import asyncio
 import json
 from typing import Any
 
-import host_process as host
-from comfy_host import REPOSITORY
+from support import comfyui_process as comfyui
+from support.comfyui_release import REPOSITORY
 
 LOCALES = REPOSITORY / "locales"
 NODE_TEXTS = LOCALES / "en" / "nodeDefs.json"
@@ -15,7 +15,7 @@ Texts = dict[str, Any]
 
 def node_texts() -> dict[str, Texts]:
     """Return what a user reads of each node, by node id, in the form of the editor's ``nodeDefs.json``."""
-    extension = host.pack("nodes").IMAGDressingExtension()
+    extension = comfyui.pack("nodes").IMAGDressingExtension()
     schemas = [node.GET_SCHEMA() for node in asyncio.run(extension.get_node_list())]
     return {schema.node_id: _texts(schema) for schema in schemas}
 

@@ -18,7 +18,7 @@ class Published:
 class ModelFile:
     """A published model file.
 
-    folder: below the host's ``models``; repository, source: on the Hugging Face Hub; size: as published, rounded.
+    folder: below ComfyUI's ``models``; repository, source: on the Hugging Face Hub; size: as published, rounded.
     published: every version that has had this name, newest first, where they are known.
     """
 
@@ -131,7 +131,7 @@ ALL_FILES = (*WORKFLOW_FILES, MAGIC_CLOTHING, MAGIC_CLOTHING_EXTRACTOR, MAGIC_CL
 
 
 def where_to_put(files: Iterable[ModelFile]) -> str:
-    """Return what someone needs who puts ``files`` into place by hand, with ``models`` being the host's folder."""
+    """Return what someone needs who puts ``files`` into place by hand, with ``models`` being ComfyUI's folder."""
     return "\n".join(_where_to_put(file) for file in files)
 
 

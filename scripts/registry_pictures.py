@@ -4,8 +4,8 @@ Run as a script it draws them into ``docs``. The registry wants the icon square,
 """
 
 import sample_pictures as sample
-from comfy_host import REPOSITORY
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+from support.comfyui_release import REPOSITORY
 
 FOLDER = REPOSITORY / "docs"
 ICON_SIDE = 400

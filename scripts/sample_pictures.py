@@ -8,8 +8,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from comfy_host import REPOSITORY
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from support.comfyui_release import REPOSITORY
 
 FOLDER = REPOSITORY / "workflows" / "input"
 SIZE = (768, 1024)

@@ -4,16 +4,16 @@ Run as a script it takes them anew: ``docs/images`` and ``web/docs/images``.
 """
 
 import demo
-from comfy_host import REPOSITORY
-from editor import VIEW, Editor, browsing
-from host_server import HostServer, serving
 from playwright.sync_api import Browser
+from support.comfyui_release import REPOSITORY
+from support.comfyui_server import ComfyUIServer, serving
+from support.editor import VIEW, Editor, browsing
 
 README_PICTURES = REPOSITORY / "docs" / "images"
 HELP_PICTURES = REPOSITORY / "web" / "docs" / "images"
 
 
-def take_all(server: HostServer, browser: Browser) -> None:
+def take_all(server: ComfyUIServer, browser: Browser) -> None:
     nodes = [name for name, node in server.get("/object_info").items() if node["category"] == "IMAGDressing"]
     with Editor.opened(browser, server) as editor:
         for name in nodes:

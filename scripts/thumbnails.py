@@ -6,8 +6,8 @@ Run as a script it draws them beside the workflows.
 from collections.abc import Callable
 
 import sample_pictures as sample
-from comfy_host import REPOSITORY
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
+from support.comfyui_release import REPOSITORY
 
 FOLDER = REPOSITORY / "workflows"
 SIDE = 512

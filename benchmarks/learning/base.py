@@ -16,9 +16,9 @@ from drawings import LATENT_CHANNELS, POSES, caption, design, draw_figure, laten
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts")]
 
-from tiny_models import tiny_image_encoder, tiny_text_encoder, tiny_tokenizer, tiny_unet, tiny_vae  # noqa: E402
+from support.tiny_models import tiny_image_encoder, tiny_text_encoder, tiny_tokenizer, tiny_unet, tiny_vae  # noqa: E402
 
-from imagdressing_core.pipeline import text_embeddings  # noqa: E402
+from imagdressing_core.on_diffusers.pipeline import text_embeddings  # noqa: E402
 from imagdressing_core.training.objective import ldm_loss, noise_schedule, noised  # noqa: E402
 
 FOLDER = REPOSITORY / "artefacts" / "learning"
@@ -32,7 +32,7 @@ UNDRESSED = 10_000_000  # designs from here on are what the base sees; the garme
 
 
 def main() -> None:
-    """Train the dressing U-Net and its text encoder on figures and captions; no garment is known to them."""
+    """Train the denoising U-Net and its text encoder on figures and captions; no garment is known to them."""
     torch.manual_seed(SEED)
     unet, text_encoder, tokenizer = (
         tiny_unet(UNET_CHANNELS, latent=LATENT_CHANNELS, groups=GROUPS),

@@ -33,8 +33,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from imagdressing_core.diffusers_unet import Worn
-from imagdressing_core.pipeline import denoise, official_scheduler, pictures_from_pixels, text_embeddings
+from imagdressing_core.on_diffusers.pipeline import denoise, images_from_pixels, official_scheduler, text_embeddings
+from imagdressing_core.on_diffusers.unet import GarmentInputs
 from imagdressing_core.training.cache import Cache, build_cache
 from imagdressing_core.training.config import TrainingConfig, read_config
 from imagdressing_core.training.data import Pair, whole_pairs
@@ -76,7 +76,7 @@ class PixelVAE:
     device, dtype = torch.device("cpu"), torch.float32
 
     def encode(self, pixels: Tensor) -> Any:
-        mean = latents(pictures_from_pixels(pixels))
+        mean = latents(images_from_pixels(pixels))
         return SimpleNamespace(latent_dist=SimpleNamespace(parameters=torch.cat((mean, mean * 0 - 30), dim=1)))
 
 
@@ -125,7 +125,7 @@ def dress(config: TrainingConfig, pairs: list[Pair], garments: list[Pair], stren
         text_embeddings(frozen.text_encoder, frozen.tokenizer, texts, "cpu")
         for texts in ([pair.captions[0] for pair in pairs], [""] * len(pairs))
     )
-    worn = Worn(parts, strength)
+    worn = GarmentInputs(parts, strength)
     return pictures(denoise(frozen.unet, noise, text, empty, worn, official_scheduler(), STEPS, GUIDANCE))
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..diagnosis import shown
 from ..errors import IMAGDressingError
+from ..files.diagnosis import shown
 
 MASKS, POSES = "masks", "poses"  # beside a method's pictures
 MOST_PROBLEMS = 10

@@ -19,7 +19,7 @@ LONGEST_REASON = 34
 
 
 @dataclass(frozen=True)
-class ScoredPicture:
+class ScoredImage:
     """A generated picture beside its garment, with its scores."""
 
     garment: Picture
@@ -33,7 +33,7 @@ def score_lines(scores: Scores, columns: Sequence[Column]) -> list[tuple[str, Ou
     return [*scores.items(), *sums]
 
 
-def score_text(pictures: Sequence[ScoredPicture], columns: Sequence[Column]) -> str:
+def score_text(pictures: Sequence[ScoredImage], columns: Sequence[Column]) -> str:
     """Return a Markdown table: a row for each picture, a column for each term and sum; then the reasons for gaps."""
     lines = [score_lines(picture.scores, columns) for picture in pictures]
     names = [name for name, _ in lines[0]]
@@ -48,7 +48,7 @@ def score_text(pictures: Sequence[ScoredPicture], columns: Sequence[Column]) -> 
     return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), *([""] if reasons else []), *reasons])
 
 
-def score_sheet(pictures: Sequence[ScoredPicture], columns: Sequence[Column]) -> Image.Image:
+def score_sheet(pictures: Sequence[ScoredImage], columns: Sequence[Column]) -> Image.Image:
     """Return one picture: for each pair garment, generated picture, and a bar and number for each term and sum."""
     lines = [score_lines(picture.scores, columns) for picture in pictures]
     height = MARGIN + max(THUMBNAIL[1], LINE * max(map(len, lines))) + MARGIN

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import IMAGDressingError
-from ..pipeline import clip_hidden_states, clip_pixels, vae_pixels
-from ..preprocess import FITS
-from ..storage import save_whole
+from ..files.storage import save_whole
+from ..images.preprocess import FITS
+from ..on_diffusers.pipeline import clip_hidden_states, clip_pixels, vae_pixels
 from .config import TrainingConfig
 from .data import Pair, Picture, cover, read_pairs
 from .model import load_models, null_clip_hidden

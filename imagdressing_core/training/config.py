@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from ..errors import IMAGDressingError
-from ..preprocess import FITS, OFFICIAL_HEIGHT, OFFICIAL_WIDTH
+from ..images.preprocess import FITS, OFFICIAL_HEIGHT, OFFICIAL_WIDTH
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -26,7 +26,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 class Models:
     """Local folders and files; nothing is downloaded.
 
-    base: SD1.5 in diffusers' folders; it is the frozen dressing U-Net, and where garment U-Net, W'_k and W'_v start.
+    base: SD1.5 in diffusers' folders; it is the frozen denoising U-Net, and where garment U-Net, W'_k and W'_v start.
     vae: another VAE's folder, officially ``sd-vae-ft-mse``. image_encoder: CLIP ViT-H/14, transformers' format.
     ip_adapter: ``ip-adapter-plus_sd15``, where the Q-Former starts; without, it starts at random.
     start_from: an IMAGDressing checkpoint to go on from, in place of all three starts.

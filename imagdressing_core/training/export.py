@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .. import __version__
-from ..checkpoint import DTYPES, GARMENT_UNET, PROJECTIONS, QFORMER, expected_shapes, open_weights
 from ..errors import IMAGDressingError
-from ..storage import save_whole
+from ..files.checkpoint import DTYPES, GARMENT_UNET, PROJECTIONS, QFORMER, expected_shapes, open_weights
+from ..files.storage import save_whole
 from .state import EMA, PROGRESS
 
 PARTS = (GARMENT_UNET, QFORMER, PROJECTIONS)
@@ -45,7 +45,7 @@ def model_card(name: str, weights: Mapping[str, Tensor], progress: Mapping[str, 
     use = (
         f"Put `{name}.safetensors` into ComfyUI's `models/imagdressing` and choose it in *Load IMAGDressing Model*."
         if is_sd15
-        else "These weights have not SD1.5's shapes: the nodes refuse them; `imagdressing_core.pipeline` runs them."
+        else "These weights have not SD1.5's shapes: the nodes refuse them; `imagdressing_core.on_diffusers.pipeline` runs them."
     )
     trained = sum(one.numel() for one in weights.values())
     return f"""---

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import open_weights, read_checkpoint
-from ..diffusers_unet import GarmentModel, Worn, garment_model, noise_prediction
 from ..errors import IMAGDressingError
-from ..layers import LAST_TO_RUN, LAYERS
-from ..pipeline import clip_hidden_states, load_folder, load_frozen, text_embeddings
-from ..preprocess import CLIP_SIZE
-from ..qformer import QFormer
+from ..files.checkpoint import open_weights, read_checkpoint
+from ..images.preprocess import CLIP_SIZE
+from ..model.layers import LAST_TO_RUN, LAYERS
+from ..model.qformer import QFormer
+from ..on_diffusers.pipeline import clip_hidden_states, load_folder, load_frozen, text_embeddings
+from ..on_diffusers.unet import GarmentInputs, GarmentModel, garment_model, noise_prediction
 from .config import Models, Objective
 from .objective import Draws, ldm_loss, min_snr_weight, noised, offset_noise, sampled
 
@@ -55,14 +55,14 @@ class Batch:
 def training_loss(unet: Any, garment: nn.Module, batch: Batch, objective: Objective, alphas_cumprod: Tensor) -> Tensor:
     """Return ‖ε_θ(z_t, C_t, C_g, t) − ε‖² of a batch, a scalar; λ = 1, as in the paper.
 
-    unet: the frozen dressing U-Net. garment: the trained parts, a ``GarmentModel``, wrapped or not.
+    unet: the frozen denoising U-Net. garment: the trained parts, a ``GarmentModel``, wrapped or not.
     alphas_cumprod: ᾱ of the noise schedule, (1000,).
     """
     draws = batch.draws
     noise = offset_noise(draws.noise, draws.offset, objective.noise_offset)
     z_t = noised(sampled(batch.person, draws.person, batch.scaling), noise, alphas_cumprod, draws.timestep)
     garment_latent = sampled(batch.garment, draws.garment, batch.scaling) * batch.garment_kept
-    worn = Worn(garment(garment_latent, batch.clip_hidden))
+    worn = GarmentInputs(garment(garment_latent, batch.clip_hidden))
     prediction = noise_prediction(unet, z_t, draws.timestep, batch.text, worn)
     gamma = objective.min_snr_gamma
     weight = None if gamma is None else min_snr_weight(alphas_cumprod, draws.timestep, gamma)

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
 
 from ..errors import IMAGDressingError
-from ..pipeline import clip_pixels, vae_pixels
-from ..preprocess import FITS
+from ..images.preprocess import FITS
+from ..on_diffusers.pipeline import clip_pixels, vae_pixels
 from .cache import Cache
 from .config import Data, Dropout
 from .data import Pair, cover, read_shards

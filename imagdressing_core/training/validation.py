@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..diffusers_unet import Worn
-from ..pipeline import denoise, official_scheduler, pictures_from_pixels
+from ..on_diffusers.pipeline import denoise, images_from_pixels, official_scheduler
+from ..on_diffusers.unet import GarmentInputs
 from .config import Data, Dropout, Objective, TrainingConfig, Validation
 from .data import Pair, cover, whole_pairs
 from .model import Batch, Frozen, encoded, training_loss
@@ -49,7 +49,7 @@ class Validator:
             made = self._sample(frozen, garment, batch, negative)
             opened = [pair.garment.open(), pair.person.open()]
             size = self.data.width, self.data.height
-            rows.append([*(cover(picture, *size) for picture in opened), *pictures_from_pixels(made)])
+            rows.append([*(cover(picture, *size) for picture in opened), *images_from_pixels(made)])
         return sheet(rows)
 
     def _single(self) -> list[dict[str, Any]]:
@@ -67,7 +67,7 @@ class Validator:
             batch.draws.noise.to(dtype),
             batch.text,
             negative,
-            Worn(garment(mean, batch.clip_hidden)),
+            GarmentInputs(garment(mean, batch.clip_hidden)),
             official_scheduler(),
             self.config.steps,
             self.config.guidance,

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 
 import demo
 import pytest
-from comfy_host import BASE, REPOSITORY
-from editor import Editor, browsing
-from host_server import HostServer, serving
 from playwright.sync_api import Browser
 from sample_pictures import PICTURES
+from support.comfyui_release import BASE, REPOSITORY
+from support.comfyui_server import ComfyUIServer, serving
+from support.editor import Editor, browsing
 
 SCREENSHOTS = REPOSITORY / "artefacts" / "browser"
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostServer]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer]:
     """A host that nobody has used: a user of its own, and none of the workflows' pictures in its input folder."""
     base = demo.demo_base(None)
     for name in PICTURES:
@@ -31,7 +31,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def editor(server: HostServer, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Editor]:
+def editor(server: ComfyUIServer, browser: Browser, request: pytest.FixtureRequest) -> Iterator[Editor]:
     """A tab of the editor; what it looks like in the end is kept."""
     with Editor.opened(browser, server) as opened:
         yield opened

@@ -1,9 +1,9 @@
 """What a user does in the editor: find, drag, connect, run, read."""
 
 import pytest
-from editor import Editor
-from host_server import HostServer
 from playwright.sync_api import Browser
+from support.comfyui_server import ComfyUIServer
+from support.editor import Editor
 
 NODES = {
     "IMAGDressingModelLoader": "Load IMAGDressing Model",
@@ -21,7 +21,7 @@ NODES = {
 BLUEPRINT = "Dress in Garment"
 
 
-def test_all_nodes_of_the_pack_are_those_tested_here(server: HostServer):
+def test_all_nodes_of_the_pack_are_those_tested_here(server: ComfyUIServer):
     packs = {name for name, node in server.get("/object_info").items() if node["category"] == "IMAGDressing"}
     assert packs == set(NODES)
 
@@ -101,7 +101,7 @@ def test_what_is_wrong_stands_in_the_editor_in_words(editor: Editor):
 
 @pytest.mark.parametrize(("locale", "title"), [("en", "Apply Garment"), ("zh", None), ("ja", None)])
 def test_help_opens_beside_the_node_in_the_users_language(
-    server: HostServer, browser: Browser, locale: str, title: str | None
+    server: ComfyUIServer, browser: Browser, locale: str, title: str | None
 ):
     with Editor.opened(browser, server, Comfy_Locale=locale) as editor:
         editor.run_javascript("() => app.graph.add(LiteGraph.createNode('IMAGDressingApply'))")

@@ -5,8 +5,8 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from comfy_host import REPOSITORY
-from editor import Editor
+from support.comfyui_release import REPOSITORY
+from support.editor import Editor
 
 TEMPLATES = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
 # Nodes of other packs, by the workflow whose notes say which pack to install for them.

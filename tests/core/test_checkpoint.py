@@ -13,10 +13,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from imagdressing_core import checkpoint, storage
-from imagdressing_core.checkpoint import GARMENT_UNET, PROJECTIONS, convert_checkpoint, expected_shapes, read_checkpoint
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.sd15 import unet_shapes
+from imagdressing_core.files import checkpoint, storage
+from imagdressing_core.files.checkpoint import (
+    GARMENT_UNET,
+    PROJECTIONS,
+    convert_checkpoint,
+    expected_shapes,
+    read_checkpoint,
+)
+from imagdressing_core.files.sd15_shapes import unet_shapes
 
 Weights = dict[str, Any]
 

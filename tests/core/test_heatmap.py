@@ -1,8 +1,8 @@
-"""Heat maps: a garment's share of the attention, averaged and laid over the picture."""
+"""Heat maps: a garment's share of the attention, averaged and laid over the image."""
 
 import torch
 
-from imagdressing_core.heatmap import HeatMap, garment_share, overlay
+from imagdressing_core.application.heatmap import HeatMap, garment_share, overlay
 
 
 def test_the_share_is_the_terms_norm_beside_the_bases():
@@ -15,7 +15,7 @@ def test_nothing_on_nothing_has_no_share():
     assert garment_share(torch.zeros(1, 1, 4), torch.zeros(1, 1, 4)).tolist() == [[0.0]]
 
 
-def test_the_mean_is_weighted_and_kept_by_picture():
+def test_the_mean_is_weighted_and_kept_by_image():
     heat = HeatMap(batch=2, height=2, width=2, weight=4.0)
     heat.add([0, 1], torch.tensor([[1.0] * 4, [0.0] * 4]), (2, 2), 1.0)
     heat.add([1], torch.tensor([[1.0] * 4]), (2, 2), 3.0)
@@ -30,23 +30,23 @@ def test_what_is_left_out_does_not_count():
     assert heat.mean.mean().item() == 0.5
 
 
-def test_a_coarse_layer_keeps_its_place_in_the_picture():
+def test_a_coarse_layer_keeps_its_place_in_the_image():
     heat = HeatMap(batch=1, height=4, width=4, weight=1.0)
     heat.add([0], torch.tensor([[1.0, 0.0, 0.0, 0.0]]), (2, 2), 1.0)
     assert heat.mean[0, 0, 0] == 1.0
     assert heat.mean[0, 3, 3] == 0.0
 
 
-def test_a_picture_nobody_looked_at_is_dark():
+def test_a_image_nobody_looked_at_is_dark():
     assert not HeatMap(1, 2, 2, 1.0).mean.any()
 
 
-def test_the_overlay_leaves_the_picture_where_nothing_acts():
-    picture = torch.rand(1, 8, 8, 3)
+def test_the_overlay_leaves_the_image_where_nothing_acts():
+    image = torch.rand(1, 8, 8, 3)
     maps = torch.zeros(1, 4, 4)
-    assert torch.equal(overlay(picture, maps, 1.0), picture)
+    assert torch.equal(overlay(image, maps, 1.0), image)
     maps[0, :, 2:] = 1.0
-    laid = overlay(picture, maps, 1.0)
-    assert torch.equal(laid[:, :, :2], picture[:, :, :2])
-    assert (laid[:, :, 6:] - picture[:, :, 6:]).abs().mean() > 0.1
+    laid = overlay(image, maps, 1.0)
+    assert torch.equal(laid[:, :, :2], image[:, :, :2])
+    assert (laid[:, :, 6:] - image[:, :, 6:]).abs().mean() > 0.1
     assert 0 <= float(laid.min()) <= float(laid.max()) <= 1

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from imagdressing_core.hybrid_attention import GarmentProjections, hybrid_attention, joint_attention
-from imagdressing_core.layers import LAYERS
+from imagdressing_core.model.hybrid_attention import GarmentProjections, concatenated_attention, hybrid_attention
+from imagdressing_core.model.layers import LAYERS
 
 HEADS = 8
 
@@ -43,7 +43,7 @@ def test_hybrid_attention_is_equation_5(tensors: dict[str, Tensor], strength: fl
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
 def test_joint_attention_goes_from_no_garment_to_one_softmax_over_both(tensors: dict[str, Tensor], strength: float):
     q, k, v, garment_k, garment_v = tensors.values()
-    ours = joint_attention(attention(q, k, v), q, k, v, garment_k, garment_v, strength, attention)
+    ours = concatenated_attention(attention(q, k, v), q, k, v, garment_k, garment_v, strength, attention)
     joint = written_out(
         q, torch.cat((k, garment_k.expand(3, -1, -1)), 1), torch.cat((v, garment_v.expand(3, -1, -1)), 1)
     )
@@ -51,14 +51,14 @@ def test_joint_attention_goes_from_no_garment_to_one_softmax_over_both(tensors: 
     torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("rule", [hybrid_attention, joint_attention])
+@pytest.mark.parametrize("rule", [hybrid_attention, concatenated_attention])
 def test_a_region_weighs_the_garments_part_token_by_token(tensors: dict[str, Tensor], rule: Any):
     q, k, v, garment_k, garment_v = tensors.values()
-    picture = (q,) if rule is hybrid_attention else (q, k, v)
+    image = (q,) if rule is hybrid_attention else (q, k, v)
     region = torch.rand(3, 12, 1, generator=torch.Generator().manual_seed(6))
     plain = attention(q, k, v)
-    whole = rule(plain, *picture, garment_k, garment_v, 0.7, attention)
-    masked = rule(plain, *picture, garment_k, garment_v, 0.7, attention, region)
+    whole = rule(plain, *image, garment_k, garment_v, 0.7, attention)
+    masked = rule(plain, *image, garment_k, garment_v, 0.7, attention, region)
     torch.testing.assert_close(masked, plain + region * (whole - plain), rtol=1e-5, atol=1e-5)
 
 

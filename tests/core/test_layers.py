@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from imagdressing_core.layers import LAST_TO_RUN, LAYERS
-from imagdressing_core.sd15 import CONTEXT_CHANNELS, unet_shapes
+from imagdressing_core.files.sd15_shapes import CONTEXT_CHANNELS, unet_shapes
+from imagdressing_core.model.layers import LAST_TO_RUN, LAYERS
 
 
 @pytest.fixture(scope="module")

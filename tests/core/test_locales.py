@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from imagdressing_core.preprocess import FITS
-from imagdressing_core.strengths import LAYER_PRESETS, SCHEDULES
+from imagdressing_core.application.strengths import LAYER_PRESETS, SCHEDULES
+from imagdressing_core.images.preprocess import FITS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCALES = REPOSITORY / "locales"
@@ -138,7 +138,7 @@ def test_a_translated_page_is_built_as_the_english_one(node_id: str, language: s
 
 
 def shape(text: str) -> list[str]:
-    """Return the kind of each line that is a heading, list item, picture or row of a table."""
+    """Return the kind of each line that is a heading, list item, image or row of a table."""
     kinds = [re.match(r"#+ |- |!\[|\|", line) for line in text.splitlines()]
     lines = [(kind.group(), line) for kind, line in zip(kinds, text.splitlines(), strict=True) if kind]
     return [f"{kind}{len(re.findall(r'(?<!`)[|]', line))}" if kind == "|" else kind for kind, line in lines]

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.paste import feathered, paste_back
+from imagdressing_core.images.paste import feathered, paste_back
 
 
-def pictures(*shape: int, seed: int = 0) -> torch.Tensor:
+def images(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -21,15 +21,15 @@ def mask() -> torch.Tensor:
 @pytest.mark.parametrize("feather", [0, 1, 8, 256])
 @pytest.mark.parametrize("match_color", [False, True])
 def test_outside_the_mask_every_pixel_stays_exactly_as_it_was(mask: torch.Tensor, feather: int, match_color: bool):
-    original, generated = pictures(2, 64, 48, 3), pictures(2, 64, 48, 3, seed=1)
+    original, generated = images(2, 64, 48, 3), images(2, 64, 48, 3, seed=1)
     result = paste_back(original, generated, mask, feather, match_color)
     outside = (mask == 0).expand(2, -1, -1)
     assert torch.equal(result[outside], original[outside])
     assert bool((result >= 0).all() and (result <= 1).all())
 
 
-def test_without_feather_the_generated_picture_fills_the_mask(mask: torch.Tensor):
-    original, generated = torch.zeros(1, 64, 48, 3), pictures(1, 64, 48, 3)
+def test_without_feather_the_generated_image_fills_the_mask(mask: torch.Tensor):
+    original, generated = torch.zeros(1, 64, 48, 3), images(1, 64, 48, 3)
     result = paste_back(original, generated, mask, 0, False)
     inside = mask == 1
     assert torch.equal(result[inside], generated[inside])
@@ -45,23 +45,23 @@ def test_the_feather_rises_from_the_edge_to_one_inside():
     assert float(row[40]) == 1
 
 
-def test_the_generated_picture_and_the_mask_are_brought_to_the_originals_size(mask: torch.Tensor):
-    original = pictures(1, 128, 96, 4)
+def test_the_generated_image_and_the_mask_are_brought_to_the_originals_size(mask: torch.Tensor):
+    original = images(1, 128, 96, 4)
     result = paste_back(original, torch.full((1, 32, 24, 3), 0.5), mask, 0, False)
     assert result.shape == (1, 128, 96, 3)
     assert float((result[:, 64, 48] - 0.5).abs().max()) < 1e-5
     assert torch.equal(result[:, 0], original[:, 0, :, :3])
 
 
-def test_matching_colour_undoes_a_shift_of_the_whole_picture(mask: torch.Tensor):
-    original = 0.3 + 0.4 * pictures(1, 64, 48, 3)
+def test_matching_colour_undoes_a_shift_of_the_whole_image(mask: torch.Tensor):
+    original = 0.3 + 0.4 * images(1, 64, 48, 3)
     shifted = 0.8 * original + torch.tensor([0.1, 0.0, 0.05])
     assert float((paste_back(original, shifted, mask, 0, True) - original).abs().max()) < 1e-4
     assert float((paste_back(original, shifted, mask, 0, False) - original).abs().max()) > 0.03
 
 
 def test_a_mask_of_everything_has_nothing_to_match_colour_by():
-    generated = pictures(1, 16, 16, 3)
+    generated = images(1, 16, 16, 3)
     assert torch.equal(paste_back(torch.zeros(1, 16, 16, 3), generated, torch.ones(1, 16, 16), 0, True), generated)
 
 

@@ -1,4 +1,4 @@
-"""The garment's picture path: what the VAE and CLIP see, and what is refused."""
+"""The garment's image path: what the VAE and CLIP see, and what is refused."""
 
 import math
 from pathlib import Path
@@ -10,15 +10,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.preprocess import (
+from imagdressing_core.images.preprocess import (
     CLIP_SIZE,
     FITS,
     fit_mask,
     fit_official,
     fit_squash,
-    pictures_from_tensor,
+    images_from_tensor,
     preview,
-    tensor_from_pictures,
+    tensor_from_images,
     thumbnail,
 )
 
@@ -37,17 +37,17 @@ def noise(*shape: int) -> torch.Tensor:
 
 
 def coloured(width: int, height: int) -> Image.Image:
-    """A picture that is red at the left, blue at the right, brighter towards the bottom."""
+    """An image that is red at the left, blue at the right, brighter towards the bottom."""
     x = numpy.linspace(0, 255, width)[None, :].repeat(height, 0)
     y = numpy.linspace(0, 255, height)[:, None].repeat(width, 1)
     return Image.fromarray(numpy.stack((255 - x, y, x), axis=-1).astype("uint8"))
 
 
-def test_the_official_fit_is_the_official_picture_path():
+def test_the_official_fit_is_the_official_image_path():
     reference = load_file(REFERENCE / "garment_picture.safetensors")
     fitted = fit_official(Image.open(REFERENCE / "garment.png").convert("RGB"), 512, 640)
-    vae = tensor_from_pictures([fitted.vae]) * 2 - 1
-    clip = (tensor_from_pictures([fitted.clip]) - CLIP_MEAN) / CLIP_STD
+    vae = tensor_from_images([fitted.vae]) * 2 - 1
+    clip = (tensor_from_images([fitted.clip]) - CLIP_MEAN) / CLIP_STD
     assert relative_error(vae.movedim(-1, 1), reference["vae_pixels"]) <= 2e-3
     assert relative_error(clip.movedim(-1, 1), reference["clip_pixels"]) <= 2e-3
 
@@ -81,7 +81,7 @@ def test_every_fit_gives_the_asked_sizes(fit: object, size: tuple[int, int]):
     assert (fitted.vae.size, fitted.clip.size) == ((96, 128), (CLIP_SIZE, CLIP_SIZE))
 
 
-def test_pad_keeps_the_whole_picture_on_white():
+def test_pad_keeps_the_whole_image_on_white():
     fitted = FITS["pad"](Image.new("RGB", (400, 100), "red"), 128, 128)
     for seen in (fitted.vae, fitted.clip):
         middle = seen.width // 2
@@ -90,31 +90,31 @@ def test_pad_keeps_the_whole_picture_on_white():
 
 
 def test_crop_fills_and_distorts_nothing():
-    picture = Image.new("RGB", (400, 100), "red")
-    picture.paste("blue", (150, 0, 250, 100))
-    seen = FITS["crop"](picture, 128, 128).vae
+    image = Image.new("RGB", (400, 100), "red")
+    image.paste("blue", (150, 0, 250, 100))
+    seen = FITS["crop"](image, 128, 128).vae
     assert {seen.getpixel((x, y)) for x in (3, 124) for y in (3, 124)} == {(0, 0, 255)}
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
-def test_every_kind_of_picture_becomes_rgb_on_white(channels: int, mode: str):
+def test_every_kind_of_image_becomes_rgb_on_white(channels: int, mode: str):
     images = noise(2, 20, 30, channels)
     pixels = (images[1].squeeze(-1) * 255).round().to(torch.uint8).numpy()
     paper = Image.new("RGBA", (30, 20), "white")
     paper.alpha_composite(Image.fromarray(pixels, mode).convert("RGBA"))
-    first, second = pictures_from_tensor(images)
+    first, second = images_from_tensor(images)
     assert (first.mode, first.size) == ("RGB", (30, 20))
     difference = numpy.abs(numpy.array(second).astype(int) - numpy.array(paper.convert("RGB")).astype(int))
     assert difference.max() <= 1
 
 
 @pytest.mark.parametrize(("background", "colour"), [("white", (255,) * 3), ("grey", (128,) * 3)])
-def test_outside_its_mask_a_picture_is_background(background: str, colour: tuple[int, ...]):
+def test_outside_its_mask_a_image_is_background(background: str, colour: tuple[int, ...]):
     mask = torch.zeros(1, 20, 20)
     mask[:, :5] = 1
     images = noise(1, 20, 20, 3)
-    (picture,) = pictures_from_tensor(images, mask, background)  # pyright: ignore[reportArgumentType]
-    pixels = numpy.array(picture)
+    (image,) = images_from_tensor(images, mask, background)  # pyright: ignore[reportArgumentType]
+    pixels = numpy.array(image)
     assert (pixels[5:] == colour).all()
     assert (pixels[:5] == (images[0, :5] * 255).round().numpy()).all()
 
@@ -123,17 +123,17 @@ def test_a_mask_of_another_size_is_resized():
     images = torch.zeros(1, 40, 40, 3)
     mask = torch.zeros(1, 4, 4)
     mask[:, :, :2] = 1
-    (picture,) = pictures_from_tensor(images, mask)
-    assert picture.getpixel((5, 20)) == (0, 0, 0)
-    assert picture.getpixel((35, 20)) == (255, 255, 255)
+    (image,) = images_from_tensor(images, mask)
+    assert image.getpixel((5, 20)) == (0, 0, 0)
+    assert image.getpixel((35, 20)) == (255, 255, 255)
 
 
-def test_one_mask_serves_every_picture_and_several_serve_their_own():
+def test_one_mask_serves_every_image_and_several_serve_their_own():
     images, one = torch.zeros(2, 16, 16, 3), torch.ones(1, 16, 16)
-    assert [p.getpixel((0, 0)) for p in pictures_from_tensor(images, one)] == [(0, 0, 0)] * 2
+    assert [p.getpixel((0, 0)) for p in images_from_tensor(images, one)] == [(0, 0, 0)] * 2
     masks = torch.stack((one[0], one[0].clone()))
     masks[1, :8] = 0
-    assert [p.getpixel((0, 0)) for p in pictures_from_tensor(images, masks)] == [(0, 0, 0), (255, 255, 255)]
+    assert [p.getpixel((0, 0)) for p in images_from_tensor(images, masks)] == [(0, 0, 0), (255, 255, 255)]
 
 
 @pytest.mark.parametrize(
@@ -142,22 +142,22 @@ def test_one_mask_serves_every_picture_and_several_serve_their_own():
         (torch.zeros(16, 16, 3), r"found \(16, 16, 3\)"),
         (torch.zeros(1, 16, 16, 5), r"found \(1, 16, 16, 5\)"),
         (torch.zeros(0, 16, 16, 3), r"found \(0, 16, 16, 3\)"),
-        (torch.zeros(1, 15, 40, 3), "40 × 15 pixels; a garment picture needs at least 16"),
+        (torch.zeros(1, 15, 40, 3), "40 × 15 pixels; a garment image needs at least 16"),
         (torch.full((1, 16, 16, 3), math.nan), "NaN or infinite"),
         (torch.full((1, 16, 16, 3), math.inf), "NaN or infinite"),
     ],
     ids=["rank", "channels", "none", "small", "nan", "infinite"],
 )
-def test_what_is_no_picture_is_refused(images: torch.Tensor, message: str):
+def test_what_is_no_image_is_refused(images: torch.Tensor, message: str):
     with pytest.raises(IMAGDressingError, match=message):
-        pictures_from_tensor(images)
+        images_from_tensor(images)
 
 
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
         (torch.ones(1, 16, 16, 1), "mask must be"),
-        (torch.ones(3, 16, 16), "mask has 3 masks for 2 pictures"),
+        (torch.ones(3, 16, 16), "mask has 3 masks for 2 images"),
         (torch.full((1, 16, 16), math.nan), "mask holds NaN"),
         (torch.stack((torch.ones(16, 16), torch.zeros(16, 16))), "mask 2 of 2 is empty"),
     ],
@@ -165,15 +165,15 @@ def test_what_is_no_picture_is_refused(images: torch.Tensor, message: str):
 )
 def test_what_is_no_mask_is_refused(masks: torch.Tensor, message: str):
     with pytest.raises(IMAGDressingError, match=message):
-        pictures_from_tensor(torch.zeros(2, 16, 16, 3), masks)
+        images_from_tensor(torch.zeros(2, 16, 16, 3), masks)
 
 
 @pytest.mark.parametrize("fit", list(FITS))
-def test_a_mask_follows_its_picture(fit: str):
+def test_a_mask_follows_its_image(fit: str):
     mask = torch.zeros(100, 200)
     mask[20:80, 50:150] = 1
-    picture = Image.fromarray((mask * 255).to(torch.uint8).numpy()).convert("RGB")
-    paper = FITS[fit](Image.eval(picture, lambda value: 255 - value), 128, 96).vae
+    image = Image.fromarray((mask * 255).to(torch.uint8).numpy()).convert("RGB")
+    paper = FITS[fit](Image.eval(image, lambda value: 255 - value), 128, 96).vae
     expected = 1 - torch.from_numpy(numpy.array(paper.convert("L"))).float() / 255
     torch.testing.assert_close(fit_mask(mask, (200, 100), fit, 128, 96), expected, rtol=0, atol=1e-6)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from synthetic_weights import synthetic_tensor
+from support.synthetic_weights import synthetic_tensor
 
-from imagdressing_core.qformer import QFormer
+from imagdressing_core.model.qformer import QFormer
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "hybrid_attention.safetensors"
 
@@ -24,7 +24,7 @@ def test_the_tokens_are_the_official_ones():
     assert error <= 1e-5
 
 
-def test_a_batch_is_its_pictures_one_by_one():
+def test_a_batch_is_its_images_one_by_one():
     qformer = QFormer()
     clip_hidden = torch.randn(3, 257, 1280, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():

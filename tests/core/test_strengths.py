@@ -2,9 +2,9 @@
 
 import pytest
 
+from imagdressing_core.application.strengths import LAYER_PRESETS, SCHEDULES, factor_at, parse_layers, parse_schedule
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.layers import LAYERS
-from imagdressing_core.strengths import LAYER_PRESETS, SCHEDULES, factor_at, parse_layers, parse_schedule
+from imagdressing_core.model.layers import LAYERS
 
 
 def acting(preset: str) -> set[int]:

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import known_files
 import pytest
-from children import REPOSITORY, child
-from known_files import EXECUTED, KNOWN, file_name
+from support import known_files
+from support.children import REPOSITORY, child
+from support.known_files import EXECUTED, KNOWN, file_name
 
 MEGABYTES = 64  # as many as the largest tensor of a checkpoint, and little of what these files ask for
 SECONDS = 20.0  # of the processor, where they ask for all there are
@@ -43,7 +43,7 @@ def test_a_file_that(outcomes: dict[str, Any], folder: Path, name: str):
 def test_parameters_and_tensors_that_want_gradients_are_taken(tmp_path: Path):
     import torch
 
-    from imagdressing_core.checkpoint import expected_shapes, read_checkpoint
+    from imagdressing_core.files.checkpoint import expected_shapes, read_checkpoint
 
     whole = {key: torch.zeros(1).expand(shape) for key, shape in expected_shapes().items()}
     name = "adapter_modules.0.to_k_ref.weight"
@@ -55,7 +55,7 @@ def test_parameters_and_tensors_that_want_gradients_are_taken(tmp_path: Path):
 
 
 def test_no_module_of_the_pack_reaches_for_the_network():
-    """What runs in the host; evaluation and training load published weights when they are asked to."""
+    """What runs in ComfyUI; evaluation and training load published weights when they are asked to."""
     import ast
 
     reaching = {

@@ -7,10 +7,10 @@ from random import Random
 from typing import Any
 
 import pytest
-from children import REPOSITORY, child
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from readers import READERS, refused
+from support.children import REPOSITORY, child
 
 ALWAYS_THE_SAME = settings(
     derandomize=True,

@@ -5,21 +5,21 @@ import time
 from pathlib import Path
 
 import torch
-from children import child
+from support.children import child
 
 SAVES = """
 import os, pathlib, resource, signal, sys, time
 import torch
-from imagdressing_core.garment import Garment, GarmentPicture, Origin
-from imagdressing_core.layers import LAYERS
-from imagdressing_core.wardrobe import load_garment, save_garment
+from imagdressing_core.model.garment import Garment, GarmentImage, Origin
+from imagdressing_core.model.layers import LAYERS
+from imagdressing_core.files.garment_file import load_garment, save_garment
 
 def garment(value, tokens=64):
     part = {layer.index: torch.full((1, tokens, layer.channels), float(value)) for layer in LAYERS}
-    return Garment((GarmentPicture({"k": part, "v": part}, Origin("a", "b", "pad", 16, 24)),))
+    return Garment((GarmentImage({"k": part, "v": part}, Origin("a", "b", "pad", 16, 24)),))
 
 def value(path):
-    return float(load_garment(path).pictures[0].keys[30][0, 0, 0])
+    return float(load_garment(path).images[0].keys[30][0, 0, 0])
 
 path = pathlib.Path("garment.safetensors")
 """
@@ -61,7 +61,7 @@ def test_a_kill_at_any_moment_leaves_the_old_garment_or_the_new_one(tmp_path: Pa
     done = child("-c", SAVES + KILLED, folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert set(done.stdout.split()) <= {"1.0", "2.0"}
-    # What a killed save leaves is nothing that the host would list as a garment.
+    # What a killed save leaves is nothing that ComfyUI would list as a garment.
     assert [path.name for path in tmp_path.rglob("*.safetensors")] == ["garment.safetensors"]
 
 
@@ -71,7 +71,7 @@ def test_no_room_leaves_the_old_garment_and_nothing_else(tmp_path: Path):
 
 
 def test_what_a_kill_left_behind_is_swept_away_a_day_later(tmp_path: Path):
-    from imagdressing_core.storage import save_whole
+    from imagdressing_core.files.storage import save_whole
 
     for name, hours in (("old", 25), ("young", 1)):
         scratch = tmp_path / f".imagdressing-{name}"

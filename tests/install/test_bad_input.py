@@ -1,19 +1,19 @@
-"""Files renamed after a workflow was saved, folders that cannot be written: what a user reads in the host's dialog."""
+"""Files renamed after a workflow was saved, folders that cannot be written: what a user reads in ComfyUI's dialog."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import fresh
 import pytest
 import torch
-from comfy_host import BASE, link_pack
-from host_server import HostServer, Prompt, serving
 from model_files import GARMENT
-from rights import WITHOUT_ROOTS_RIGHTS
+from support import fresh
+from support.comfyui_release import BASE, link_pack
+from support.comfyui_server import ComfyUIServer, Prompt, serving
+from support.rights import WITHOUT_ROOTS_RIGHTS
 
-from imagdressing_core.garment import Garment, GarmentPicture, Origin
-from imagdressing_core.layers import LAYERS
-from imagdressing_core.wardrobe import save_garment
+from imagdressing_core.files.garment_file import save_garment
+from imagdressing_core.model.garment import Garment, GarmentImage, Origin
+from imagdressing_core.model.layers import LAYERS
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(models: Path) -> Iterator[HostServer]:
+def server(models: Path) -> Iterator[ComfyUIServer]:
     link_pack(models.parent)
     with serving(base=models.parent, prefix=WITHOUT_ROOTS_RIGHTS) as running:
         yield running
@@ -36,7 +36,7 @@ def server(models: Path) -> Iterator[HostServer]:
 
 def small_garment() -> Garment:
     parts = {part: {layer.index: torch.ones(1, 4, layer.channels) for layer in LAYERS} for part in ("k", "v")}
-    return Garment((GarmentPicture(parts, Origin("a.pt", "", "official", 512, 640)),))
+    return Garment((GarmentImage(parts, Origin("a.pt", "", "official", 512, 640)),))
 
 
 def load_and_save(name: str, prefix: str = "again") -> Prompt:
@@ -53,13 +53,13 @@ def convert(name: str) -> Prompt:
     return {"convert": {"class_type": "IMAGDressingConvertCheckpoint", "inputs": {"model_name": name, "dtype": "fp16"}}}
 
 
-def refusal(server: HostServer, prompt: Prompt) -> str:
+def refusal(server: ComfyUIServer, prompt: Prompt) -> str:
     error = server.run(prompt).error
     assert error is not None
     return error
 
 
-def test_a_renamed_garment_is_named_with_what_is_there_instead(server: HostServer, models: Path):
+def test_a_renamed_garment_is_named_with_what_is_there_instead(server: ComfyUIServer, models: Path):
     folder = models / "imagdressing_garments"
     assert server.run(load_and_save("shirt.safetensors")).error is None
     (folder / "shirt.safetensors").rename(folder / "summer_shirt.safetensors")
@@ -71,7 +71,7 @@ def test_a_renamed_garment_is_named_with_what_is_there_instead(server: HostServe
     assert server.run(load_and_save("shirt.safetensors")).error is None
 
 
-def test_a_checkpoint_moved_into_a_subfolder_is_named_with_its_new_place(server: HostServer, models: Path):
+def test_a_checkpoint_moved_into_a_subfolder_is_named_with_its_new_place(server: ComfyUIServer, models: Path):
     folder = models / GARMENT.folder
     (folder / "old").mkdir()
     (folder / GARMENT.name).rename(folder / "old" / GARMENT.name)
@@ -82,7 +82,7 @@ def test_a_checkpoint_moved_into_a_subfolder_is_named_with_its_new_place(server:
     assert f"old/{GARMENT.name}" in error
 
 
-def test_save_garment_says_that_its_folder_cannot_be_written(server: HostServer, models: Path):
+def test_save_garment_says_that_its_folder_cannot_be_written(server: ComfyUIServer, models: Path):
     folder = models / "imagdressing_garments"
     held = sorted(folder.iterdir())
     folder.chmod(0o555)
@@ -93,7 +93,7 @@ def test_save_garment_says_that_its_folder_cannot_be_written(server: HostServer,
     assert sorted(folder.iterdir()) == held
 
 
-def test_save_garment_says_that_a_subfolder_cannot_be_made(server: HostServer, models: Path):
+def test_save_garment_says_that_a_subfolder_cannot_be_made(server: ComfyUIServer, models: Path):
     folder = models / "imagdressing_garments"
     folder.chmod(0o555)
     error = refusal(server, load_and_save("shirt.safetensors", "summer/shirt"))
@@ -102,7 +102,7 @@ def test_save_garment_says_that_a_subfolder_cannot_be_made(server: HostServer, m
     assert "check that the folder can be written to" in error
 
 
-def test_convert_checkpoint_says_that_its_folder_cannot_be_written(server: HostServer, models: Path):
+def test_convert_checkpoint_says_that_its_folder_cannot_be_written(server: ComfyUIServer, models: Path):
     folder = models / GARMENT.folder
     folder.chmod(0o555)
     error = refusal(server, convert(GARMENT.name))

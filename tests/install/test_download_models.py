@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from comfy_host import REPOSITORY
-from hub import MEGABYTE, Hub, HubFile, serving_hub
 from model_files import ALL_FILES, BASE_FILES, CARTOON, CLIP_VISION, DRESSING, GARMENT, VAE, ModelFile
-from rights import WITHOUT_ROOTS_RIGHTS
+from support.comfyui_release import REPOSITORY
+from support.hub import MEGABYTE, Hub, HubFile, serving_hub
+from support.rights import WITHOUT_ROOTS_RIGHTS
 
 CONTENT = random.Random(0).randbytes(24 * MEGABYTE)  # more than two of the pieces that the client writes at once
 PIECE = 10 * MEGABYTE

@@ -1,4 +1,4 @@
-"""``git clone`` into ``custom_nodes`` is the whole installation; nothing outside the host's folders changes."""
+"""``git clone`` into ``custom_nodes`` is the whole installation; nothing outside ComfyUI's folders changes."""
 
 import json
 from collections.abc import Iterator
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fresh
 import pytest
 import requests
-from comfy_host import PACK_NAME
-from contract import RELEASED
-from host_server import serving
+from support import fresh
+from support.comfyui_release import PACK_NAME
+from support.comfyui_server import serving
+from support.contract import RELEASED
 
 WATCHED = Path(__file__).parent / "watched"
 
 
 @dataclass(frozen=True)
 class FirstStart:
-    """What the host showed and did in its first start with the pack. notes: what ``sitecustomize`` saw, by kind."""
+    """What ComfyUI showed and did in its first start with the pack. notes: what ``sitecustomize`` saw, by kind."""
 
     base: Path
     home: Path

@@ -1,4 +1,4 @@
-"""ComfyUI-Manager's own *Install via Git URL*, in the real host: it clones, sees to dependencies, and all is there."""
+"""ComfyUI-Manager's own *Install via Git URL*, in the real ComfyUI: it clones, sees to dependencies, and all is there."""
 
 import http.server
 import subprocess
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import fresh
 import pytest
 import requests
-from comfy_host import PACK_NAME, REPOSITORY
-from contract import RELEASED
-from host_server import serving
+from support import fresh
+from support.comfyui_release import PACK_NAME, REPOSITORY
+from support.comfyui_server import serving
+from support.contract import RELEASED
 
 # The button is off until the user allows it; security_level is what Managers before 4.2 ask for.
 CONFIG = "[default]\nallow_git_url_install = true\nsecurity_level = normal-\nnetwork_mode = offline\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfy_host import REPOSITORY
 from model_files import ALL_FILES, BASE_FILES, HUB, WORKFLOW_FILES, ModelFile
-from shipped import WORKFLOWS, nodes
+from support.comfyui_release import REPOSITORY
+from support.shipped import WORKFLOWS, nodes
 
 INSTALL_PAGE = REPOSITORY / "docs" / "install.md"
 BY_NAME = {file.name: file for file in ALL_FILES}

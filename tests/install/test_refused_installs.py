@@ -1,4 +1,4 @@
-"""An installation that cannot work says why and what to do, in the host's own log, and leaves the host as it was."""
+"""An installation that cannot work says why and what to do, in ComfyUI's own log, and leaves ComfyUI as it was."""
 
 import asyncio
 import importlib
@@ -6,30 +6,29 @@ import shutil
 import sys
 from pathlib import Path
 
-import fresh
-import host_process
 import pytest
-from comfy_host import BASE, PACK_NAME
+from support import comfyui_process, fresh
+from support.comfyui_release import BASE, PACK_NAME
 
 IN_USE = BASE / "custom_nodes" / PACK_NAME
 
 
 def load(pack: Path) -> bool:
-    """Load a folder of ``custom_nodes`` as the host does at its start; return whether it could."""
-    host_process.start()  # with the pack in it
+    """Load a folder of ``custom_nodes`` as ComfyUI does at its start; return whether it could."""
+    comfyui_process.start()  # with the pack in it
     return asyncio.run(importlib.import_module("nodes").load_custom_node(str(pack)))
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    host_process.start()
+    comfyui_process.start()
     return fresh.clone(fresh.base(tmp_path), "IMAGDressing-copy")
 
 
 def set_version(pack: Path, version: str) -> None:
     module = pack / "imagdressing_core" / "__init__.py"
     text = module.read_text()
-    own = host_process.pack("imagdressing_core").__version__
+    own = comfyui_process.pack("imagdressing_core").__version__
     assert f'"{own}"' in text
     module.write_text(text.replace(f'"{own}"', f'"{version}"'))
 
@@ -72,7 +71,7 @@ def test_a_host_without_the_v3_api_is_told_its_oldest_version(
 def test_a_host_of_an_older_version_with_that_api_is_told_both_versions(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
-    host_process.start()
+    comfyui_process.start()
     monkeypatch.setattr(importlib.import_module("comfyui_version"), "__version__", "0.3.68")
     assert not load(IN_USE)
     assert "needs ComfyUI 0.16.3 or newer; this is 0.3.68. Update ComfyUI." in caplog.messages[-1]

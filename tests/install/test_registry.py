@@ -1,4 +1,4 @@
-"""What the Comfy registry wants of a pack, checked and packed by its own tool; the archive works in the host.
+"""What the Comfy registry wants of a pack, checked and packed by its own tool; the archive works in ComfyUI.
 
 Specification: https://docs.comfy.org/registry/specifications
 """
@@ -11,14 +11,14 @@ import zipfile
 from pathlib import Path
 
 import demo
-import fresh
 import pytest
 from comfy_cli.registry.config_parser import extract_node_configuration
-from comfy_host import PACK_NAME, REPOSITORY
-from contract import RELEASED
-from host_server import serving
 from PIL import Image
-from shipped import WORKFLOWS, nodes
+from support import fresh
+from support.comfyui_release import PACK_NAME, REPOSITORY
+from support.comfyui_server import serving
+from support.contract import RELEASED
+from support.shipped import WORKFLOWS, nodes
 
 ICON, BANNER = REPOSITORY / "docs" / "icon.png", REPOSITORY / "docs" / "banner.png"
 ICON_LIMIT = 400

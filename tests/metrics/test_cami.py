@@ -5,15 +5,14 @@ import math
 from dataclasses import fields, replace
 
 import cv2
-import drawn
 import numpy
 import pytest
-import straightforward_cami
-from comfy_host import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
+from support import drawn, straightforward_cami
+from support.comfyui_release import REPOSITORY
 
 from imagdressing_core.metrics.cami import (
     Comparison,
@@ -196,7 +195,7 @@ def test_published_terms_are_those_of_the_official_steps(seed: int):
 @pytest.mark.parametrize(
     ("garment", "picture", "vector"),
     [
-        # python scripts/straightforward_cami.py workflows/input/imagdressing_… workflows/input/imagdressing_…
+        # python tests/support/straightforward_cami.py workflows/input/imagdressing_… workflows/input/imagdressing_…
         ("shirt", "trousers", (0.669837, 0.972681, 0.925995)),
         ("trousers", "face", (0.660558, 0.847108, 0.739986)),
     ],

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_clip
 import torch
 from PIL import Image
+from support import tiny_clip
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.metrics.clip_text import ClipText

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import drawn
 import numpy
 import pytest
-from comfy_host import REPOSITORY
+from support import drawn
+from support.comfyui_release import REPOSITORY
 from typer.testing import CliRunner
 
 from imagdressing_core.errors import IMAGDressingError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_faces
+from support import tiny_faces
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.metrics.face import FaceEmbedder

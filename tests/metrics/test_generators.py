@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_pipelines
 from PIL import Image
+from support import tiny_pipelines
 from typer.testing import CliRunner
 
+from imagdressing_core.baselines import comfy, pipelines
+from imagdressing_core.baselines.__main__ import app
+from imagdressing_core.baselines.recipe import Order, generate, orders, provenance_path, seed_of
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.metrics.generators import comfy, pipelines
-from imagdressing_core.metrics.generators.__main__ import app
-from imagdressing_core.metrics.generators.recipe import Order, generate, orders, provenance_path, seed_of
 from imagdressing_core.metrics.manifest import Case
 
 SMALL = {"width": 64, "height": 80, "num_inference_steps": 2}

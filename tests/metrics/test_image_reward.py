@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from synthetic_weights import synthetic_tensor
+from support.synthetic_weights import synthetic_tensor
 from torch import Tensor
 
 from imagdressing_core.errors import IMAGDressingError

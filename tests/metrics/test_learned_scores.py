@@ -4,12 +4,10 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import drawn
 import numpy
 import pytest
-import tiny_clip
-import tiny_faces
 import torch
+from support import drawn, tiny_clip, tiny_faces
 from typer.testing import CliRunner
 
 from imagdressing_core.errors import IMAGDressingError

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import drawn
 import pytest
+from support import drawn
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.metrics.manifest import Case, Method, PairFiles, parse_method, read_manifest

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
-from synthetic_weights import synthetic_tensor
+from support.synthetic_weights import synthetic_tensor
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -245,7 +245,7 @@ def test_a_missing_trunk_is_named_with_its_source(tmp_path: Path, monkeypatch: p
 
 @pytest.fixture(scope="module")
 def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import tiny_pipelines
+    from support import tiny_pipelines
 
     folder = tmp_path_factory.mktemp("sd21")
     tiny_pipelines.stable_diffusion().save_pretrained(folder)

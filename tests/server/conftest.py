@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import bad_checkpoints
 import demo
 import pytest
-from host_server import HostServer, Prompt, serving
+from support import bad_checkpoints
+from support.comfyui_server import ComfyUIServer, Prompt, serving
 
 
 @pytest.fixture(scope="session")
 def extra_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that only ``extra_model_paths.yaml`` tells the host of."""
+    """A folder that only ``extra_model_paths.yaml`` tells ComfyUI of."""
     folder = tmp_path_factory.mktemp("extra") / "imagdressing"
     folder.mkdir()
     bad_checkpoints.write_all(folder)
@@ -19,7 +19,7 @@ def extra_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(extra_models: Path) -> Iterator[HostServer]:
+def server(extra_models: Path) -> Iterator[ComfyUIServer]:
     paths = extra_models.parent / "extra_model_paths.yaml"
     paths.write_text(f"shared:\n  base_path: {extra_models.parent}\n  imagdressing: imagdressing\n")
     with serving("--extra-model-paths-config", str(paths), base=demo.demo_base(None)) as running:
@@ -27,11 +27,11 @@ def server(extra_models: Path) -> Iterator[HostServer]:
 
 
 @pytest.fixture
-def prompt(server: HostServer) -> Prompt:
+def prompt(server: ComfyUIServer) -> Prompt:
     return tiny_workflow(server)
 
 
-def tiny_workflow(server: HostServer) -> Prompt:
+def tiny_workflow(server: ComfyUIServer) -> Prompt:
     """Return the shipped base workflow in API form, at 64 × 80 pixels in two steps."""
     prompt = demo.shipped_workflow(server)
     demo.make_small(prompt, width=64, height=80, steps=2)

@@ -1,4 +1,4 @@
-"""A host that was interrupted, starved, cut off or killed makes, afterwards, the picture that it made before."""
+"""A host that was interrupted, starved, cut off or killed makes, afterwards, the image that it made before."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ import aiohttp
 import demo
 import pytest
 import requests
-from host_server import HostServer, Prompt, Result, serving
+from support.comfyui_server import ComfyUIServer, Prompt, Result, serving
 
 NUMBERS = itertools.count()
 GARMENTS = Path("models") / "imagdressing_garments"
@@ -29,7 +29,7 @@ def inputs(prompt: Prompt, class_type: str) -> dict[str, Any]:
     return next(node["inputs"] for node in prompt.values() if node["class_type"] == class_type)
 
 
-def tiny_workflow(server: HostServer) -> Prompt:
+def tiny_workflow(server: ComfyUIServer) -> Prompt:
     """Return the shipped base workflow in API form, at 64 × 80 pixels in two steps."""
     prompt = demo.shipped_workflow(server)
     demo.make_small(prompt, width=64, height=80, steps=2)
@@ -40,7 +40,7 @@ def node_id(prompt: Prompt, class_type: str) -> str:
     return next(key for key, node in prompt.items() if node["class_type"] == class_type)
 
 
-def picture(server: HostServer, prompt: Prompt) -> bytes:
+def image(server: ComfyUIServer, prompt: Prompt) -> bytes:
     """Return the pixels that the prompt makes, made anew."""
     import io
 
@@ -56,13 +56,13 @@ def picture(server: HostServer, prompt: Prompt) -> bytes:
     return Image.open(io.BytesIO(server.image(result.images[0]))).tobytes()
 
 
-def forget(server: HostServer) -> None:
-    """Have the host unload all models and forget all that nodes made."""
+def forget(server: ComfyUIServer) -> None:
+    """Have ComfyUI unload all models and forget all that nodes made."""
     requests.post(f"{server.url}/free", json={"unload_models": True, "free_memory": True}, timeout=60)
     time.sleep(2)
 
 
-async def interrupted(server: HostServer, prompt: Prompt, event: str, node: str) -> str:
+async def interrupted(server: ComfyUIServer, prompt: Prompt, event: str, node: str) -> str:
     """Queue a prompt, interrupt it at the first ``event`` of ``node``; return the message with which it ends."""
     async with aiohttp.ClientSession(server.url) as session, session.ws_connect("/ws?clientId=test") as socket:
         await session.post("/prompt", json={"prompt": prompt, "client_id": "test"})
@@ -89,30 +89,30 @@ async def interrupted(server: HostServer, prompt: Prompt, event: str, node: str)
     ],
     ids=["loading", "encoding", "dressing", "sampling"],
 )
-def test_an_interrupt_while(server: HostServer, prompt: Prompt, event: str, class_type: str):
+def test_an_interrupt_while(server: ComfyUIServer, prompt: Prompt, event: str, class_type: str):
     inputs(prompt, "KSampler")["steps"] = 3
-    before = picture(server, prompt)
+    before = image(server, prompt)
     forget(server)  # so that every stage is gone through again
     assert asyncio.run(interrupted(server, prompt, event, node_id(prompt, class_type))) == "execution_interrupted"
-    assert picture(server, prompt) == before
+    assert image(server, prompt) == before
 
 
-def test_two_prompts_in_flight_make_the_pictures_they_make_alone(server: HostServer, prompt: Prompt):
+def test_two_prompts_in_flight_make_the_images_they_make_alone(server: ComfyUIServer, prompt: Prompt):
     other = json.loads(json.dumps(prompt))
     inputs(other, "IMAGDressingApply")["strength"] = 0.4
     inputs(other, "KSampler")["seed"] = 7
-    alone = [picture(server, one) for one in (prompt, other)]
+    alone = [image(server, one) for one in (prompt, other)]
     ids = [server.queue(one) for one in (prompt, other) * 2]
     for one, queued in zip((prompt, other) * 2, ids, strict=True):
         assert isinstance(queued, str)
         assert server.wait(one, queued).error is None
-    assert [picture(server, one) for one in (prompt, other)] == alone
+    assert [image(server, one) for one in (prompt, other)] == alone
 
 
 @pytest.fixture
-def saved(server: HostServer, prompt: Prompt) -> Iterator[Path]:
+def saved(server: ComfyUIServer, prompt: Prompt) -> Iterator[Path]:
     """The prompt's garment, saved."""
-    prefix = f"fault{next(NUMBERS)}"  # another each time: the host does not repeat what it has just done
+    prefix = f"fault{next(NUMBERS)}"  # another each time: ComfyUI does not repeat what it has just done
     result = server.run(saving(prompt, prefix))
     assert result.error is None, result.error
     (file,) = (demo.demo_base(None) / GARMENTS).glob(f"{prefix}_*")
@@ -134,10 +134,10 @@ def wearing_saved(prompt: Prompt, name: Any) -> Prompt:
 
 
 def test_a_garment_whose_file_is_cut_while_it_is_loaded_is_refused_until_it_is_whole_again(
-    server: HostServer, prompt: Prompt, saved: Path
+    server: ComfyUIServer, prompt: Prompt, saved: Path
 ):
     wearing = wearing_saved(prompt, saved.name)
-    before = picture(server, wearing)
+    before = image(server, wearing)
     whole = saved.read_bytes()
     with saved.open("r+b") as file:
         file.truncate(1000)  # in place: whoever still had it mapped would die of it
@@ -146,7 +146,7 @@ def test_a_garment_whose_file_is_cut_while_it_is_loaded_is_refused_until_it_is_w
     assert error is not None and f"{saved.name} cannot be read as a saved garment" in error
     inputs(wearing, "KSampler")["seed"] -= 5
     saved.write_bytes(whole)
-    assert picture(server, wearing) == before
+    assert image(server, wearing) == before
 
 
 NAN = float("nan")
@@ -161,7 +161,7 @@ ABSURD: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize(("class_type", "name", "value"), ABSURD, ids=lambda value: str(value)[:20])
 def test_absurd_values_sent_straight_to_the_api_are_refused(
-    server: HostServer, prompt: Prompt, class_type: str, name: str, value: Any
+    server: ComfyUIServer, prompt: Prompt, class_type: str, name: str, value: Any
 ):
     inputs(prompt, class_type)[name] = value
     assert "Traceback" not in refused(server, prompt)
@@ -179,15 +179,15 @@ def test_absurd_values_sent_straight_to_the_api_are_refused(
     ],
 )
 def test_values_out_of_range_over_a_link_are_refused_by_name(
-    server: HostServer, prompt: Prompt, class_type: str, name: str, kind: str, value: Any
+    server: ComfyUIServer, prompt: Prompt, class_type: str, name: str, kind: str, value: Any
 ):
-    """The host checks what a widget holds, and not what another node gives."""
+    """ComfyUI checks what a widget holds, and not what another node gives."""
     prompt["value"] = {"class_type": f"Primitive{kind}", "inputs": {"value": value}}
     inputs(prompt, class_type)[name] = ["value", 0]
     assert f"{name} is {value:g}, which is outside" in refused(server, prompt)
 
 
-def refused(server: HostServer, prompt: Prompt) -> str:
+def refused(server: ComfyUIServer, prompt: Prompt) -> str:
     error = server.run(prompt).error
     assert error
     assert len(error) < 5000
@@ -200,7 +200,7 @@ def refused(server: HostServer, prompt: Prompt) -> str:
     ids=lambda prefix: str(prefix)[:20].encode("unicode_escape").decode(),
 )
 def test_a_prefix_that_leads_out_of_the_folder_writes_nothing(
-    server: HostServer, prompt: Prompt, saved: Path, tmp_path: Path, prefix: Any
+    server: ComfyUIServer, prompt: Prompt, saved: Path, tmp_path: Path, prefix: Any
 ):
     link = saved.parent / "link"
     link.symlink_to(tmp_path, target_is_directory=True)
@@ -219,13 +219,13 @@ def everything_below(folder: Path) -> set[Path]:
 
 @pytest.mark.parametrize("name", ["../imagdressing/IMAGDressing-v1_512.pt", "/etc/passwd", "..", "", "x" * 5000])
 def test_a_garment_name_that_leads_out_of_the_folder_is_refused(
-    server: HostServer, prompt: Prompt, saved: Path, name: str
+    server: ComfyUIServer, prompt: Prompt, saved: Path, name: str
 ):
     assert "No saved garment named" in refused(server, wearing_saved(prompt, name))
 
 
 def test_a_link_to_what_is_no_garment_tells_nothing_of_it(
-    server: HostServer, prompt: Prompt, saved: Path, tmp_path: Path
+    server: ComfyUIServer, prompt: Prompt, saved: Path, tmp_path: Path
 ):
     secret = tmp_path / "secret"
     secret.write_text("a secret " * 100)
@@ -240,24 +240,24 @@ def test_a_link_to_what_is_no_garment_tells_nothing_of_it(
 
 
 @pytest.fixture(scope="module")
-def picture_before(server: HostServer) -> bytes:
-    """The picture of the tiny workflow, from a host that was never disturbed; that host then makes room."""
-    made = picture(server, tiny_workflow(server))
+def image_before(server: ComfyUIServer) -> bytes:
+    """The image of the tiny workflow, from a host that was never disturbed; that host then makes room."""
+    made = image(server, tiny_workflow(server))
     forget(server)
     return made
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(picture_before: bytes):
+def test_a_full_disk_is_said_and_leaves_nothing(image_before: bytes):
     base = demo.demo_base(None)
     with serving(base=base, prefix=LITTLE_ROOM) as server:
         prompt = tiny_workflow(server)
         before = everything_below(base / GARMENTS)
         assert "Could not write" in refused(server, saving(prompt, "full"))
         assert everything_below(base / GARMENTS) == before
-        assert picture(server, prompt) == picture_before
+        assert image(server, prompt) == image_before
 
 
-def test_a_host_killed_with_a_queue_makes_the_same_picture_when_it_is_back(picture_before: bytes):
+def test_a_host_killed_with_a_queue_makes_the_same_image_when_it_is_back(image_before: bytes):
     base = demo.demo_base(None)
     garments = base / GARMENTS
     with contextlib.suppress(requests.ConnectionError), serving(base=base) as server:
@@ -269,7 +269,7 @@ def test_a_host_killed_with_a_queue_makes_the_same_picture_when_it_is_back(pictu
         os.kill(server.pid, signal.SIGKILL)
     with serving(base=base) as server:
         prompt = tiny_workflow(server)
-        assert picture(server, prompt) == picture_before
+        assert image(server, prompt) == image_before
         for file in garments.glob("killed_*"):
             assert server.run(wearing_saved(prompt, file.name)).error is None  # whole, since it is there
             file.unlink()

@@ -1,12 +1,12 @@
-"""The workflow runs however the host was started: attention, weight types and memory, in three combinations.
+"""The workflow runs however ComfyUI was started: attention, weight types and memory, in three combinations.
 
-``--lowvram`` and ``--novram`` exclude ``--cpu``; what they do is tested in ``tests/host/test_garment_encoder.py``.
+``--lowvram`` and ``--novram`` exclude ``--cpu``; what they do is tested in ``tests/comfyui/test_garment_encoder.py``.
 """
 
 import demo
 import pytest
-from comfy_host import PACK_NAME
-from host_server import serving
+from support.comfyui_release import PACK_NAME
+from support.comfyui_server import serving
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,15 @@ from typing import Any
 import demo
 import pytest
 import torch
-from host_server import HostServer
 from model_files import GARMENT
 from PIL import Image
 from safetensors.torch import save_file
 from sample_pictures import FOLDER as PICTURES
+from support.comfyui_server import ComfyUIServer
 
+from imagdressing_core.baselines import comfy
+from imagdressing_core.baselines.recipe import NEGATIVE, QUALITY, generate
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.metrics.generators import comfy
-from imagdressing_core.metrics.generators.recipe import NEGATIVE, QUALITY, generate
 from imagdressing_core.metrics.manifest import Case
 
 
@@ -56,7 +56,7 @@ def inputs(recipe: comfy.ComfyRecipe, class_type: str) -> dict[str, Any]:
     return next(node["inputs"] for node in recipe.workflow.values() if node["class_type"] == class_type)
 
 
-def test_ours_is_the_shipped_workflow_for_each_garment(server: HostServer, cases: list[Case], tmp_path: Path):
+def test_ours_is_the_shipped_workflow_for_each_garment(server: ComfyUIServer, cases: list[Case], tmp_path: Path):
     recipe = comfy.imagdressing(server.url)
     assert inputs(recipe, "KSampler")["steps"] == 50
     assert recipe.weights["model_name"] == GARMENT.name
@@ -64,7 +64,7 @@ def test_ours_is_the_shipped_workflow_for_each_garment(server: HostServer, cases
     assert generate(cases, small(recipe), folder, lambda done, total: None) == 3
     shirt, trousers, again = (Image.open(folder / case.picture).tobytes() for case in cases)
     assert len(shirt) == 64 * 80 * 3
-    assert shirt == again  # the same garment, prompt and seed, which the host had computed already
+    assert shirt == again  # the same garment, prompt and seed, which ComfyUI had computed already
     assert shirt != trousers
     found = json.loads((folder / "1.png.json").read_text())
     assert (found["method"], found["garment"]) == ("IMAGDressing-v1", "imagdressing_trousers.png")
@@ -72,7 +72,7 @@ def test_ours_is_the_shipped_workflow_for_each_garment(server: HostServer, cases
     assert generate(cases, recipe, folder, lambda done, total: None) == 0
 
 
-def test_the_prompt_ends_with_the_official_words_and_the_negative_is_the_official_one(server: HostServer):
+def test_the_prompt_ends_with_the_official_words_and_the_negative_is_the_official_one(server: ComfyUIServer):
     recipe = comfy.imagdressing(server.url)
     texts = [node["inputs"]["text"] for node in recipe.workflow.values() if node["class_type"] == "CLIPTextEncode"]
     assert NEGATIVE in texts
@@ -80,7 +80,7 @@ def test_the_prompt_ends_with_the_official_words_and_the_negative_is_the_officia
 
 
 def test_magic_clothing_has_its_own_constants_and_dresses(
-    server: HostServer, cases: list[Case], tmp_path: Path, magic_clothing: str
+    server: ComfyUIServer, cases: list[Case], tmp_path: Path, magic_clothing: str
 ):
     recipe = comfy.magic_clothing(server.url, magic_clothing)
     assert inputs(recipe, "EmptyLatentImage") | {"batch_size": 1} == {"width": 576, "height": 768, "batch_size": 1}
@@ -97,9 +97,9 @@ def test_magic_clothing_has_its_own_constants_and_dresses(
     assert (found["garment_mask"], found["weights"]["model_name"]) == ("mask.png", magic_clothing)
 
 
-def test_what_the_host_refuses_is_said_with_the_garment(server: HostServer, cases: list[Case], tmp_path: Path):
+def test_what_the_host_refuses_is_said_with_the_garment(server: ComfyUIServer, cases: list[Case], tmp_path: Path):
     recipe = small(comfy.imagdressing(server.url))
     inputs(recipe, "IMAGDressingModelLoader")["model_name"] = "absent.pt"
-    with pytest.raises(IMAGDressingError, match=r"(?s)imagdressing_shirt\.png: ComfyUI made no picture.*absent\.pt"):
+    with pytest.raises(IMAGDressingError, match=r"(?s)imagdressing_shirt\.png: ComfyUI made no image.*absent\.pt"):
         generate(cases, recipe, tmp_path / "out", lambda done, total: None)
     assert not (tmp_path / "out" / "0.png").exists()

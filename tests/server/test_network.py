@@ -3,10 +3,10 @@
 import subprocess
 import sys
 
-from comfy_host import REPOSITORY
+from support.comfyui_release import REPOSITORY
 
 
-def test_nothing_reaches_for_the_network_from_start_to_picture():
+def test_nothing_reaches_for_the_network_from_start_to_image():
     """In a process of its own, which ends at the first attempt."""
     code = """
 import sys
@@ -19,8 +19,8 @@ import torch, host_process, parity
 with torch.inference_mode():
     garment = parity.garment_of_vectors()
     parity.noise_prediction(parity.dressed(garment, 1.0), 501)
-print("a picture")
+print("an image")
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY / "scripts", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "a picture" in done.stdout
+    assert "an image" in done.stdout

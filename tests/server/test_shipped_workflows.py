@@ -7,10 +7,10 @@ from typing import Any
 
 import demo
 import pytest
-from comfy_host import REPOSITORY
-from host_server import HostServer, Prompt
 from model_files import ALL_FILES, CARTOON, CONTROLNET, CONTROLNET_INPAINT, DRESSING, VAE
 from sample_pictures import PICTURES
+from support.comfyui_release import REPOSITORY
+from support.comfyui_server import ComfyUIServer, Prompt
 
 # Subgraphs are unfolded by the editor, which no one has here: their workflow runs in tests/browser.
 WORKFLOWS = [path for path in sorted((REPOSITORY / "workflows").glob("*.json")) if "_subgraph" not in path.stem]
@@ -42,7 +42,7 @@ def workflow(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def load(server: HostServer, name: str) -> Prompt:
+def load(server: ComfyUIServer, name: str) -> Prompt:
     return demo.shipped_workflow(server, REPOSITORY / "workflows" / f"{name}.json", OTHER_PACKS)
 
 
@@ -69,7 +69,7 @@ def made_to_run_here(prompt: Prompt) -> Prompt:
 
 
 @pytest.fixture(scope="module")
-def wardrobe(server: HostServer) -> Iterator[None]:
+def wardrobe(server: ComfyUIServer) -> Iterator[None]:
     """The garments that wardrobe_fill saves."""
     folder = demo.demo_base(None) / "models" / "imagdressing_garments"
     for name in SAVED:
@@ -82,7 +82,7 @@ def wardrobe(server: HostServer) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_it_names_only_nodes_pictures_and_models_that_exist(server: HostServer, path: Path):
+def test_it_names_only_nodes_images_and_models_that_exist(server: ComfyUIServer, path: Path):
     known = set(server.get("/object_info")) | set(OTHER_PACKS) | {"MarkdownNote"}
     assert {node["type"] for node in workflow(path)["nodes"]} <= known
     published = {file.name: file for file in (*ALL_FILES, CARTOON, CONTROLNET_INPAINT)}
@@ -98,7 +98,7 @@ def test_it_names_only_nodes_pictures_and_models_that_exist(server: HostServer, 
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_it_runs(server: HostServer, path: Path, wardrobe: None):
+def test_it_runs(server: ComfyUIServer, path: Path, wardrobe: None):
     prompt = made_to_run_here(load(server, path.stem))
     for node in prompt.values():
         if node["class_type"] == "KSampler":
@@ -116,13 +116,13 @@ def test_it_runs(server: HostServer, path: Path, wardrobe: None):
         assert len(result.images) == (2 if path.stem == "wardrobe" else 1)
 
 
-def test_a_saved_garment_needs_neither_checkpoint_nor_clip_vision(server: HostServer, wardrobe: None):
+def test_a_saved_garment_needs_neither_checkpoint_nor_clip_vision(server: ComfyUIServer, wardrobe: None):
     prompt = made_to_run_here(load(server, "wardrobe"))
     types = {node["class_type"] for node in prompt.values()}
     assert not types & {"IMAGDressingModelLoader", "IMAGDressingEncodeGarment", "CLIPVisionLoader"}
 
 
-def test_a_garment_file_that_is_none_is_refused_in_words(server: HostServer, wardrobe: None, tmp_path: Path):
+def test_a_garment_file_that_is_none_is_refused_in_words(server: ComfyUIServer, wardrobe: None, tmp_path: Path):
     file = demo.demo_base(None) / "models" / "imagdressing_garments" / "none.safetensors"
     file.write_bytes(b"not a garment")
     prompt = made_to_run_here(load(server, "wardrobe"))
@@ -133,7 +133,7 @@ def test_a_garment_file_that_is_none_is_refused_in_words(server: HostServer, war
     assert server.run(made_to_run_here(load(server, "wardrobe"))).error is None
 
 
-def test_face_and_pose_has_the_official_constants(server: HostServer):
+def test_face_and_pose_has_the_official_constants(server: ComfyUIServer):
     prompt = load(server, "face_and_pose")
     assert constants(prompt, "KSampler")["cfg"] == 7.0
     assert constants(prompt, "IMAGDressingApply")["strength"] == 0.9
@@ -142,7 +142,7 @@ def test_face_and_pose_has_the_official_constants(server: HostServer):
     assert constants(prompt, "ControlNetApplyAdvanced")["strength"] == 1.0
 
 
-def test_try_on_has_the_official_constants_and_keeps_the_rest_of_the_picture(server: HostServer):
+def test_try_on_has_the_official_constants_and_keeps_the_rest_of_the_image(server: ComfyUIServer):
     prompt = load(server, "try_on")
     assert (constants(prompt, "KSampler")["cfg"], constants(prompt, "KSampler")["denoise"]) == (5.0, 1.0)
     assert constants(prompt, "ControlNetApplyAdvanced")["strength"] == 1.0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import requests
-from host_server import HostServer
+from support.comfyui_server import ComfyUIServer
 
 import locales
 
@@ -12,21 +12,21 @@ LANGUAGES = sorted(path.name for path in locales.LOCALES.iterdir() if path.is_di
 NODES = list(json.loads(locales.NODE_TEXTS.read_text(encoding="utf-8")))
 
 
-def help_page(server: HostServer, node_id: str, name: str) -> requests.Response:
+def help_page(server: ComfyUIServer, node_id: str, name: str) -> requests.Response:
     """Ask for a help page where the editor looks for it: below the module's name in /object_info."""
     module = server.get(f"/object_info/{node_id}")[node_id]["python_module"].removeprefix("custom_nodes.")
     return requests.get(f"{server.url}/extensions/{module}/docs/{name}.md", timeout=60)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_editor_gets_all_texts_of_the_nodes(server: HostServer, language: str):
+def test_the_editor_gets_all_texts_of_the_nodes(server: ComfyUIServer, language: str):
     written = json.loads((locales.LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
     served = server.get("/i18n")[language]["nodeDefs"]
     assert {node_id: served.get(node_id) for node_id in written} == written
 
 
 @pytest.mark.parametrize("node_id", NODES)
-def test_the_help_page_comes_in_each_language_and_in_english_for_all_others(server: HostServer, node_id: str):
+def test_the_help_page_comes_in_each_language_and_in_english_for_all_others(server: ComfyUIServer, node_id: str):
     for language in LANGUAGES:
         translated = help_page(server, node_id, f"{node_id}/{language}")
         if language == "en":  # as for a language without a page, the editor then asks for the page beside the folder
@@ -38,7 +38,7 @@ def test_the_help_page_comes_in_each_language_and_in_english_for_all_others(serv
         assert f"](images/{node_id}.png)" in translated.text
 
 
-def test_the_nodes_are_found_by_what_people_search_for(server: HostServer):
+def test_the_nodes_are_found_by_what_people_search_for(server: ComfyUIServer):
     wanted = {"virtual try-on", "dress", "garment", "outfit", "clothes", "换装", "試着", "虚拟试衣", "가상 피팅"}
     for node_id in set(NODES) - {"IMAGDressingConvertCheckpoint"}:
         assert wanted <= set(server.get(f"/object_info/{node_id}")[node_id]["search_aliases"]), node_id

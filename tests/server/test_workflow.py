@@ -4,9 +4,9 @@ import io
 from typing import Any
 
 import pytest
-from host_server import HostServer, Prompt, Result
 from model_files import GARMENT
 from PIL import Image
+from support.comfyui_server import ComfyUIServer, Prompt, Result
 
 
 def node(prompt: Prompt, class_type: str) -> dict[str, Any]:
@@ -18,16 +18,16 @@ def types(prompt: Prompt, ids: frozenset[str]) -> set[str]:
     return {prompt[node_id]["class_type"] for node_id in ids}
 
 
-def picture(server: HostServer, result: Result) -> Image.Image:
+def image(server: ComfyUIServer, result: Result) -> Image.Image:
     assert result.error is None, result.error
     return Image.open(io.BytesIO(server.image(result.images[0]))).convert("RGB")
 
 
-def test_the_shipped_workflow_makes_a_picture(server: HostServer, prompt: Prompt):
-    assert picture(server, server.run(prompt)).size == (64, 80)
+def test_the_shipped_workflow_makes_a_image(server: ComfyUIServer, prompt: Prompt):
+    assert image(server, server.run(prompt)).size == (64, 80)
 
 
-def test_the_shipped_constants_are_the_official_ones(server: HostServer):
+def test_the_shipped_constants_are_the_official_ones(server: ComfyUIServer):
     import demo
 
     prompt = demo.shipped_workflow(server)
@@ -57,7 +57,7 @@ def test_the_shipped_constants_are_the_official_ones(server: HostServer):
     ids=["prompt", "seed", "sampler", "strength", "size and batch"],
 )
 def test_the_garment_is_encoded_once_whatever_else_changes(
-    server: HostServer, prompt: Prompt, class_type: str, change: dict[str, Any]
+    server: ComfyUIServer, prompt: Prompt, class_type: str, change: dict[str, Any]
 ):
     assert server.run(prompt).error is None
     node(prompt, class_type).update(change)
@@ -67,16 +67,16 @@ def test_the_garment_is_encoded_once_whatever_else_changes(
     assert types(prompt, result.cached) >= {"IMAGDressingModelLoader", "IMAGDressingEncodeGarment", "LoadImage"}
 
 
-def test_strength_zero_is_the_picture_of_the_workflow_without_the_node(server: HostServer, prompt: Prompt):
+def test_strength_zero_is_the_image_of_the_workflow_without_the_node(server: ComfyUIServer, prompt: Prompt):
     node(prompt, "IMAGDressingApply")["strength"] = 0.0
-    idle = picture(server, server.run(prompt))
+    idle = image(server, server.run(prompt))
     node(prompt, "KSampler")["model"] = node(prompt, "IMAGDressingApply")["model"]
-    assert picture(server, server.run(prompt)).tobytes() == idle.tobytes()
+    assert image(server, server.run(prompt)).tobytes() == idle.tobytes()
 
 
-def test_converting_writes_a_small_file_that_dresses_alike(server: HostServer, prompt: Prompt, extra_models: Any):
-    node(prompt, "KSampler")["seed"] = 11  # a host that has it all cached would show no picture
-    dressed = picture(server, server.run(prompt))
+def test_converting_writes_a_small_file_that_dresses_alike(server: ComfyUIServer, prompt: Prompt, extra_models: Any):
+    node(prompt, "KSampler")["seed"] = 11  # a host that has it all cached would show no image
+    dressed = image(server, server.run(prompt))
     convert = {"class_type": "IMAGDressingConvertCheckpoint", "inputs": {"model_name": GARMENT.name, "dtype": "fp16"}}
     result = server.run({"1": convert})
     assert result.error is None
@@ -86,7 +86,7 @@ def test_converting_writes_a_small_file_that_dresses_alike(server: HostServer, p
     assert not [path for path in extra_models.iterdir() if path.name.startswith(".imagdressing-")]
 
     node(prompt, "IMAGDressingModelLoader")["model_name"] = converted.name
-    again = picture(server, server.run(prompt))
+    again = image(server, server.run(prompt))
     assert again.size == dressed.size
     difference = sum(abs(a - b) for a, b in zip(again.tobytes(), dressed.tobytes(), strict=True))
     assert difference / len(dressed.tobytes()) < 3

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import save_tiny_models
-from training_set import forget_accelerate, write_folder
+from support.tiny_models import save_tiny_models
+from support.training_set import forget_accelerate, write_folder
 
 
 @pytest.fixture(scope="session", autouse=True)

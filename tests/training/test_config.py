@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from training_set import config, write_toml
+from support.training_set import config, write_toml
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.training.config import Dropout, Optimiser, read_config

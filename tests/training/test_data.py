@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 import pytest
 from PIL import Image
-from training_set import picture, write_folder
+from support.training_set import picture, write_folder
 from webdataset.writer import TarWriter
 
 from imagdressing_core.errors import IMAGDressingError

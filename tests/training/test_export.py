@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from training_set import config, write_toml
+from support.training_set import config, write_toml
 
-from imagdressing_core import storage
-from imagdressing_core.checkpoint import expected_shapes, read_checkpoint
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files import storage
+from imagdressing_core.files.checkpoint import expected_shapes, read_checkpoint
 from imagdressing_core.training.__main__ import app
 from imagdressing_core.training.config import read_config
 from imagdressing_core.training.export import export

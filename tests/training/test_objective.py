@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
-from tiny_models import CLIP_CHANNELS, CONTEXT, LATENT_CHANNELS, TEXT_TOKENS
+from support.tiny_models import CLIP_CHANNELS, CONTEXT, LATENT_CHANNELS, TEXT_TOKENS
 from torch import Tensor
 
-from imagdressing_core.diffusers_unet import GarmentModel
-from imagdressing_core.layers import LAYERS
+from imagdressing_core.model.layers import LAYERS
+from imagdressing_core.on_diffusers.unet import GarmentModel
 from imagdressing_core.training.config import Models, Objective
 from imagdressing_core.training.model import Batch, Frozen, load_models, training_loss
 from imagdressing_core.training.objective import Draws, min_snr_weight, noise_schedule

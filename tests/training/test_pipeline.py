@@ -10,15 +10,15 @@ import model_files
 import numpy
 import pytest
 import torch
-from comfy_host import prepare_base
 from PIL import Image
-from synthetic_models import sd15_unet, synthetic_state
-from tiny_models import tiny_tokenizer, tiny_vae
+from support.comfyui_release import prepare_base
+from support.synthetic_models import sd15_unet, synthetic_state
+from support.tiny_models import tiny_tokenizer, tiny_vae
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.garment import Parts
-from imagdressing_core.pipeline import DressingPipeline, load_pipeline
+from imagdressing_core.model.garment import Parts
+from imagdressing_core.on_diffusers.pipeline import DressingPipeline, load_pipeline
 
 SMALL: dict[str, Any] = {"width": 32, "height": 40, "steps": 1}
 CHECKPOINT = prepare_base() / "models" / model_files.GARMENT.path

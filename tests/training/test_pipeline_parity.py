@@ -8,26 +8,26 @@ from typing import Any
 import model_files
 import pytest
 import torch
-from comfy_host import prepare_base
 from PIL import Image
 from safetensors.torch import load_file
-from synthetic_models import sd15_unet, synthetic_state
+from support.comfyui_release import prepare_base
+from support.synthetic_models import sd15_unet, synthetic_state
 from torch import Tensor
 
-from imagdressing_core.checkpoint import read_checkpoint
-from imagdressing_core.diffusers_unet import (
+from imagdressing_core.files.checkpoint import read_checkpoint
+from imagdressing_core.images.preprocess import fit_official
+from imagdressing_core.model.garment import Parts
+from imagdressing_core.model.layers import LAYERS
+from imagdressing_core.model.qformer import CLIP_CHANNELS
+from imagdressing_core.on_diffusers.pipeline import clip_pixels, denoise, official_scheduler, vae_pixels
+from imagdressing_core.on_diffusers.unet import (
+    GarmentInputs,
     GarmentModel,
-    Worn,
     garment_features,
     garment_model,
     install_hybrid_attention,
     noise_prediction,
 )
-from imagdressing_core.garment import Parts
-from imagdressing_core.layers import LAYERS
-from imagdressing_core.pipeline import clip_pixels, denoise, official_scheduler, vae_pixels
-from imagdressing_core.preprocess import fit_official
-from imagdressing_core.qformer import CLIP_CHANNELS
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 
@@ -46,7 +46,7 @@ class Models:
     features: dict[int, Tensor]
     parts: Parts
 
-    def predict(self, timestep: int, worn: Worn | None, text: str = "prompt") -> Tensor:
+    def predict(self, timestep: int, worn: GarmentInputs | None, text: str = "prompt") -> Tensor:
         return noise_prediction(
             self.unet, self.vectors["input.noise"], torch.tensor(timestep), self.vectors[f"input.{text}"], worn
         )
@@ -85,7 +85,7 @@ def test_tokens_and_garment_features_are_the_official_ones(models: Models):
 def test_noise_predictions_are_the_official_ones(models: Models, timestep: int):
     with torch.inference_mode():
         for strength in (0.0, 0.5, 1.0):
-            ours = models.predict(timestep, Worn(models.parts, strength))
+            ours = models.predict(timestep, GarmentInputs(models.parts, strength))
             assert relative_error(ours, models.vectors[f"noise_pred.t{timestep}.lambda{strength}"]) < 1e-4
         ours = models.predict(timestep, None, "negative")
         assert relative_error(ours, models.vectors[f"noise_pred.t{timestep}.uncond"]) < 1e-4
@@ -96,7 +96,7 @@ def test_ten_steps_of_ddim_in_a_batch_are_the_official_ones(models: Models):
         noise, prompt, negative = (models.vectors[f"input.{name}"] for name in ("noise", "prompt", "negative"))
         noise = torch.cat((noise, noise.flip(-1)))  # another picture in the same batch
         prompt, negative = (text.expand(2, -1, -1) for text in (prompt, negative))
-        worn, scheduler = Worn(models.parts), official_scheduler()
+        worn, scheduler = GarmentInputs(models.parts), official_scheduler()
         latents = denoise(models.unet, noise, prompt, negative, worn, scheduler, steps=10, guidance=7.5)
         assert relative_error(latents[:1], models.vectors["latent.ddim10.cfg7.5"]) < 1e-3
         assert relative_error(latents[1:], models.vectors["latent.ddim10.cfg7.5"]) > 0.1

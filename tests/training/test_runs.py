@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tiny_models import tiny_unet
+from support.tiny_models import tiny_unet
+from support.training_set import config, forget_accelerate, write_folder, write_toml
 from torch import Tensor
-from training_set import config, forget_accelerate, write_folder, write_toml
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.training import state

@@ -1,0 +1,302 @@
+"""Official checkpoint files: read without running code in them, judged before use, converted."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from .. import __version__
+from ..errors import IMAGDressingError
+from ..model.hybrid_attention import GarmentProjections
+from ..model.qformer import QFormer
+from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign, describe_unreadable, shown
+from .pickled import is_zip, require_plain
+from .sd15_shapes import unet_shapes
+from .storage import save_whole
+
+Weights = dict[str, Tensor]
+Progress = Callable[[int, int], None]
+"""Called with (done, in all), in bytes or whatever the work is counted in."""
+
+# Prefixes inside the official file (official inference_IMAGdressing.py, its loading loop).
+GARMENT_UNET = "ref_unet."
+QFORMER = "proj."
+PROJECTIONS = "adapter_modules."
+FROZEN_UNET = "unet."  # a copy of SD1.5 that the official files carry and nothing loads
+WRAPPING = "module."  # left over when a generic converter flattens the nested file
+
+FILE_SUFFIXES = (".pt", ".safetensors", ".bin", ".ckpt", ".pth")
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+# MagicClothing (github.com/ShineChen1024/MagicClothing): a bare garment U-Net; its "stable" form adds projections.
+MAGIC_CLOTHING_SOURCE = "huggingface.co/ShineChen1024/MagicClothing"
+MAGIC_CLOTHING_UNET = "up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_k.weight"
+STABLE_UNET, STABLE_PROJECTIONS = "garment_extractor", "ip_layer.pth"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The trained parts of a checkpoint, keys as in the official file with the part's prefix removed.
+
+    variant: how the file is laid out, for the user to read.
+    qformer: empty for MagicClothing, whose garment U-Net reads the empty prompt instead.
+    projections: empty for MagicClothing but its "stable" form; the denoising U-Net's own take their place.
+    The tensors are views of the memory-mapped file: hold them only as long as it takes to load them into modules.
+    """
+
+    path: Path
+    variant: str
+    garment_unet: Weights
+    qformer: Weights
+    projections: Weights
+
+    @property
+    def is_magic_clothing(self) -> bool:
+        return not self.qformer
+
+    @property
+    def tensors(self) -> Weights:
+        """All parts under their official keys."""
+        return (
+            {GARMENT_UNET + key: tensor for key, tensor in self.garment_unet.items()}
+            | {QFORMER + key: tensor for key, tensor in self.qformer.items()}
+            | {PROJECTIONS + key: tensor for key, tensor in self.projections.items()}
+        )
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of the garment projections as stored, or of the middle block: enough to tell trainings apart."""
+        middle = {key: tensor for key, tensor in self.garment_unet.items() if key.startswith("mid_block.")}
+        digest = hashlib.sha256()
+        for _, tensor in sorted((self.projections or middle).items()):
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(iter(self.garment_unet.values())).dtype
+
+
+def read_checkpoint(path: Path, progress: Progress | None = None) -> Checkpoint:
+    """Read the trained parts of an official ``.pt`` (either published variant) or a converted ``.safetensors``.
+
+    Also MagicClothing's files: a bare garment U-Net, or ``garment_extractor`` with ``ip_layer.pth`` beside it.
+    The frozen ``unet.*`` copy stays on disk. With ``progress`` the parts are read from disk now, reporting bytes;
+    without, when they are first used.
+
+    Raises:
+        IMAGDressingError: the file is missing, empty, truncated, carries code, is something else, or lacks, adds or
+            misshapes a tensor.
+    """
+    variant, content = open_weights(path)
+    found = {key.removeprefix(WRAPPING): value for key, value in content.items() if isinstance(key, str)}
+    found = {key: value for key, value in found.items() if not key.startswith(FROZEN_UNET)}
+    expected = expected_shapes()
+    if MAGIC_CLOTHING_UNET in found:
+        variant = "MagicClothing"
+        found = {GARMENT_UNET + key: value for key, value in found.items()} | _stable_projections(path)
+        parts = (GARMENT_UNET, PROJECTIONS) if any(key.startswith(PROJECTIONS) for key in found) else (GARMENT_UNET,)
+        expected = {key: shape for key, shape in expected.items() if key.startswith(parts)}
+    elif not any(key.startswith(GARMENT_UNET) for key in found):
+        raise IMAGDressingError(describe_foreign(path, found))
+    _require_shapes(path, found, expected)
+    checkpoint = Checkpoint(path, variant, *(_part(found, prefix) for prefix in (GARMENT_UNET, QFORMER, PROJECTIONS)))
+    if progress is not None:
+        _read_ahead(checkpoint.tensors, progress)
+    return checkpoint
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What :func:`convert_checkpoint` wrote; sizes in bytes."""
+
+    path: Path
+    source_bytes: int
+    converted_bytes: int
+
+
+def convert_checkpoint(source: Path, folder: Path, dtype: str = "fp16", progress: Progress | None = None) -> Conversion:
+    """Write the trained parts of ``source`` to ``folder/<stem>_<dtype>.safetensors``: the whole file or none of it.
+
+    dtype: a key of ``DTYPES``.
+
+    Raises:
+        IMAGDressingError: as :func:`read_checkpoint`; or the folder cannot be written or has no room.
+    """
+    checkpoint = read_checkpoint(source, progress)
+    if checkpoint.is_magic_clothing:
+        raise IMAGDressingError(
+            f"{source.name} is MagicClothing's, which holds nothing that is not used: use it as it is."
+        )
+    tensors = {key: tensor.to(DTYPES[dtype]).contiguous() for key, tensor in checkpoint.tensors.items()}
+    target = folder / f"{source.stem.removesuffix(f'_{dtype}')}_{dtype}.safetensors"
+    save_whole(tensors, target, {"imagdressing.source": source.name, "imagdressing.version": __version__})
+    return Conversion(target, source.stat().st_size, target.stat().st_size)
+
+
+def open_weights(path: Path) -> tuple[str, Mapping[Any, Any]]:
+    """Return (variant, values by key) of any weights, memory-mapped and without executing anything in the file.
+
+    Raises:
+        IMAGDressingError: the file is missing, damaged, carries code or holds no weights.
+    """
+    if not path.is_file():
+        raise IMAGDressingError(f"{path} does not exist. Put {OFFICIAL_NAME} there or choose another file.")
+    if path.suffix == ".safetensors":
+        return "safetensors", _open_safetensors(path)
+    content = _entries(_open_pickle(path))
+    if content is None:
+        raise IMAGDressingError(f"{path.name} holds no checkpoint. Get {OFFICIAL_NAME} from {OFFICIAL_SOURCE}.")
+    module = _entries(content.get("module"))
+    variant = "flat" if module is None else "official" if len(content) == 1 else "DeepSpeed state"
+    found = _flatten(content) if module is None else module
+    _require_held(path, found.values())
+    return variant, found
+
+
+def _open_safetensors(path: Path) -> Weights:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}
+    except torch.OutOfMemoryError:  # not the file's fault
+        raise
+    except Exception as error:  # whatever a broken file makes the library raise
+        raise IMAGDressingError(describe_unreadable(path, error)) from error
+
+
+def _open_pickle(path: Path) -> object:
+    try:
+        require_plain(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(path))
+    except torch.OutOfMemoryError:  # not the file's fault
+        raise
+    except Exception as error:  # whatever a broken file makes the libraries raise
+        raise IMAGDressingError(describe_unreadable(path, error)) from error
+
+
+def _entries(value: object) -> dict[Any, Any] | None:
+    """Return what a dictionary holds, or None for anything else. An OrderedDict's attributes may hide its methods."""
+    if isinstance(value, OrderedDict):
+        return dict(OrderedDict.items(value))
+    return value if isinstance(value, dict) else None
+
+
+def _flatten(content: dict[Any, Any]) -> dict[str, Any]:
+    """Name the entries of dictionaries in a dictionary as generic converters do, so that any file shows by its keys.
+
+    No deeper, and each dictionary once: a small file can hold one within itself, or one in a million places.
+    """
+    flat: dict[str, Any] = {}
+    seen: set[int] = set()
+    for key, value in content.items():
+        inside = _entries(value)
+        key = _name(key)
+        if inside is None:
+            flat[key] = value
+        elif id(value) not in seen:
+            seen.add(id(value))
+            flat |= {f"{key}.{_name(inner)}": entry for inner, entry in inside.items()}
+    return flat
+
+
+def _name(key: object) -> str:
+    """Return a key as a name; of one that is a tensor the type, for to print it is work that a file may make heavy."""
+    return str(key) if isinstance(key, str | int) else type(key).__name__
+
+
+def _require_held(path: Path, values: Iterable[object]) -> None:
+    """Refuse tensors of more bytes than the file has: the format before zip makes room for what it only announces."""
+    storages = [value.untyped_storage() for value in values if isinstance(value, Tensor)]
+    announced = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    if announced > path.stat().st_size:
+        raise IMAGDressingError(describe_unreadable(path, EOFError(f"{announced} bytes announced")))
+
+
+def _part(found: Mapping[str, Any], prefix: str) -> Weights:
+    return {key.removeprefix(prefix): value.detach() for key, value in found.items() if key.startswith(prefix)}
+
+
+def expected_shapes() -> dict[str, tuple[int, ...]]:
+    """Return the tensors of a whole checkpoint under their official keys, name to shape."""
+    with torch.device("meta"):
+        qformer, projections = QFormer().state_dict(), GarmentProjections().state_dict()
+    return (
+        {GARMENT_UNET + key: shape for key, shape in unet_shapes().items()}
+        | {QFORMER + key: tuple(tensor.shape) for key, tensor in qformer.items()}
+        | {PROJECTIONS + key: tuple(tensor.shape) for key, tensor in projections.items()}
+    )
+
+
+def _stable_projections(path: Path) -> dict[str, Any]:
+    """Return MagicClothing's projections under IMAGDressing's names, where the U-Net at ``path`` needs them."""
+    if not path.stem.startswith(STABLE_UNET):
+        return {}
+    beside = path.with_name(STABLE_PROJECTIONS)
+    if not beside.is_file():
+        raise IMAGDressingError(
+            f"{path.name} needs {STABLE_PROJECTIONS} beside it in {path.parent}. Get both from {MAGIC_CLOTHING_SOURCE}."
+        )
+    _, content = open_weights(beside)
+    return {f"{PROJECTIONS}{key}".replace("_ip.", "_ref."): value for key, value in content.items()}
+
+
+def _require_shapes(path: Path, found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
+    missing = [key for key in expected if key not in found]
+    extra = [key for key in found if key not in expected]
+    misfits = [key for key, shape in expected.items() if key in found and not _fits(found[key], shape)]
+    problems: list[str] = []
+    if missing:
+        problems.append(f"{len(missing)} of {len(expected)} tensors are missing (first: {missing[0]})")
+    if extra:
+        problems.append(f"{len(extra)} tensors are not part of it (first: {shown(extra[0])})")
+    if misfits:
+        key = misfits[0]
+        problems.append(
+            f"{len(misfits)} tensors do not fit (first: {key} is {_describe(found[key])}, expected {expected[key]})"
+        )
+    if problems:
+        is_magic_clothing = not any(key.startswith(QFORMER) for key in expected)
+        what, source = (
+            ("MagicClothing", MAGIC_CLOTHING_SOURCE)
+            if is_magic_clothing
+            else ("IMAGDressing-v1", f"{OFFICIAL_NAME} from {OFFICIAL_SOURCE}")
+        )
+        raise IMAGDressingError(
+            f"{path.name} is not a whole {what} checkpoint for SD1.5: {'; '.join(problems)}. Get {source}."
+        )
+
+
+def _fits(value: object, shape: tuple[int, ...]) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and tuple(value.shape) == shape
+        and not value.is_neg()  # the one kind of view that is more than sizes and strides
+    )
+
+
+def _describe(value: object) -> str:
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def _read_ahead(tensors: Weights, progress: Progress) -> None:
+    """Touch one byte of every page: the system reads the file at full speed and no copy is kept."""
+    page = 4096
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    done = 0
+    for tensor in tensors.values():
+        tensor.contiguous().view(-1).view(torch.uint8)[::page].sum()
+        done += tensor.nbytes
+        progress(done, total)

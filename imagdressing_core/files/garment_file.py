@@ -1,0 +1,151 @@
+"""Encoded garments as safetensors files: saved with where they come from, loaded only when they are what they say."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from .. import __version__
+from ..errors import IMAGDressingError
+from ..model.garment import Garment, GarmentImage, Origin, is_wearable
+from ..model.layers import LAYERS
+from .diagnosis import shown
+from .storage import save_whole
+
+FORMAT = "1"
+FORMAT_KEY = "imagdressing.garment"
+VERSION_KEY = "imagdressing.version"
+ORIGINS_KEY = "imagdressing.origins"
+HYBRID_PARTS = ("k", "v")
+JOINT_PARTS = ("c",)
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+LONGEST_NAME, LARGEST_SIDE = 255, 16_384
+
+
+def save_garment(garment: Garment, path: Path) -> None:
+    """Write ``garment`` to ``path``: the whole file or none of it.
+
+    Tensors ``<image>.<part>.<layer index>`` and ``<image>.thumbnail``; the origins of the images as JSON in the
+    metadata.
+
+    Raises:
+        IMAGDressingError: the folder cannot be written or has no room.
+    """
+    tensors = {
+        name: tensor.contiguous().clone()
+        for i, image in enumerate(garment.images)
+        for name, tensor in _named_tensors(i, image)
+    }
+    origins = json.dumps([asdict(image.origin) for image in garment.images])
+    save_whole(tensors, path, {FORMAT_KEY: FORMAT, VERSION_KEY: __version__, ORIGINS_KEY: origins})
+
+
+def load_garment(path: Path) -> Garment:
+    """Read a garment that :func:`save_garment` wrote. Nothing of it stays mapped to the file, which may change or go.
+
+    Raises:
+        IMAGDressingError: the file is missing, damaged, something else, of a newer format, or holds what no garment
+            has: missing or misshapen tensors, NaN.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            names = set(file.keys())
+            _require_format(path, metadata)
+            origins = _origins(path, metadata, most=len(names) // len(LAYERS))
+            parts = JOINT_PARTS if f"0.c.{LAYERS[0].index}" in names else HYBRID_PARTS
+            _require_names(path, names, len(origins), parts)
+            tensors = {name: file.get_tensor(name).clone() for name in names}
+    except (IMAGDressingError, torch.OutOfMemoryError):  # said already, and not the file's fault
+        raise
+    except Exception as error:  # whatever a broken file makes the library raise
+        raise IMAGDressingError(
+            f"{path.name} cannot be read as a saved garment ({shown(error)}). Save the garment again with Save Garment."
+        ) from error
+    return Garment(tuple(_image(path, i, origin, parts, tensors) for i, origin in enumerate(origins)))
+
+
+def _named_tensors(i: int, image: GarmentImage) -> Iterator[tuple[str, Tensor]]:
+    for name, part in image.parts.items():
+        for index, tensor in part.items():
+            yield f"{i}.{name}.{index}", tensor
+    if image.thumbnail is not None:
+        yield f"{i}.thumbnail", image.thumbnail
+
+
+def _require_format(path: Path, metadata: dict[str, str]) -> None:
+    found = metadata.get(FORMAT_KEY)
+    if found is None:
+        raise IMAGDressingError(
+            f"{path.name} is no saved garment: it does not say so in its header. Choose a file that Save Garment wrote."
+        )
+    if found != FORMAT:
+        raise IMAGDressingError(
+            f"{path.name} is a garment of format {shown(found)}, saved by version {shown(metadata.get(VERSION_KEY))}; "
+            f"this is version {__version__}, which reads format {FORMAT}. Update ComfyUI-IMAGDressing or save it again."
+        )
+
+
+def _origins(path: Path, metadata: dict[str, str], most: int) -> list[Origin]:
+    """Return where the images come from. most: as many as the file can hold the tensors of."""
+    try:
+        entries: list[dict[str, Any]] = json.loads(metadata[ORIGINS_KEY])
+        if 0 < len(entries) <= most:
+            origins = [Origin(**entry) for entry in entries]
+            if all(_is_whole(origin) for origin in origins):
+                return origins
+    except (KeyError, RecursionError, TypeError, ValueError):
+        pass
+    raise IMAGDressingError(
+        f"{path.name} does not say where its garment comes from: its header is damaged. Save the garment again."
+    )
+
+
+def _is_whole(origin: Origin) -> bool:
+    texts, sides = (origin.checkpoint, origin.fingerprint, origin.fit), (origin.width, origin.height)
+    return all(isinstance(text, str) and len(text) <= LONGEST_NAME for text in texts) and all(
+        type(side) is int and 0 < side <= LARGEST_SIDE for side in sides
+    )
+
+
+def _require_names(path: Path, names: set[str], images: int, parts: tuple[str, ...]) -> None:
+    needed = {f"{i}.{part}.{layer.index}" for i in range(images) for part in parts for layer in LAYERS}
+    allowed = needed | {f"{i}.thumbnail" for i in range(images)}
+    wrong = sorted(needed - names) or sorted(names - allowed)
+    if wrong:
+        state = "missing" if wrong[0] in needed else "not part of a garment"
+        raise IMAGDressingError(
+            f"{path.name} is no whole garment: {len(wrong)} tensors are {state} (first: {shown(wrong[0])}). "
+            "Save the garment again."
+        )
+
+
+def _image(path: Path, i: int, origin: Origin, parts: tuple[str, ...], tensors: dict[str, Tensor]) -> GarmentImage:
+    found: dict[str, dict[int, Tensor]] = {part: {} for part in parts}
+    for layer in LAYERS:
+        tokens = tensors[f"{i}.{parts[0]}.{layer.index}"].shape[1:2]
+        for part in parts:
+            name = f"{i}.{part}.{layer.index}"
+            tensor = found[part][layer.index] = tensors[name]
+            if tensor.ndim != 3 or tensor.shape != (1, *tokens, layer.channels) or not tensor.numel():
+                expected = f"(1, tokens, {layer.channels})"
+                problem = f"{name} is {tuple(tensor.shape)}, expected {expected} with as many tokens in all parts"
+            elif tensor.dtype not in DTYPES:
+                problem = f"{name} is {tensor.dtype}, expected float16, bfloat16 or float32"
+            elif not is_wearable(tensor):
+                problem = f"{name} holds NaN, infinite values or larger ones than fp16 holds"
+            else:
+                continue
+            raise IMAGDressingError(f"{path.name} is no garment: {problem}. Save the garment again.")
+    return GarmentImage(found, origin, _thumbnail(tensors.get(f"{i}.thumbnail")))
+
+
+def _thumbnail(tensor: Tensor | None) -> Tensor | None:
+    """Return the thumbnail, or None where it is no image: it is for looking at only."""
+    is_image = tensor is not None and tensor.ndim == 3 and tensor.shape[-1] == 3 and tensor.dtype == torch.uint8
+    return tensor if is_image else None

@@ -1,0 +1,188 @@
+"""Both U-Nets on diffusers: the garment's features, hybrid attention over them, and the noise predicted with them.
+
+Needs diffusers (the extra ``training``).
+"""
+
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from ..errors import IMAGDressingError
+from ..model.garment import Parts
+from ..model.hybrid_attention import GarmentProjections, hybrid_attention
+from ..model.layers import LAST_TO_RUN, LAYERS
+from ..model.qformer import QFormer
+
+
+class GarmentModel(nn.Module):
+    """The trained parts, a garment in and its K', V' out: garment U-Net, Q-Former and garment projections.
+
+    They have the official file's names, so that the state dict is, key for key, an official checkpoint's ``module``.
+    """
+
+    def __init__(self, garment_unet: nn.Module, qformer: QFormer, projections: GarmentProjections) -> None:
+        super().__init__()
+        self.ref_unet = garment_unet
+        self.proj = qformer
+        self.adapter_modules = projections
+
+    def forward(self, latent: Tensor, clip_hidden: Tensor) -> Parts:
+        """Encode a batch of garments: {"k": K', "v": V'}, each {layer index: (batch, garment tokens, C)}.
+
+        latent: the garments' scaled VAE latents, (batch, 4, height / 8, width / 8), free of noise.
+        clip_hidden: CLIP's penultimate hidden states, (batch, 257, 1280).
+        """
+        dtype = self.proj.latents.dtype
+        features = garment_features(self.ref_unet, latent.to(dtype), self.proj(clip_hidden.to(dtype)))
+        keys, values = self.adapter_modules(features)
+        return {"k": keys, "v": values}
+
+
+def garment_model(garment_unet: nn.Module, clip_channels: int) -> GarmentModel:
+    """Return the trained parts around ``garment_unet``, Q-Former and projections as wide as it needs, untrained.
+
+    clip_channels: width of the image encoder's hidden states.
+    """
+    context: int = garment_unet.config.cross_attention_dim  # pyright: ignore
+    qformer = QFormer(channels=context, heads=max(1, context // 64), embedding_channels=clip_channels)
+    return GarmentModel(garment_unet, qformer, GarmentProjections(channels=layer_channels(garment_unet)))
+
+
+def layer_channels(unet: nn.Module) -> dict[int, int]:
+    """Return the width C of each self-attention layer of a diffusers U-Net, by official index.
+
+    Raises:
+        IMAGDressingError: the U-Net has not the 16 layers of SD1.5.
+    """
+    try:
+        return {layer.index: _self_attention(unet, layer.diffusers_name).query_dim for layer in LAYERS}
+    except AttributeError as error:
+        raise IMAGDressingError(
+            f"The U-Net is not built as SD1.5's: {error}. Hybrid attention needs its 16 self-attention layers."
+        ) from error
+
+
+def garment_features(unet: nn.Module, latent: Tensor, tokens: Tensor) -> dict[int, Tensor]:
+    """Return C_g: the normalised input of each self-attention layer, {layer index: (batch, garment tokens, C)}.
+
+    tokens: (batch, 16, 768), the garment U-Net's context. The pass runs at t = 0 and ends with the last layer needed.
+    """
+    features: dict[int, Tensor] = {}
+
+    def capture(index: int) -> Any:
+        def note(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+            features[index] = args[0]
+            if index == LAST_TO_RUN.index:
+                raise _AllCaptured
+
+        return note
+
+    with ExitStack() as hooks, suppress(_AllCaptured):
+        for layer in LAYERS:
+            attention = _self_attention(unet, layer.diffusers_name)
+            hooks.callback(attention.register_forward_pre_hook(capture(layer.index)).remove)
+        unet(latent, torch.zeros(len(latent), device=latent.device), tokens)
+    return features
+
+
+class _AllCaptured(Exception):
+    """Ends the garment U-Net's pass early: nothing after this layer's input is ever read."""
+
+
+@dataclass(frozen=True)
+class GarmentInputs:
+    """What the rows of one call of the denoising U-Net wear.
+
+    parts: {"k": K', "v": V'}, each {layer index: (1 or as many as rows wear it, garment tokens, C)}.
+    strength: λ. first_row: from this row of the batch on it is worn, which leaves out the negative branch.
+    """
+
+    parts: Parts
+    strength: float = 1.0
+    first_row: int = 0
+
+
+class HybridAttnProcessor:
+    """Self-attention layer ``index`` of the denoising U-Net: Eq. 5 for the rows that wear something."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        temb: Tensor | None = None,
+        worn: GarmentInputs | None = None,
+    ) -> Tensor:
+        def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v))
+            return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (rows, tokens, C)
+
+        q, k, v = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
+        z = attention(q, k, v)
+        if worn is not None:
+            garment_k, garment_v = (worn.parts[name][self.index].to(q.dtype) for name in ("k", "v"))
+            first = worn.first_row
+            dressed = hybrid_attention(z[first:], q[first:], garment_k, garment_v, worn.strength, attention)
+            z = torch.cat((z[:first], dressed)) if first else dressed
+        return attn.to_out[1](attn.to_out[0](z))
+
+
+def install_hybrid_attention(unet: nn.Module) -> None:
+    """Let a diffusers SD1.5 U-Net take ``cross_attention_kwargs={"worn": GarmentInputs}``; without, it stays what it was."""
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    class TextAttnProcessor(AttnProcessor2_0):
+        """Cross-attention, which the garment has no part in."""
+
+        def __call__(self, *args: Any, worn: GarmentInputs | None = None, **kwargs: Any) -> Tensor:
+            return super().__call__(*args, **kwargs)
+
+    layer_channels(unet)  # refuses what is not built as SD1.5
+    for layer in LAYERS:
+        block: Any = unet.get_submodule(layer.diffusers_name)
+        block.attn1.set_processor(HybridAttnProcessor(layer.index))
+        block.attn2.set_processor(TextAttnProcessor())
+
+
+def noise_prediction(
+    unet: nn.Module, x: Tensor, timestep: Tensor, text: Tensor, worn: GarmentInputs | None = None
+) -> Tensor:
+    """Return ε_θ(x_t, t, C_t, C_g) of a U-Net with hybrid attention, (rows, 4, h, w).
+
+    x: (rows, 4, h, w); timestep: (rows,) or a scalar; text: C_t, (rows, 77, 768); worn: C_g as K', V', None for none.
+    """
+    return unet(x, timestep, text, cross_attention_kwargs=None if worn is None else {"worn": worn}).sample
+
+
+def guided_noise(
+    unet: nn.Module,
+    x: Tensor,
+    timestep: Tensor,
+    text: Tensor,
+    negative: Tensor,
+    worn: GarmentInputs | None,
+    guidance: float,
+) -> Tensor:
+    """Return ε = w·ε_θ(x, C_t, C_g, t) + (1 − w)·ε_θ(x, negative, t), paper Eq. 7: the garment in the first term only.
+
+    Both branches are one batched call; at w = 1 the second is not computed. Any w is allowed.
+    """
+    if guidance == 1:
+        return noise_prediction(unet, x, timestep, text, worn)
+    if worn is not None:
+        worn = replace(worn, first_row=len(x))
+    both = noise_prediction(unet, torch.cat((x, x)), timestep, torch.cat((negative, text)), worn)
+    unconditional, conditional = both.chunk(2)
+    return unconditional + guidance * (conditional - unconditional)
+
+
+def _self_attention(unet: nn.Module, block: str) -> Any:
+    return unet.get_submodule(f"{block}.attn1")

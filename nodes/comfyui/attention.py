@@ -1,0 +1,43 @@
+"""ComfyUI's attention function, called so that its scores stay small where it would hold them all at once."""
+
+from functools import partial
+from typing import Any
+
+import comfy.ldm.modules.attention
+import comfy.model_management
+import torch
+from torch import Tensor
+
+BLOCK_BYTES = 24 * 2**20
+"""Scores of one block: below 32 MiB the C library keeps the memory for the next block, above it the system takes it
+back and clears it anew each time."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    """Return softmax(QKᵀ/√d)V, (batch, tokens, C), of the attention function that ComfyUI was started with.
+
+    On the CPU ComfyUI by default holds the scores of 4096 queries × all keys, 1.3 GB at 512 × 640. Queries do not see
+    each other, so in blocks the result is the same and the memory small (``docs/performance.md``).
+    options: what ComfyUI tells an attention patch.
+    """
+    heads = options["n_heads"]
+    attention = partial(
+        comfy.ldm.modules.attention.optimized_attention,
+        heads=heads,
+        attn_precision=options["attn_precision"],
+        transformer_options=options,
+    )
+    block = _queries_per_block(q, k, heads, options)
+    if block >= q.shape[1]:
+        return attention(q, k, v)
+    # (batch, heads, tokens, d); HyperTile cuts the images of q into more rows and leaves those of k and v
+    q, k, v = (t.reshape(len(q), -1, heads, q.shape[-1] // heads).transpose(1, 2).contiguous() for t in (q, k, v))
+    return torch.cat([attention(part, k, v, skip_reshape=True) for part in q.split(block, dim=2)], dim=1)
+
+
+def _queries_per_block(q: Tensor, k: Tensor, heads: int, options: dict[str, Any]) -> int:
+    """Return how many queries to attend with at once; all of them where the attention is not ComfyUI's own kind."""
+    blockwise_itself = comfy.model_management.pytorch_attention_enabled()
+    if q.device.type != "cpu" or blockwise_itself or "optimized_attention_override" in options:
+        return q.shape[1]
+    return max(1, BLOCK_BYTES // (heads * k.shape[0] * k.shape[1] * q.element_size()))

@@ -1,0 +1,25 @@
+"""Words that a user reads in the node itself, while it works and after."""
+
+import logging
+import sys
+
+from comfy_api.latest import io
+
+
+def node_id(node: type[io.ComfyNode]) -> str | None:
+    """Return the running node's id in the editor; it must ask for ``io.Hidden.unique_id``. None outside a prompt."""
+    return getattr(node.hidden, "unique_id", None)
+
+
+def show(text: str, node: str | None) -> None:
+    """Show ``text`` in the node of that id in the editor."""
+    # Not imported: it is there where ComfyUI runs as a server, and elsewhere there is nobody to show it to.
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if server is not None and node is not None:
+        server.send_progress_text(text, node)
+
+
+def warn(text: str, node: str | None) -> None:
+    """Show a warning in the node of that id, and write it to the log for who has no editor open."""
+    logging.warning("IMAGDressing: %s", text)
+    show(f"⚠ {text}", node)

@@ -1,0 +1,95 @@
+"""Looking at where the garments of a MODEL act in an image that it has made."""
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...imagdressing_core.application.heatmap import HeatMap, garment_share
+from ...imagdressing_core.application.strengths import LayerWeights
+from ...imagdressing_core.errors import IMAGDressingError
+from ...imagdressing_core.model.layers import SelfAttentionLayer
+from .wrappers import applied_garments, with_garments
+
+
+def heat_maps(
+    model: ModelPatcher,
+    positive: Any,
+    latent: Tensor,
+    steps: int,
+    layers: LayerWeights,
+    progress: Callable[[int, int], None],
+) -> Tensor:
+    """Return each garment's heat map in finished images, (garments, batch, height, width) of the latent, 0 … 1.
+
+    The images get noise of ``steps`` levels, evenly over the sampling, and the dressed model looks at each once.
+    latent: (batch, 4, height, width), as a sampler gives it.
+
+    Raises:
+        IMAGDressingError: the model wears nothing, or no layer could be watched.
+    """
+    garments = applied_garments(model)
+    if not garments:
+        raise IMAGDressingError(
+            "model wears no garment, or only such as never act: connect the MODEL output of Apply Garment, and look at "
+            "its strength, start and end."
+        )
+    weight = steps * sum(layers.values())
+    height, width = latent.shape[-2:]
+    maps = {id(worn): HeatMap(len(latent), height, width, weight) for worn in garments}
+    seen = False
+
+    def watch(
+        worn: Any, layer: SelfAttentionLayer, image_indices: Any, base: Tensor, dressed: Tensor, grid: Any
+    ) -> None:
+        nonlocal seen
+        heat, weight = maps[id(worn)], layers.get(layer.index, 0.0)
+        if (len(base), base.shape[1]) != (len(image_indices), grid[0] * grid[1]):  # tokens merged or tiled
+            heat.leave_out(image_indices, weight)
+        elif weight:
+            seen = True
+            heat.add(image_indices, garment_share(base, dressed), grid, weight)
+
+    guider = comfy.samplers.CFGGuider(with_garments(model, garments, watch))
+    guider.inner_set_conds({"positive": positive})
+    guider.set_cfg(1.0)
+    model_sampling: Any = model.get_model_object("model_sampling")
+    sigmas = torch.tensor([model_sampling.percent_to_sigma((step + 0.5) / steps) for step in range(steps)])
+    noise = comfy.sample.prepare_noise(latent, 0)
+    guider.sample(noise, latent, _Look(progress), sigmas, disable_pbar=True, seed=0)
+    if not seen:
+        raise IMAGDressingError(
+            "No garment acts in the chosen layers at any of the steps, or other nodes merge and tile all their tokens "
+            "(HyperTile, ToMe): take more steps, layers = all, or the model without those nodes."
+        )
+    return torch.stack([maps[id(worn)].mean for worn in garments])
+
+
+class _Look(comfy.samplers.Sampler):
+    """Shows the model the image at each noise level, and leaves the image as it is."""
+
+    def __init__(self, progress: Callable[[int, int], None]) -> None:
+        self._progress = progress
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: Any,
+        callback: Any,
+        noise: Tensor,
+        latent_image: Any = None,
+        denoise_mask: Any = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        sampling = model_wrap.inner_model.model_sampling
+        for step, sigma in enumerate(sigmas):
+            x = sampling.noise_scaling(sigma, noise, latent_image)
+            model_wrap(x, sigma.expand(len(x)), **extra_args)
+            self._progress(step + 1, len(sigmas))
+        return latent_image

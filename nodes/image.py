@@ -1,0 +1,104 @@
+"""Work on the finished image."""
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..imagdressing_core.application.heatmap import overlay, resized
+from ..imagdressing_core.application.strengths import LAYER_PRESETS, parse_layers
+from ..imagdressing_core.errors import require_between
+from ..imagdressing_core.images.paste import WIDEST_FEATHER, paste_back
+from .comfyui.heat_maps import heat_maps
+from .comfyui.progress import progress_bar
+from .sockets import CATEGORY, SEARCH_ALIASES
+
+MOST_STEPS = 50
+
+
+class PasteBack(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IMAGDressingPasteBack",
+            display_name="Paste Back",
+            category=CATEGORY,
+            description="Puts the generated part into the original image; nothing outside the mask changes.",
+            search_aliases=[*SEARCH_ALIASES, "composite", "stitch"],
+            inputs=[
+                io.Image.Input("original", tooltip="The image before, which sets the size."),
+                io.Image.Input("generated", tooltip="The same scene, generated; resized to the original."),
+                io.Mask.Input("mask", tooltip="White is where the generated image shows."),
+                io.Int.Input(
+                    "feather",
+                    default=8,
+                    min=0,
+                    max=WIDEST_FEATHER,
+                    tooltip="Pixels inside the mask's edge over which the one fades into the other.",
+                ),
+                io.Boolean.Input(
+                    "match_color",
+                    default=False,
+                    tooltip="Give the generated image the colours that the original has outside the mask.",
+                ),
+            ],
+            outputs=[io.Image.Output(tooltip="The original with the generated part in it.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, original: Tensor, generated: Tensor, mask: Tensor, feather: int, match_color: bool
+    ) -> io.NodeOutput:
+        return io.NodeOutput(paste_back(original, generated, mask, feather, match_color))
+
+
+class GarmentHeatMap(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IMAGDressingHeatMap",
+            display_name="Garment Heat Map",
+            category=CATEGORY,
+            description="Shows where in the finished image each garment acts: how much of the attention is the "
+            "garment's, over the chosen layers and noise levels. Costs nothing where it is not connected.",
+            search_aliases=[*SEARCH_ALIASES, "attention map", "heatmap", "visualize"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that wears the garments, as the sampler got it."),
+                io.Conditioning.Input("positive", tooltip="The prompt, as the sampler got it."),
+                io.Latent.Input("samples", tooltip="What the sampler made."),
+                io.Image.Input("image", tooltip="The same as an image, from VAE Decode."),
+                io.String.Input(
+                    "layers",
+                    default="all",
+                    tooltip=f"Which layers to look at: {', '.join(LAYER_PRESETS)}; or weights such as 0:1.0, 5:0.5.",
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=4,
+                    min=1,
+                    max=MOST_STEPS,
+                    tooltip="At how many noise levels to look, evenly over the sampling. Each takes as long as a "
+                    "sampling step.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="heat maps",
+                    tooltip="The images under the first garment's heat map, then under the second's, and so on; "
+                    "brightest is where any garment acts most.",
+                ),
+                io.Mask.Output(
+                    display_name="shares", tooltip="The same as numbers, 0 to 1: the garment's part of the attention."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, positive: Any, samples: Any, image: Tensor, layers: str, steps: int) -> io.NodeOutput:
+        require_between("steps", steps, 1, MOST_STEPS)
+        maps = heat_maps(model, positive, samples["samples"], steps, parse_layers(layers), progress_bar())
+        images = image[torch.arange(maps.shape[1]) % len(image)]
+        brightest = float(maps.max())
+        shown = torch.cat([overlay(images, one, brightest) for one in maps])
+        return io.NodeOutput(shown, torch.cat([resized(one, image.shape[1:3]) for one in maps]))

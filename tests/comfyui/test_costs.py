@@ -1,0 +1,111 @@
+"""What a garment costs is done once: read once, moved once a run, fitted once a situation, and let go afterwards."""
+
+import gc
+from collections import Counter
+from typing import Any
+
+import comfy.ldm.modules.attention as attention
+import pytest
+import torch
+from support import comfyui_process as comfyui
+from support.sampling import apply_garment, sample
+
+STEPS = 3
+LAYERS = 16
+
+
+def count(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]:
+    """Have every call of a method noted, by its first argument after self."""
+    calls: list[Any] = []
+    original = getattr(owner, name)
+
+    def counting(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(args[0] if args else None)
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, counting)
+    return calls
+
+
+def test_keys_and_values_move_to_the_device_once_a_run(monkeypatch: pytest.MonkeyPatch, model: Any, garment: Any):
+    moves = count(monkeypatch, comfyui.pack("imagdressing_core.model.garment").GarmentImage, "to")
+    sample(apply_garment(model, garment), steps=STEPS)
+    assert len(moves) == 1
+
+
+def test_patches_are_built_once_and_not_at_every_step(monkeypatch: pytest.MonkeyPatch, model: Any, garment: Any):
+    built = count(monkeypatch, comfyui.pack("nodes.comfyui.attention_patches").AttentionPatches, "_dressed_attention")
+    sample(apply_garment(model, garment), steps=STEPS)
+    assert len(built) == LAYERS
+
+
+def test_a_mask_is_brought_to_the_layers_once_and_not_at_every_step(
+    monkeypatch: pytest.MonkeyPatch, model: Any, garment: Any
+):
+    fitting = comfyui.pack("nodes.comfyui.attention_patches")
+    brought: list[Any] = []
+    original = fitting.mask_tokens
+    monkeypatch.setattr(fitting, "mask_tokens", lambda *args: brought.append(args) or original(*args))
+    sample(apply_garment(model, garment, mask=torch.rand(1, 80, 64)), steps=STEPS)
+    assert len(brought) == LAYERS
+
+
+def test_sampling_never_runs_the_garment_unet(model: Any, encoder: Any, garment: Any):
+    ran: list[int] = []
+    hook = encoder.garment_unet.model.diffusion_model.register_forward_pre_hook(lambda *_: ran.append(1))
+    for seed in range(2):
+        sample(apply_garment(model, garment), seed=seed)
+    hook.remove()
+    assert not ran
+
+
+def test_the_garment_is_attended_to_by_the_conditional_rows_alone(
+    monkeypatch: pytest.MonkeyPatch, model: Any, garment: Any, other_garment: Any
+):
+    queries: Counter[int] = Counter()
+    original = attention.optimized_attention
+
+    def counting(q: Any, k: Any, *args: Any, **kwargs: Any) -> Any:
+        queries[k.shape[1]] += q.shape[0] * q.shape[1]
+        return original(q, k, *args, **kwargs)
+
+    monkeypatch.setattr(attention, "optimized_attention", counting)
+    tokens, garment_tokens = 10 * 8, 12 * 8  # of the finest layers; no other layer has as many
+    sample(apply_garment(model, other_garment), steps=1)
+    assert queries[tokens] == 2 * queries[garment_tokens] > 0
+
+
+def test_nothing_of_a_run_stays_in_memory(model: Any, garment: Any):
+    dressed = apply_garment(model, garment, mask=torch.rand(1, 80, 64))
+    sample(dressed)  # what ComfyUI keeps of a first run, it keeps
+    before = _bytes_of_tensors()
+    sample(dressed, steps=STEPS)
+    assert _bytes_of_tensors() <= before  # less, where something of an earlier test was let go meanwhile
+
+
+def test_a_garment_is_nothing_but_its_keys_and_values(garment: Any):
+    (image,) = garment.images
+    layers = comfyui.pack("imagdressing_core.model.layers").LAYERS
+    computed = sum(2 * _tokens(layer, 10, 8) * layer.channels for layer in layers)
+    assert image.nbytes == garment.nbytes == computed * image.keys[0].element_size()
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors(image)}
+    assert sum(held.values()) == image.nbytes
+
+
+def test_an_official_garment_is_58_megabytes_in_fp16():
+    layers = comfyui.pack("imagdressing_core.model.layers").LAYERS
+    assert sum(2 * 2 * _tokens(layer, 80, 64) * layer.channels for layer in layers) == 57_753_600
+
+
+def _tokens(layer: Any, height: int, width: int) -> int:
+    rows, columns = layer.grid(height, width)
+    return rows * columns
+
+
+def _tensors(image: Any) -> list[torch.Tensor]:
+    return [tensor for part in image.parts.values() for tensor in part.values()]
+
+
+def _bytes_of_tensors() -> int:
+    gc.collect()
+    return sum(thing.nbytes for thing in gc.get_objects() if isinstance(thing, torch.Tensor))

@@ -1,0 +1,79 @@
+"""Garment Heat Map: where each garment acts in a finished image."""
+
+from typing import Any
+
+import pytest
+import torch
+from support import comfyui_process as comfyui
+from support.sampling import apply_garment, apply_garment_advanced, prompt, random, sample, traces
+
+LATENT = (2, 4, 12, 8)
+
+
+def look(model: Any, latent: torch.Tensor | None = None, **inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (images, shares) of the node for a latent of two images."""
+    latent = random(*LATENT, seed=2) if latent is None else latent
+    height, width = (8 * side for side in latent.shape[-2:])
+    return comfyui.call(
+        "IMAGDressingHeatMap",
+        model=model,
+        positive=prompt("prompt"),
+        samples={"samples": latent},
+        image=torch.full((len(latent), height, width, 3), 0.5),
+        **({"layers": "all", "steps": 2} | inputs),
+    )
+
+
+def left_half() -> torch.Tensor:
+    mask = torch.zeros(1, 96, 64)
+    mask[:, :, :32] = 1
+    return mask
+
+
+def test_each_garment_is_hot_in_its_own_mask_only(model: Any, garment: Any, other_garment: Any):
+    dressed = apply_garment(model, garment, mask=left_half())
+    dressed = apply_garment(dressed, other_garment, mask=1 - left_half())
+    images, shares = look(dressed, layers="texture")
+    assert images.shape == (4, 96, 64, 3)
+    assert shares.shape == (4, 96, 64)
+    left, right = shares[:, :, :16].mean((1, 2)), shares[:, :, 48:].mean((1, 2))
+    assert bool((left[:2] > 0.05).all()) and bool((right[:2] < 1e-6).all())
+    assert bool((right[2:] > 0.05).all()) and bool((left[2:] < 1e-6).all())
+
+
+def test_the_share_is_that_of_the_attention_as_sampled(model: Any, garment: Any):
+    weak, strong = (look(apply_garment(model, garment, strength=strength))[1].mean() for strength in (0.2, 1.0))
+    assert 0 < weak < strong < 1
+
+
+def test_the_same_garment_twice_gives_two_maps(model: Any, garment: Any):
+    shares = look(apply_garment(apply_garment(model, garment), garment, strength=0.5))[1]
+    assert len(shares) == 4
+    assert shares[:2].mean() > shares[2:].mean() > 0
+
+
+def test_only_the_chosen_layers_and_steps_count(model: Any, garment: Any):
+    dressed = apply_garment_advanced(model, garment, layers="texture", end_percent=0.5)
+    every, texture = (look(dressed, layers=layers)[1] for layers in ("all", "texture"))
+    assert 0 < every.mean() < texture.mean()
+    with pytest.raises(Exception, match="No garment acts in the chosen layers"):
+        look(dressed, layers="shape", steps=1)
+
+
+def test_one_garment_for_each_image(model: Any, garment_of_two: Any):
+    shares = look(apply_garment_advanced(model, garment_of_two, batch="one per image"))[1]
+    assert shares.shape[0] == 2
+    assert bool((shares.mean((1, 2)) > 0).all())
+
+
+def test_a_model_that_wears_nothing_is_refused_in_words(model: Any, garment: Any):
+    with pytest.raises(Exception, match="model wears no garment"):
+        look(apply_garment(model, garment, strength=0.0))
+
+
+def test_looking_leaves_the_model_and_its_images_as_they_were(model: Any, garment: Any):
+    dressed = apply_garment(model, garment)
+    before, image = traces(dressed), sample(dressed)
+    look(dressed)
+    assert traces(dressed) == before
+    assert torch.equal(sample(dressed), image)

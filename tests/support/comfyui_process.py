@@ -1,0 +1,65 @@
+"""The real ComfyUI loaded into this process, with this pack taken from ``custom_nodes`` as ComfyUI does.
+
+For tests, parity and benchmarks that look inside; what a user does goes over HTTP (``host_server.py``).
+"""
+
+import asyncio
+import importlib
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from support.comfyui_release import PACK_NAME, comfyui_path, prepare_base
+from support.synthetic_models import make_models
+
+
+@cache
+def start(with_pack: bool = True) -> None:
+    """Import ComfyUI and load its own nodes and this pack, once per process; its models are synthetic."""
+    base = prepare_base()
+    make_models(base / "models")
+    if str(comfyui_path()) not in sys.path:
+        sys.path.insert(0, str(comfyui_path()))
+    from comfy.cli_args import args
+
+    args.cpu = not torch.cuda.is_available()
+    args.base_directory = str(base)
+    nodes = importlib.import_module("nodes")  # ComfyUI's, not this repository's folder
+    asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
+    if with_pack:
+        load_pack()
+
+
+def load_pack() -> None:
+    """Load this pack as ComfyUI loads every folder of ``custom_nodes``."""
+    nodes = importlib.import_module("nodes")
+    if not asyncio.run(nodes.load_custom_node(str(_pack_folder()))):
+        sys.exit("ComfyUI could not load the pack; the reason is in its log above.")
+
+
+def pack(module: str) -> ModuleType:
+    """Return a module of the pack as ComfyUI has it, for instance ``nodes.comfyui.wrappers``."""
+    start()
+    return importlib.import_module(f"{str(_pack_folder()).replace('.', '_x_')}.{module}")
+
+
+def call(node_id: str, /, **inputs: Any) -> Any:
+    """Execute a node of ComfyUI or the pack; return its only output, or a tuple of them."""
+    outputs = node_function(node_id)(**inputs)
+    outputs = getattr(outputs, "result", outputs)
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def node_function(node_id: str) -> Callable[..., Any]:
+    start()
+    node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS[node_id]
+    return node.execute if hasattr(node, "define_schema") else getattr(node(), node.FUNCTION)
+
+
+def _pack_folder() -> Path:
+    return prepare_base() / "custom_nodes" / PACK_NAME

@@ -1,0 +1,85 @@
+"""The real ComfyUI as a user runs it: a server of its own, spoken to over HTTP.
+
+Run as a script it serves the editor, with this pack and the synthetic models in it, until interrupted.
+"""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+import torch
+
+from imagdressing_core.baselines.host import POLL_SECONDS, Host, Result
+from imagdressing_core.baselines.workflow_api import Prompt
+from support.comfyui_release import BASE, HOME, comfyui_path, prepare_base
+from support.synthetic_models import make_models
+
+__all__ = ["ComfyUIServer", "Prompt", "Result", "command", "serving"]
+
+START_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class ComfyUIServer(Host):
+    """A host that was started here. log: the file that holds everything it printed; pid: its process."""
+
+    log: Path
+    pid: int
+
+
+def device_flags() -> list[str]:
+    return [] if torch.cuda.is_available() else ["--cpu"]
+
+
+@contextlib.contextmanager
+def serving(*flags: str, base: Path = BASE, prefix: Sequence[str] = ()) -> Iterator[ComfyUIServer]:
+    """Run ComfyUI on a free port of this machine; it is gone when the block ends. prefix: a command that runs it."""
+    port = _free_port()
+    log = HOME / f"server-{port}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen([*prefix, *command(port, flags, base)], stdout=output, stderr=subprocess.STDOUT)
+    server = ComfyUIServer(f"http://127.0.0.1:{port}", log, process.pid)
+    try:
+        _wait_until_up(server, process)
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+        log.unlink()
+
+
+def command(port: int, flags: Sequence[str], base: Path = BASE) -> list[str]:
+    """Return the command line that starts ComfyUI on ``base``."""
+    main = str(comfyui_path() / "main.py")
+    own = ["--base-directory", str(base), "--port", str(port), "--database-url", "sqlite:///:memory:"]
+    return [sys.executable, main, *device_flags(), *own, *flags]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_until_up(server: ComfyUIServer, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"ComfyUI ended while starting:\n{server.log.read_text()[-4000:]}")
+        with contextlib.suppress(requests.ConnectionError):
+            server.get("/system_stats")
+            return
+        time.sleep(POLL_SECONDS)
+    raise RuntimeError(f"ComfyUI did not answer within {START_SECONDS} s; its log is {server.log}.")
+
+
+if __name__ == "__main__":
+    make_models(prepare_base() / "models")
+    with contextlib.suppress(KeyboardInterrupt):
+        subprocess.run(command(8188, ["--auto-launch", *sys.argv[1:]]), check=False)

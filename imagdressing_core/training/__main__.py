@@ -24,7 +24,7 @@ def train(config: Config) -> None:
 
 @app.command()
 def check(config: Config) -> None:
-    """Look at every entry and picture of the data; name all that are broken."""
+    """Look at every entry and image of the data; name all that are broken."""
     from .data import check
 
     read = read_config(config)
@@ -39,7 +39,7 @@ def check(config: Config) -> None:
 
 @app.command()
 def cache(config: Config) -> None:
-    """Encode every picture once, ahead of training; on many processes, each its share."""
+    """Encode every image once, ahead of training; on many processes, each its share."""
     from .cache import prepare_cache
 
     prepare_cache(read_config(config), typer.echo)

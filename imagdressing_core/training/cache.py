@@ -1,4 +1,4 @@
-"""What VAE and CLIP make of each picture, kept on disk: a step then runs neither, and CLIP need not be loaded."""
+"""What VAE and CLIP make of each image, kept on disk: a step then runs neither, and CLIP need not be loaded."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from ..files.storage import save_whole
 from ..images.preprocess import FITS
 from ..on_diffusers.pipeline import clip_hidden_states, clip_pixels, vae_pixels
 from .config import TrainingConfig
-from .data import Pair, Picture, cover, read_pairs
+from .data import ImageSource, TrainingPair, cover, read_pairs
 from .model import load_models, null_clip_hidden
 
 SETTINGS = "settings.json"
@@ -25,18 +25,18 @@ NULL = "null.safetensors"
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of small safetensors files, one for each picture; a person's is of the middle crop.
+    """A folder of small safetensors files, one for each image; a person's is of the middle crop.
 
     folder: holds ``settings.json``, ``null.safetensors`` (CLIP's view of nothing), ``person/`` and ``garment/``.
     """
 
     folder: Path
 
-    def read(self, pair: Pair) -> dict[str, Tensor]:
+    def read(self, pair: TrainingPair) -> dict[str, Tensor]:
         """Return {"person", "garment"}: the VAE's moments, (8, h, w); "clip": CLIP's hidden states, (257, 1280).
 
         Raises:
-            IMAGDressingError: a picture is not in the cache, or its file is damaged.
+            IMAGDressingError: an image is not in the cache, or its file is damaged.
         """
         garment = self._load(self.path("garment", pair.garment), pair.garment)
         person = self._load(self.path("person", pair.person), pair.person)
@@ -44,21 +44,21 @@ class Cache:
 
     def null(self) -> Tensor:
         """Return CLIP's hidden states of a dropped image, (1, 257, 1280)."""
-        return self._load(self.folder / NULL, Picture("the dropped image"))["clip"]
+        return self._load(self.folder / NULL, ImageSource("the dropped image"))["clip"]
 
-    def path(self, part: str, picture: Picture) -> Path:
-        return self.folder / part / picture.digest[:2] / f"{picture.digest}.safetensors"
+    def path(self, part: str, image: ImageSource) -> Path:
+        return self.folder / part / image.digest[:2] / f"{image.digest}.safetensors"
 
-    def _load(self, path: Path, picture: Picture) -> dict[str, Tensor]:
+    def _load(self, path: Path, image: ImageSource) -> dict[str, Tensor]:
         try:
             return {name: tensor.float() for name, tensor in load_file(path).items()}
         except FileNotFoundError as error:
             raise IMAGDressingError(
-                f"{picture.name} is not in the cache {self.folder}. The command cache adds what is missing."
+                f"{image.name} is not in the cache {self.folder}. The command cache adds what is missing."
             ) from error
         except (OSError, SafetensorError) as error:
             raise IMAGDressingError(
-                f"{path}, the cache of {picture.name}, is damaged ({error}). Delete it and run the command cache again."
+                f"{path}, the cache of {image.name}, is damaged ({error}). Delete it and run the command cache again."
             ) from error
 
 
@@ -99,17 +99,17 @@ def prepare_cache(config: TrainingConfig, say: Callable[[str], None]) -> None:
             build_cache(config, frozen.vae, frozen.image_encoder, state.process_index, state.num_processes), 1
         ):
             if done % 1000 == 0:
-                say(f"{done} pictures")
-    say(f"Process {state.process_index}: {done} pictures added to {config.data.cache}.")
+                say(f"{done} images")
+    say(f"Process {state.process_index}: {done} images added to {config.data.cache}.")
 
 
 def build_cache(
     config: TrainingConfig, vae: Any, image_encoder: Any, rank: int = 0, processes: int = 1
 ) -> Iterator[str]:
-    """Add all pictures that are missing, of training and validation; yield the name of each that was added.
+    """Add all images that are missing, of training and validation; yield the name of each that was added.
 
     vae, image_encoder: on the device and in the precision to compute in. Broken entries are left out.
-    rank, processes: which share of the pictures is this process's.
+    rank, processes: which share of the images is this process's.
 
     Raises:
         IMAGDressingError: the folder cannot be written, has no room, or belongs to other settings.
@@ -122,27 +122,27 @@ def build_cache(
     elif rank == 0:
         _save({"clip": null_clip_hidden(image_encoder)}, cache.folder / NULL)
         (cache.folder / SETTINGS).write_text(json.dumps(_settings(config), indent=2) + "\n")
-    for i, (part, picture) in enumerate(_pictures(config)):
-        path = cache.path(part, picture)
+    for i, (part, image) in enumerate(_images(config)):
+        path = cache.path(part, image)
         if i % processes == rank and not path.exists():
-            _save(_encoded(part, picture, config, vae, image_encoder), path)
-            yield picture.name
+            _save(_encoded(part, image, config, vae, image_encoder), path)
+            yield image.name
 
 
-def _pictures(config: TrainingConfig) -> Iterator[tuple[str, Picture]]:
+def _images(config: TrainingConfig) -> Iterator[tuple[str, ImageSource]]:
     seen: set[tuple[str, str]] = set()
     for path in (None, *([config.validation.path] if config.validation else [])):
         for pair in read_pairs(config.data, path):
-            if isinstance(pair, Pair):
-                for part, picture in (("person", pair.person), ("garment", pair.garment)):
-                    if (part, picture.digest) not in seen:
-                        seen.add((part, picture.digest))
-                        yield part, picture
+            if isinstance(pair, TrainingPair):
+                for part, image in (("person", pair.person), ("garment", pair.garment)):
+                    if (part, image.digest) not in seen:
+                        seen.add((part, image.digest))
+                        yield part, image
 
 
-def _encoded(part: str, picture: Picture, config: TrainingConfig, vae: Any, image_encoder: Any) -> dict[str, Tensor]:
+def _encoded(part: str, image: ImageSource, config: TrainingConfig, vae: Any, image_encoder: Any) -> dict[str, Tensor]:
     width, height = config.data.width, config.data.height
-    opened = picture.open()
+    opened = image.open()
     if part == "person":
         return {"moments": _moments(vae, vae_pixels([cover(opened, width, height)]))}
     fitted = FITS[config.data.fit](opened, width, height)

@@ -18,7 +18,7 @@ else:
 STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
@@ -46,7 +46,7 @@ class Data:
     format: ``igpair``, the published JSON; ``folder``, one with a ``manifest.jsonl``; ``shards``, WebDataset's tars.
     path: the JSON file, the folder, or the shards as a glob or a brace expression. root: where IGPair's paths start.
     fit: how garments are fitted, as in Encode Garment. cache: a folder made by the command ``cache``.
-    workers: processes that read pictures, for each GPU. shuffle: samples of a shard shuffled at a time.
+    workers: processes that read images, for each GPU. shuffle: samples of a shard shuffled at a time.
     """
 
     format: Literal["igpair", "folder", "shards"]
@@ -75,12 +75,12 @@ class Objective:
 
 @dataclass(frozen=True, config=STRICT)
 class Dropout:
-    """How often a sample goes without the picture's CLIP tokens, the text, both, or the garment's latent."""
+    """How often a sample goes without the image's CLIP tokens, the text, both, or the garment's latent."""
 
-    image: Share = 0.05
-    text: Share = 0.05
-    both: Share = 0.05
-    garment_latent: Share = 0.0
+    image: Probability = 0.05
+    text: Probability = 0.05
+    both: Probability = 0.05
+    garment_latent: Probability = 0.0
 
     def __post_init__(self) -> None:
         if self.image + self.text + self.both > 1:
@@ -100,7 +100,7 @@ class Optimiser:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Run:
+class RunConfig:
     """How long and where to. batch: per process; accumulation: batches for each step of the optimiser.
 
     ema_decay: of the averaged weights, none when left out. keep: checkpoints that stay, the newest ones.
@@ -122,7 +122,7 @@ class Run:
 
 @dataclass(frozen=True, config=STRICT)
 class Validation:
-    """Pairs kept back, in ``data.format``: their loss and pictures of some, every so many steps.
+    """Pairs kept back, in ``data.format``: their loss and images of some, every so many steps.
 
     path: as ``data.path``. pairs: how many for the loss; pictures: how many of them are sampled, with DDIM.
     """
@@ -139,7 +139,7 @@ class Validation:
 class TrainingConfig:
     models: Models
     data: Data
-    run: Run
+    run: RunConfig
     objective: Objective = Objective()
     dropout: Dropout = Dropout()
     optimiser: Optimiser = Optimiser()

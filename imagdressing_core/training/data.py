@@ -18,21 +18,21 @@ from .config import Data
 
 MANIFEST = "manifest.jsonl"
 SHARD_PERSON, SHARD_GARMENT, SHARD_TEXT = "person", "garment", "json"
-PICTURE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 SMALLEST_SIDE = 64
 STEEPEST_ASPECT = 4
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture not yet read: a file, or the bytes of one member of a shard. name: what an error calls it."""
+class ImageSource:
+    """An image not yet read: a file, or the bytes of one member of a shard. name: what an error calls it."""
 
     name: str
     content: bytes | None = None
 
     @property
     def digest(self) -> str:
-        """What a cache knows the picture by."""
+        """What a cache knows the image by."""
         return hashlib.sha256(self.name.encode()).hexdigest()
 
     def open(self) -> Image.Image:
@@ -43,28 +43,28 @@ class Picture:
         """
         try:
             with Image.open(self.name if self.content is None else io.BytesIO(self.content)) as file:
-                picture = ImageOps.exif_transpose(file).convert("RGBA")
+                image = ImageOps.exif_transpose(file).convert("RGBA")
         except FileNotFoundError as error:
             raise IMAGDressingError(f"{self.name} does not exist.") from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise IMAGDressingError(f"{self.name} cannot be read as a picture: {error}") from error
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+            raise IMAGDressingError(f"{self.name} cannot be read as an image: {error}") from error
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 @dataclass(frozen=True)
-class Pair:
+class TrainingPair:
     """One training entry. name: what an error calls it."""
 
     name: str
-    person: Picture
-    garment: Picture
+    person: ImageSource
+    garment: ImageSource
     captions: tuple[str, ...]
 
 
 Problem = IMAGDressingError
 
 
-def read_pairs(data: Data, path: str | None = None) -> Iterator[Pair | Problem]:
+def read_pairs(data: Data, path: str | None = None) -> Iterator[TrainingPair | Problem]:
     """Read all entries of ``data`` in order, and in place of each broken one what is wrong with it.
 
     path: other data in the same format, such as those kept back for validation.
@@ -80,8 +80,8 @@ def read_pairs(data: Data, path: str | None = None) -> Iterator[Pair | Problem]:
     return read_shards(shard_names(where))
 
 
-def whole_pairs(data: Data, path: str | None = None) -> list[Pair]:
-    """Read all entries, none of them broken; whether the pictures can be read is not looked at.
+def whole_pairs(data: Data, path: str | None = None) -> list[TrainingPair]:
+    """Read all entries, none of them broken; whether the images can be read is not looked at.
 
     Raises:
         IMAGDressingError: some are broken, or there are none.
@@ -95,21 +95,21 @@ def whole_pairs(data: Data, path: str | None = None) -> list[Pair]:
         )
     if not entries:
         raise IMAGDressingError(f"{path or data.path} has no entries.")
-    return [entry for entry in entries if isinstance(entry, Pair)]
+    return [entry for entry in entries if isinstance(entry, TrainingPair)]
 
 
 def check(data: Data, path: str | None = None) -> Iterator[str]:
-    """Yield what is wrong with ``data``, one line for each problem, every picture opened once."""
-    pictures: set[str] = set()
-    pairs: list[Pair] = []
+    """Yield what is wrong with ``data``, one line for each problem, every image opened once."""
+    images: set[str] = set()
+    pairs: list[TrainingPair] = []
 
-    def unseen(picture: Picture) -> bool:
-        return picture.name not in pictures and not pictures.add(picture.name)
+    def unseen(image: ImageSource) -> bool:
+        return image.name not in images and not images.add(image.name)
 
-    def problems(pairs: list[Pair]) -> Iterator[str]:
-        tasks = [(pair, picture) for pair in pairs for picture in (pair.person, pair.garment) if unseen(picture)]
+    def problems(pairs: list[TrainingPair]) -> Iterator[str]:
+        tasks = [(pair, image) for pair in pairs for image in (pair.person, pair.garment) if unseen(image)]
         with ThreadPoolExecutor() as pool:
-            for found in pool.map(lambda task: _picture_problem(task[0], task[1], data), tasks):
+            for found in pool.map(lambda task: _image_problem(task[0], task[1], data), tasks):
                 yield from found
 
     for entry in read_pairs(data, path):
@@ -123,13 +123,13 @@ def check(data: Data, path: str | None = None) -> Iterator[str]:
     yield from problems(pairs)
 
 
-def cover(picture: Image.Image, width: int, height: int, across: float = 0.5, down: float = 0.5) -> Image.Image:
-    """Scale a picture until it covers ``width`` × ``height`` and cut that out, at ``across`` and ``down``, 0 … 1.
+def cover(image: Image.Image, width: int, height: int, across: float = 0.5, down: float = 0.5) -> Image.Image:
+    """Scale an image until it covers ``width`` × ``height`` and cut that out, at ``across`` and ``down``, 0 … 1.
 
-    For pictures at least as tall as 4:5 this is the official Resize and RandomCrop; wider ones, at which those fail,
+    For images at least as tall as 4:5 this is the official Resize and RandomCrop; wider ones, at which those fail,
     lose their sides instead.
     """
-    return ImageOps.fit(picture, (width, height), Resampling.BILINEAR, centering=(across, down))
+    return ImageOps.fit(image, (width, height), Resampling.BILINEAR, centering=(across, down))
 
 
 def shard_names(path: str) -> list[str]:
@@ -151,7 +151,7 @@ def shard_names(path: str) -> list[str]:
     return names
 
 
-def read_shards(names: list[str]) -> Iterator[Pair | Problem]:
+def read_shards(names: list[str]) -> Iterator[TrainingPair | Problem]:
     """Read shards one after the other: ``<key>.person.<jpg>``, ``<key>.garment.<jpg>`` and ``<key>.json``.
 
     The JSON is {"captions": [text, …]}. Names may be all that WebDataset opens: files, URLs, ``pipe:`` commands.
@@ -175,7 +175,7 @@ def _all(items: Iterable[Any]) -> Iterable[Any]:
     return items
 
 
-def _igpair(path: Path, root: Path) -> Iterator[Pair | Problem]:
+def _igpair(path: Path, root: Path) -> Iterator[TrainingPair | Problem]:
     content = _json(path.read_bytes() if path.is_file() else None, str(path))
     if not isinstance(content, list):
         raise IMAGDressingError(f"{path} holds a {type(content).__name__}; IGPair's JSON is a list of entries.")
@@ -184,7 +184,7 @@ def _igpair(path: Path, root: Path) -> Iterator[Pair | Problem]:
         yield _or_problem(lambda i=i, entry=entry: _pair_of_entry(entry, f"{path.name} entry {i}", root, keys))
 
 
-def _folder(folder: Path) -> Iterator[Pair | Problem]:
+def _folder(folder: Path) -> Iterator[TrainingPair | Problem]:
     path = folder / MANIFEST
     if not path.is_file():
         raise IMAGDressingError(f"{path} does not exist: a folder of pairs needs it, one JSON object on each line.")
@@ -195,7 +195,7 @@ def _folder(folder: Path) -> Iterator[Pair | Problem]:
             yield _or_problem(lambda line=line, name=name: _pair_of_entry(_json(line, name), name, folder, keys))
 
 
-def _or_problem(read: Any) -> Pair | Problem:
+def _or_problem(read: Any) -> TrainingPair | Problem:
     try:
         return read()
     except IMAGDressingError as error:
@@ -211,12 +211,12 @@ def _json(content: bytes | None, name: str) -> Any:
         raise IMAGDressingError(f"{name} is no JSON: {error}") from error
 
 
-def _pair_of_entry(entry: Any, name: str, root: Path, keys: tuple[str, str, str]) -> Pair:
+def _pair_of_entry(entry: Any, name: str, root: Path, keys: tuple[str, str, str]) -> TrainingPair:
     if not isinstance(entry, dict):
         raise IMAGDressingError(f"{name} is a {type(entry).__name__}, expected an object with {', '.join(keys)}.")
     person, garment = (_path(entry, key, name) for key in keys[:2])
     captions = _captions(entry, keys[2], name)
-    return Pair(name, Picture(str(root / person)), Picture(str(root / garment)), captions)
+    return TrainingPair(name, ImageSource(str(root / person)), ImageSource(str(root / garment)), captions)
 
 
 def _path(entry: dict[str, Any], key: str, name: str) -> str:
@@ -237,31 +237,31 @@ def _captions(entry: dict[str, Any], key: str, name: str) -> tuple[str, ...]:
     return tuple(captions)
 
 
-def _pair_of_sample(sample: dict[str, Any], shard: str) -> Pair:
+def _pair_of_sample(sample: dict[str, Any], shard: str) -> TrainingPair:
     name = f"{shard} sample {sample.get('__key__')}"
     entry = _json(sample.get(SHARD_TEXT), f"{name}.{SHARD_TEXT}")
     if not isinstance(entry, dict):
         raise IMAGDressingError(f"{name}.{SHARD_TEXT} is no object.")
-    person, garment = (_picture_of_sample(sample, part, name) for part in (SHARD_PERSON, SHARD_GARMENT))
-    return Pair(name, person, garment, _captions(entry, "captions", name))
+    person, garment = (_image_of_sample(sample, part, name) for part in (SHARD_PERSON, SHARD_GARMENT))
+    return TrainingPair(name, person, garment, _captions(entry, "captions", name))
 
 
-def _picture_of_sample(sample: dict[str, Any], part: str, name: str) -> Picture:
-    for suffix in PICTURE_SUFFIXES:
+def _image_of_sample(sample: dict[str, Any], part: str, name: str) -> ImageSource:
+    for suffix in IMAGE_SUFFIXES:
         content = sample.get(f"{part}.{suffix}")
         if content is not None:
-            return Picture(f"{name}.{part}", content)
-    raise IMAGDressingError(f"{name} has no picture {part}.{{{','.join(PICTURE_SUFFIXES)}}}.")
+            return ImageSource(f"{name}.{part}", content)
+    raise IMAGDressingError(f"{name} has no image {part}.{{{','.join(IMAGE_SUFFIXES)}}}.")
 
 
-def _picture_problem(pair: Pair, picture: Picture, data: Data) -> Iterator[str]:
+def _image_problem(pair: TrainingPair, image: ImageSource, data: Data) -> Iterator[str]:
     try:
-        width, height = picture.open().size
+        width, height = image.open().size
     except IMAGDressingError as error:
         return iter([f"{pair.name}: {error}"])
     smallest = max(SMALLEST_SIDE, min(data.width, data.height) // 4)
     if min(width, height) < min(smallest, data.width, data.height):
-        return iter([f"{pair.name}: {picture.name} is {width} × {height}, too small for {data.width} × {data.height}."])
+        return iter([f"{pair.name}: {image.name} is {width} × {height}, too small for {data.width} × {data.height}."])
     if max(width, height) > STEEPEST_ASPECT * min(width, height):
-        return iter([f"{pair.name}: {picture.name} is {width} × {height}, more than {STEEPEST_ASPECT} to 1."])
+        return iter([f"{pair.name}: {image.name} is {width} × {height}, more than {STEEPEST_ASPECT} to 1."])
     return iter(())

@@ -61,7 +61,7 @@ after {progress["step"]:,} steps of {progress["share"]} samples: {"averaged (EMA
 
 {use} `{name}.pt` holds the same in the official layout.
 
-The licences of the base model, of the pictures and of whatever the training started from apply to these weights.
+The licences of the base model, of the images and of whatever the training started from apply to these weights.
 
 ## Configuration
 

@@ -16,7 +16,7 @@ from ..model.qformer import QFormer
 from ..on_diffusers.pipeline import clip_hidden_states, load_folder, load_frozen, text_embeddings
 from ..on_diffusers.unet import GarmentInputs, GarmentModel, garment_model, noise_prediction
 from .config import Models, Objective
-from .objective import Draws, ldm_loss, min_snr_weight, noised, offset_noise, sampled
+from .objective import RandomDraws, add_noise, ldm_loss, min_snr_weight, offset_noise, sample_latent
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """What one step needs of its samples.
 
     person, garment: the VAE's moments, (batch, 8, h, w). garment_kept: (batch, 1, 1, 1), 0 where the latent is dropped.
@@ -48,11 +48,13 @@ class Batch:
     garment_kept: Tensor
     clip_hidden: Tensor
     text: Tensor
-    draws: Draws
+    draws: RandomDraws
     scaling: float
 
 
-def training_loss(unet: Any, garment: nn.Module, batch: Batch, objective: Objective, alphas_cumprod: Tensor) -> Tensor:
+def training_loss(
+    unet: Any, garment: nn.Module, batch: TrainingBatch, objective: Objective, alphas_cumprod: Tensor
+) -> Tensor:
     """Return ‖ε_θ(z_t, C_t, C_g, t) − ε‖² of a batch, a scalar; λ = 1, as in the paper.
 
     unet: the frozen denoising U-Net. garment: the trained parts, a ``GarmentModel``, wrapped or not.
@@ -60,8 +62,8 @@ def training_loss(unet: Any, garment: nn.Module, batch: Batch, objective: Object
     """
     draws = batch.draws
     noise = offset_noise(draws.noise, draws.offset, objective.noise_offset)
-    z_t = noised(sampled(batch.person, draws.person, batch.scaling), noise, alphas_cumprod, draws.timestep)
-    garment_latent = sampled(batch.garment, draws.garment, batch.scaling) * batch.garment_kept
+    z_t = add_noise(sample_latent(batch.person, draws.person, batch.scaling), noise, alphas_cumprod, draws.timestep)
+    garment_latent = sample_latent(batch.garment, draws.garment, batch.scaling) * batch.garment_kept
     worn = GarmentInputs(garment(garment_latent, batch.clip_hidden))
     prediction = noise_prediction(unet, z_t, draws.timestep, batch.text, worn)
     gamma = objective.min_snr_gamma
@@ -70,7 +72,7 @@ def training_loss(unet: Any, garment: nn.Module, batch: Batch, objective: Object
 
 
 @torch.no_grad()
-def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Batch:
+def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> TrainingBatch:
     """Turn collated samples, on the device, into what a step needs; those from a cache are encoded already.
 
     null_clip: CLIP's hidden states of a dropped image, (1, 257, 1280).
@@ -81,13 +83,13 @@ def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Ba
         person, garment = (frozen.vae.encode(one.to(dtype)).latent_dist.parameters.float() for one in (person, garment))
         clip = clip_hidden_states(frozen.image_encoder, clip.to(dtype)).float()
     no_image = samples["no_image"].view(-1, 1, 1)
-    return Batch(
+    return TrainingBatch(
         person=person,
         garment=garment,
         garment_kept=(~samples["no_garment_latent"]).to(garment.dtype).view(-1, 1, 1, 1),
         clip_hidden=torch.where(no_image, null_clip.to(clip), clip),
         text=text_embeddings(frozen.text_encoder, frozen.tokenizer, samples["caption"], frozen.unet.device),
-        draws=Draws(
+        draws=RandomDraws(
             timestep=samples["timestep"],
             noise=samples["noise"],
             offset=samples["offset"],

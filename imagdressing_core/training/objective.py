@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Draws:
+class RandomDraws:
     """All that is random about one training sample, or a batch of them: functions of seed and position alone.
 
     timestep: t, (batch,), 0 … 999. noise: ε, (batch, 4, h, w). offset: (batch, 4, 1, 1), the noise offset's own noise.
-    person, garment: (batch, 4, h, w), which of the VAE's latents each picture becomes.
+    person, garment: (batch, 4, h, w), which of the VAE's latents each image becomes.
     """
 
     timestep: Tensor
@@ -26,7 +26,7 @@ def noise_schedule(zero_terminal_snr: bool = False) -> Any:
     """Return SD1.5's noise schedule, diffusers' ``DDPMScheduler``: scaled linear β, 0.00085 … 0.012, 1000 steps.
 
     zero_terminal_snr: rescale it as the official script does (train.py, ``rescale_betas_zero_snr``). At t = 999 z_t
-        then holds nothing of the picture, and no sampler of the official scripts uses such a schedule.
+        then holds nothing of the image, and no sampler of the official scripts uses such a schedule.
     """
     from diffusers import DDPMScheduler  # pyright: ignore[reportPrivateImportUsage]
 
@@ -39,7 +39,7 @@ def noise_schedule(zero_terminal_snr: bool = False) -> Any:
     )
 
 
-def noised(latent: Tensor, noise: Tensor, alphas_cumprod: Tensor, timestep: Tensor) -> Tensor:
+def add_noise(latent: Tensor, noise: Tensor, alphas_cumprod: Tensor, timestep: Tensor) -> Tensor:
     """Return z_t = √ᾱ_t·z_0 + √(1 − ᾱ_t)·ε."""
     alpha = alphas_cumprod.to(latent)[timestep].view(-1, 1, 1, 1)
     return alpha.sqrt() * latent + (1 - alpha).sqrt() * noise
@@ -53,7 +53,7 @@ def offset_noise(noise: Tensor, offset: Tensor, strength: float) -> Tensor:
     return noise + strength * offset
 
 
-def sampled(moments: Tensor, noise: Tensor, scaling_factor: float) -> Tensor:
+def sample_latent(moments: Tensor, noise: Tensor, scaling_factor: float) -> Tensor:
     """Return a latent that the VAE's encoder means, scaled: (mean + std·noise)·factor.
 
     moments: (batch, 8, h, w), mean and log-variance, as the VAE gives them and the cache keeps them.

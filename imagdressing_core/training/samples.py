@@ -20,7 +20,7 @@ from ..images.preprocess import FITS
 from ..on_diffusers.pipeline import clip_pixels, vae_pixels
 from .cache import Cache
 from .config import Data, Dropout
-from .data import Pair, cover, read_shards
+from .data import TrainingPair, cover, read_shards
 from .dropout import conditioning_dropout
 
 Sample = dict[str, Any]
@@ -28,7 +28,7 @@ TIMESTEPS = 1000
 
 
 @dataclass(frozen=True)
-class Share:
+class ProcessBatches:
     """Which samples a process sees: batch n of process ``rank`` is at (n·processes + rank)·batch."""
 
     batch: int
@@ -42,7 +42,7 @@ class Share:
 
 @dataclass(frozen=True)
 class SampleMaker:
-    """Turns a pair into a sample: pictures as pixels, or from the cache, one caption, and all random draws.
+    """Turns a pair into a sample: images as pixels, or from the cache, one caption, and all random draws.
 
     latent_shape: of one latent, (channels, height, width).
     """
@@ -53,11 +53,11 @@ class SampleMaker:
     seed: int
     cache: Cache | None = None
 
-    def sample(self, pair: Pair, position: int) -> Sample:
-        """Return the sample at ``position``; the meaning of its entries is that of ``Batch`` and ``Draws``.
+    def sample(self, pair: TrainingPair, position: int) -> Sample:
+        """Return the sample at ``position``; the meaning of its entries is that of ``TrainingBatch`` and ``RandomDraws``.
 
         Raises:
-            IMAGDressingError: a picture cannot be read, or the cache has not got it.
+            IMAGDressingError: an image cannot be read, or the cache has not got it.
         """
         generator = torch.Generator().manual_seed((self.seed << 40) + position)
         across, down, draw, garment_draw, which = torch.rand(5, generator=generator).tolist()
@@ -72,10 +72,10 @@ class SampleMaker:
         }
         caption = "" if dropped.text else pair.captions[int(which * len(pair.captions))]
         conditions = {"caption": caption, "no_image": dropped.image, "no_garment_latent": dropped.garment_latent}
-        pictures = self._pixels(pair, across, down) if self.cache is None else self.cache.read(pair)
-        return pictures | draws | conditions
+        images = self._pixels(pair, across, down) if self.cache is None else self.cache.read(pair)
+        return images | draws | conditions
 
-    def _pixels(self, pair: Pair, across: float, down: float) -> Sample:
+    def _pixels(self, pair: TrainingPair, across: float, down: float) -> Sample:
         """Return {"person", "garment"}: (3, height, width), −1 … 1; "clip": (3, 224, 224)."""
         width, height = self.data.width, self.data.height
         fitted = FITS[self.data.fit](pair.garment.open(), width, height)
@@ -90,7 +90,7 @@ class SampleMaker:
 class PairSamples(Dataset[Any]):
     """Samples by position, of pairs shuffled anew in each epoch."""
 
-    def __init__(self, pairs: Sequence[Pair], maker: SampleMaker) -> None:
+    def __init__(self, pairs: Sequence[TrainingPair], maker: SampleMaker) -> None:
         self._pairs = pairs
         self._maker = maker
         self._order = lru_cache(maxsize=2)(self._shuffled)
@@ -119,7 +119,7 @@ class ShardSamples(IterableDataset[Any]):
 
     names: Sequence[str]
     maker: SampleMaker
-    share: Share
+    share: ProcessBatches
     first: int = 0
 
     def __iter__(self) -> Iterator[Sample | IMAGDressingError]:
@@ -138,7 +138,7 @@ class ShardSamples(IterableDataset[Any]):
         except IMAGDressingError as error:
             yield error
 
-    def _pairs(self, lane: int, lanes: int) -> Iterator[Pair]:
+    def _pairs(self, lane: int, lanes: int) -> Iterator[TrainingPair]:
         """Read this lane's shards over and over, in an order of its own in each epoch."""
         for epoch in count():
             random = Random(f"{self.maker.seed} {epoch}")
@@ -154,7 +154,7 @@ class ShardSamples(IterableDataset[Any]):
             )
 
 
-def loader(dataset: PairSamples | ShardSamples, share: Share, batches: range, workers: int) -> DataLoader[Any]:
+def loader(dataset: PairSamples | ShardSamples, share: ProcessBatches, batches: range, workers: int) -> DataLoader[Any]:
     """Return the batches with numbers ``batches`` of one process."""
     common: dict[str, Any] = {"num_workers": workers, "collate_fn": collated, "pin_memory": torch.cuda.is_available()}
     if isinstance(dataset, ShardSamples):
@@ -174,16 +174,16 @@ def tensors_to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     return {key: one.to(device, non_blocking=True) if isinstance(one, Tensor) else one for key, one in batch.items()}
 
 
-def _or_error(maker: SampleMaker, pair: Pair, position: int) -> Sample | IMAGDressingError:
+def _or_error(maker: SampleMaker, pair: TrainingPair, position: int) -> Sample | IMAGDressingError:
     try:
         return maker.sample(pair, position)
     except IMAGDressingError as error:
         return IMAGDressingError(f"{pair.name}: {error}")
 
 
-def _shuffled(entries: Iterator[Pair | IMAGDressingError], size: int, random: Random) -> Iterator[Pair]:
+def _shuffled(entries: Iterator[TrainingPair | IMAGDressingError], size: int, random: Random) -> Iterator[TrainingPair]:
     """Return entries in a random order of nearby ones, ``size`` of them held at a time."""
-    held: list[Pair] = []
+    held: list[TrainingPair] = []
     for entry in entries:
         if isinstance(entry, IMAGDressingError):
             raise entry

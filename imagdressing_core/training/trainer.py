@@ -14,9 +14,9 @@ from .config import Optimiser, TrainingConfig, as_plain
 from .data import shard_names, whole_pairs
 from .model import Frozen, encoded, load_models, null_clip_hidden, training_loss
 from .objective import noise_schedule
-from .samples import PairSamples, SampleMaker, ShardSamples, Share, loader, tensors_to
+from .samples import PairSamples, ProcessBatches, SampleMaker, ShardSamples, loader, tensors_to
 from .state import delete_old_states, load_state, newest_state, save_state
-from .validation import Validator, save_picture, validator
+from .validation import Validator, save_image, validator
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 METRICS = "metrics.jsonl"
@@ -120,7 +120,7 @@ class Trainer:
 
     def _loader(self) -> Any:
         run, data = self.config.run, self.config.data
-        share = Share(run.batch, self.accelerator.process_index, self.accelerator.num_processes)
+        share = ProcessBatches(run.batch, self.accelerator.process_index, self.accelerator.num_processes)
         batches = range(self.step * run.accumulation, run.steps * run.accumulation)
         if data.format == "shards":
             samples = ShardSamples(shard_names(data.path), self.maker, share, first=batches.start)
@@ -148,7 +148,7 @@ class Trainer:
             delete_old_states(run.output, run.keep)
 
     def _validate(self, validator: Validator) -> None:
-        """Log the loss and picture of the pairs kept back, by the averaged weights if there are any."""
+        """Log the loss and image of the pairs kept back, by the averaged weights if there are any."""
         if self.ema is not None:
             self.ema.store(self._parameters())
             self.ema.copy_to(self._parameters())
@@ -157,8 +157,8 @@ class Trainer:
                 loss = validator.loss(self.frozen, self.garment, self.null_clip, self.config.objective, self.alphas)
                 self._log({"validation_loss": loss})
                 if validator.config.pictures:
-                    picture = validator.picture(self.frozen, self.garment, self.null_clip)
-                    self._log_picture(picture)
+                    image = validator.image(self.frozen, self.garment, self.null_clip)
+                    self._log_image(image)
         finally:
             if self.ema is not None:
                 self.ema.restore(self._parameters())
@@ -170,12 +170,12 @@ class Trainer:
                 file.write(json.dumps({"step": self.step, **values}) + "\n")
         self._say(f"step {self.step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
-    def _log_picture(self, picture: Any) -> None:
+    def _log_image(self, image: Any) -> None:
         if self.accelerator.is_main_process:
-            save_picture(picture, self.config.run.output, self.step)
+            save_image(image, self.config.run.output, self.step)
         import numpy
 
-        pixels = numpy.asarray(picture)[None]
+        pixels = numpy.asarray(image)[None]
         for tracker in self.accelerator.trackers:
             layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
             tracker.log_images({"validation": pixels}, step=self.step, **layout)

@@ -1,4 +1,4 @@
-"""How a run does on pairs that it is not trained on: their loss, and pictures to look at."""
+"""How a run does on pairs that it is not trained on: their loss, and images to look at."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ from torch import Tensor
 from ..on_diffusers.pipeline import denoise, images_from_pixels, official_scheduler
 from ..on_diffusers.unet import GarmentInputs
 from .config import Data, Dropout, Objective, TrainingConfig, Validation
-from .data import Pair, cover, whole_pairs
-from .model import Batch, Frozen, encoded, training_loss
+from .data import TrainingPair, cover, whole_pairs
+from .model import Frozen, TrainingBatch, encoded, training_loss
 from .samples import SampleMaker, collated, tensors_to
 
 NOTHING_DROPPED = Dropout(image=0, text=0, both=0)
@@ -23,7 +23,7 @@ class Validator:
     """The same pairs with the same noise each time, so that only the weights make a difference."""
 
     config: Validation
-    pairs: list[Pair]
+    pairs: list[TrainingPair]
     batches: list[dict[str, Any]]
     data: Data
 
@@ -37,7 +37,7 @@ class Validator:
         return total / len(self.pairs)
 
     @torch.no_grad()
-    def picture(self, frozen: Frozen, garment: Any, null_clip: Tensor) -> Image.Image:
+    def image(self, frozen: Frozen, garment: Any, null_clip: Tensor) -> Image.Image:
         """Return rows of garment, person, and what is made of garment and caption."""
         rows: list[list[Image.Image]] = []
         negative: Tensor | None = None
@@ -49,7 +49,7 @@ class Validator:
             made = self._sample(frozen, garment, batch, negative)
             opened = [pair.garment.open(), pair.person.open()]
             size = self.data.width, self.data.height
-            rows.append([*(cover(picture, *size) for picture in opened), *images_from_pixels(made)])
+            rows.append([*(cover(image, *size) for image in opened), *images_from_pixels(made)])
         return sheet(rows)
 
     def _single(self) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ class Validator:
             for i in range(len(samples["caption"]))
         ]
 
-    def _sample(self, frozen: Frozen, garment: Any, batch: Batch, negative: Tensor) -> Tensor:
+    def _sample(self, frozen: Frozen, garment: Any, batch: TrainingBatch, negative: Tensor) -> Tensor:
         mean = batch.garment.chunk(2, dim=1)[0] * batch.scaling
         dtype = frozen.unet.dtype
         latents = denoise(
@@ -76,10 +76,10 @@ class Validator:
 
 
 def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
-    """Return the validator that the configuration asks for, its pictures read.
+    """Return the validator that the configuration asks for, its images read.
 
     Raises:
-        IMAGDressingError: an entry is broken or a picture cannot be read.
+        IMAGDressingError: an entry is broken or an image cannot be read.
     """
     if config.validation is None:
         return None
@@ -92,17 +92,17 @@ def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
 
 
 def sheet(rows: list[list[Image.Image]], gap: int = 2) -> Image.Image:
-    """Return pictures of one size as rows on one sheet."""
+    """Return images of one size as rows on one sheet."""
     width, height = rows[0][0].size
     whole = Image.new("RGB", (len(rows[0]) * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
     for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            whole.paste(picture.resize((width, height)), (x * (width + gap), y * (height + gap)))
+        for x, image in enumerate(row):
+            whole.paste(image.resize((width, height)), (x * (width + gap), y * (height + gap)))
     return whole
 
 
-def save_picture(picture: Image.Image, output: Path, step: int) -> Path:
+def save_image(image: Image.Image, output: Path, step: int) -> Path:
     path = output / "validation" / f"step-{step:08d}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    image.save(path)
     return path

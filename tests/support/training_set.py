@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 WIDTH, HEIGHT = 32, 40
 
 
-def picture(seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
+def drawn_image(seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
     drawn = Image.new("RGB", size, ((seed * 37) % 256, (seed * 91) % 256, (seed * 53) % 256))
     corner = tuple(side * (1 + seed % 3) // 8 for side in size)
     ImageDraw.Draw(drawn).rectangle((*corner, size[0] * 3 // 4, size[1] * 3 // 4), fill=(seed * 11 % 256, 200, 90))
@@ -18,12 +18,12 @@ def picture(seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
 
 
 def write_folder(folder: Path, pairs: int = 8) -> Path:
-    """Write ``pairs`` persons and garments with a manifest; every picture has an aspect of its own."""
+    """Write ``pairs`` persons and garments with a manifest; every image has an aspect of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     for i in range(pairs):
-        picture(2 * i, (64 + 8 * i, 80)).save(folder / f"person{i}.png")
-        picture(2 * i + 1, (80, 64 + 8 * (i % 3))).save(folder / f"garment{i}.png")
+        drawn_image(2 * i, (64 + 8 * i, 80)).save(folder / f"person{i}.png")
+        drawn_image(2 * i + 1, (80, 64 + 8 * (i % 3))).save(folder / f"garment{i}.png")
         lines.append(
             json.dumps({"person": f"person{i}.png", "garment": f"garment{i}.png", "captions": [f"a {i}", f"the {i}"]})
         )

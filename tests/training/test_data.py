@@ -8,14 +8,14 @@ from typing import Any
 import numpy
 import pytest
 from PIL import Image
-from support.training_set import picture, write_folder
+from support.training_set import drawn_image, write_folder
 from webdataset.writer import TarWriter
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.training.config import Data, Dropout
-from imagdressing_core.training.data import Pair, check, cover, read_pairs, whole_pairs
+from imagdressing_core.training.data import TrainingPair, check, cover, read_pairs, whole_pairs
 from imagdressing_core.training.dropout import conditioning_dropout
-from imagdressing_core.training.samples import PairSamples, SampleMaker, ShardSamples, Share, loader
+from imagdressing_core.training.samples import PairSamples, ProcessBatches, SampleMaker, ShardSamples, loader
 
 LATENT = (4, 20, 16)
 
@@ -64,13 +64,13 @@ def test_every_broken_entry_is_named_before_training(pairs: Path, tmp_path: Path
     folder = write_folder(tmp_path / "data", 3)
     (folder / "cut.png").write_bytes((folder / "person0.png").read_bytes()[:100])
     (folder / "text.png").write_text("hello")
-    picture(1, (12, 300)).save(folder / "narrow.png")
-    picture(1, (8, 9)).save(folder / "small.png")
+    drawn_image(1, (12, 300)).save(folder / "narrow.png")
+    drawn_image(1, (8, 9)).save(folder / "small.png")
     good = {"person": "person0.png", "garment": "garment0.png", "captions": ["a"]}
     broken = {
         "does not exist": good | {"person": "nowhere.png"},
-        "cut.png cannot be read as a picture": good | {"garment": "cut.png"},
-        "text.png cannot be read as a picture": good | {"garment": "text.png"},
+        "cut.png cannot be read as an image": good | {"garment": "cut.png"},
+        "text.png cannot be read as an image": good | {"garment": "text.png"},
         "narrow.png is 12 × 300, too small": good | {"person": "narrow.png"},
         "small.png is 8 × 9, too small for 32 × 40": good | {"garment": "small.png"},
         "has an empty caption under captions: found '  '": good | {"captions": ["a", "  "]},
@@ -121,10 +121,10 @@ def test_a_folder_without_a_manifest_and_a_cut_shard_are_named(tmp_path: Path, s
 
 @pytest.mark.parametrize("size", [(100, 100), (400, 100), (100, 400), (32, 40), (31, 41), (16, 16), (1, 50)])
 def test_no_aspect_is_too_much_for_the_crop(size: tuple[int, int]):
-    assert cover(picture(1, size), 32, 40, 0.3, 0.9).size == (32, 40)
+    assert cover(drawn_image(1, size), 32, 40, 0.3, 0.9).size == (32, 40)
 
 
-def test_a_tall_picture_is_cropped_as_officially():
+def test_a_tall_image_is_cropped_as_officially():
     tall = Image.linear_gradient("L").resize((64, 256)).convert("RGB")
     top, bottom = (cover(tall, 32, 40, 0.5, down) for down in (0.0, 1.0))
     shrunk = tall.resize((32, 128), Image.Resampling.BILINEAR)
@@ -133,10 +133,10 @@ def test_a_tall_picture_is_cropped_as_officially():
         assert abs(apart).max() <= 2
 
 
-def test_pictures_are_upright_and_on_white(tmp_path: Path):
+def test_images_are_upright_and_on_white(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
-    picture(1, (80, 60)).save(tmp_path / "turned.jpg", exif=exif)
+    drawn_image(1, (80, 60)).save(tmp_path / "turned.jpg", exif=exif)
     Image.new("RGBA", (70, 70), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     entry = {"person": "turned.jpg", "garment": "clear.png", "captions": "one text"}
     (tmp_path / "manifest.jsonl").write_text(json.dumps(entry))
@@ -184,8 +184,8 @@ def _number(sample: Any) -> int:
 
 def test_two_processes_share_out_the_samples_of_one(pairs: Path):
     samples = PairSamples(whole_pairs(data("folder", pairs)), maker(pairs))
-    (whole,) = loader(samples, Share(4), range(3, 4), workers=0)
-    halves = [next(iter(loader(samples, Share(2, rank, 2), range(3, 4), workers=0))) for rank in (0, 1)]
+    (whole,) = loader(samples, ProcessBatches(4), range(3, 4), workers=0)
+    halves = [next(iter(loader(samples, ProcessBatches(2, rank, 2), range(3, 4), workers=0))) for rank in (0, 1)]
     assert isinstance(whole, dict)
     assert whole["caption"] == halves[0]["caption"] + halves[1]["caption"]
     assert whole["timestep"].tolist() == halves[0]["timestep"].tolist() + halves[1]["timestep"].tolist()
@@ -197,7 +197,7 @@ def test_shards_go_on_where_they_were_stopped(shards: Path, pairs: Path, workers
     make = maker(pairs, shuffle=2)
 
     def batches(first: int, count: int) -> list[Any]:
-        stream = iter(loader(ShardSamples(names, make, Share(2), first), Share(2), range(0), workers))
+        stream = iter(loader(ShardSamples(names, make, ProcessBatches(2), first), ProcessBatches(2), range(0), workers))
         return [(batch["caption"], batch["timestep"].tolist()) for batch, _ in zip(stream, range(count), strict=False)]
 
     whole = batches(0, 11)
@@ -206,8 +206,8 @@ def test_shards_go_on_where_they_were_stopped(shards: Path, pairs: Path, workers
 
 
 def test_too_few_shards_are_said(shards: Path, pairs: Path):
-    stream = ShardSamples([str(shards.parent / "0.tar")], maker(pairs), Share(1, rank=1, processes=2))
-    found = next(iter(loader(stream, Share(1), range(0), 0)))
+    stream = ShardSamples([str(shards.parent / "0.tar")], maker(pairs), ProcessBatches(1, rank=1, processes=2))
+    found = next(iter(loader(stream, ProcessBatches(1), range(0), 0)))
     assert isinstance(found, IMAGDressingError)
     assert "1 shards for 2 processes" in str(found)
 
@@ -215,13 +215,13 @@ def test_too_few_shards_are_said(shards: Path, pairs: Path):
 def test_a_broken_entry_of_a_shard_is_named_while_training(pairs: Path, tmp_path: Path):
     with TarWriter(str(tmp_path / "0.tar")) as tar:
         tar.write({"__key__": "x", "person.png": b"no", "garment.png": b"no", "json": b'{"captions": ["a"]}'})
-    stream = ShardSamples([str(tmp_path / "0.tar")], maker(pairs), Share(1))
-    found = next(iter(loader(stream, Share(1), range(0), 1)))
+    stream = ShardSamples([str(tmp_path / "0.tar")], maker(pairs), ProcessBatches(1))
+    found = next(iter(loader(stream, ProcessBatches(1), range(0), 1)))
     assert isinstance(found, IMAGDressingError)
-    assert "0.tar sample x" in str(found) and "cannot be read as a picture" in str(found)
+    assert "0.tar sample x" in str(found) and "cannot be read as an image" in str(found)
 
 
 def test_pairs_are_plain_data(pairs: Path):
     (first, *_) = read_pairs(data("folder", pairs))
-    assert isinstance(first, Pair)
+    assert isinstance(first, TrainingPair)
     assert first.captions == ("a 0", "the 0")

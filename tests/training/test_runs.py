@@ -205,7 +205,7 @@ def test_a_resumed_run_of_shards_sees_the_samples_it_would_have_seen(models: Pat
     assert differ(weights(tmp_path / "whole"), weights(tmp_path / "stopped")) == []
 
 
-def test_validation_has_its_loss_and_pictures_and_disturbs_nothing(models: Path, pairs: Path, tmp_path: Path):
+def test_validation_has_its_loss_and_images_and_disturbs_nothing(models: Path, pairs: Path, tmp_path: Path):
     for name, sections in {
         "plain": {},
         "validated": {"validation": {"path": str(pairs), "every": 2, "pairs": 3, "pictures": 2, "steps": 2}},
@@ -228,7 +228,7 @@ def test_a_cache_stands_in_for_vae_and_clip(models: Path, pairs: Path, tmp_path:
         train(read_config(toml))
     said: list[str] = []
     prepare_cache(read_config(toml), said.append)
-    assert said == [f"Process 0: 16 pictures added to {tmp_path / 'cache'}."]
+    assert said == [f"Process 0: 16 images added to {tmp_path / 'cache'}."]
     trainer = Trainer(read_config(toml))
     assert trainer.frozen.image_encoder is None
     trainer.run()
@@ -289,11 +289,11 @@ def test_a_state_of_another_architecture_is_refused(models: Path, pairs: Path, t
         train(read_config(write_toml(longer, tmp_path / "longer.toml")))
 
 
-def test_a_broken_picture_stops_a_run_with_its_entry(models: Path, tmp_path: Path):
+def test_a_broken_image_stops_a_run_with_its_entry(models: Path, tmp_path: Path):
     data = write_folder(tmp_path / "data", 4)
-    (data / "garment2.png").write_bytes(b"no picture")
+    (data / "garment2.png").write_bytes(b"no image")
     toml = write_toml(config(models, data, tmp_path / "out", data={"workers": 1}), tmp_path / "config.toml")
     with pytest.raises(
-        IMAGDressingError, match=r"^.*manifest\.jsonl line 3: .*garment2\.png cannot be read as a picture"
+        IMAGDressingError, match=r"^.*manifest\.jsonl line 3: .*garment2\.png cannot be read as an image"
     ):
         train(read_config(toml))

@@ -1,7 +1,6 @@
 """From the state of a run to the files that the nodes load, with a model card."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

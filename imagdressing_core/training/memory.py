@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import IMAGDressingError
-from ..model.qformer import TOKENS
 from ..on_diffusers.unet import garment_model, install_hybrid_attention
 from .config import TrainingConfig
 from .model import Frozen, TrainingBatch, choose_parts, freeze_unread, training_loss

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 import pytest
+from imagdressing_core.training.dropout import conditioning_dropout
 from PIL import Image
 from support.training_set import drawn_image, write_folder
 from webdataset.writer import TarWriter
@@ -14,7 +15,6 @@ from webdataset.writer import TarWriter
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.training.config import Data, Dropout
 from imagdressing_core.training.data import TrainingPair, check, cover, read_pairs, whole_pairs
-from imagdressing_core.training.dropout import conditioning_dropout
 from imagdressing_core.training.samples import PairSamples, ProcessBatches, SampleMaker, ShardSamples, loader
 
 LATENT = (4, 20, 16)

@@ -25,7 +25,8 @@ from imagdressing_core.images.preprocess import (
 )
 from imagdressing_core.metrics.manifest import Method, read_manifest
 from imagdressing_core.training.config import Data
-from imagdressing_core.training.data import TrainingPair, read_pairs, whole_pairs
+from imagdressing_core.training.data import read_pairs, whole_pairs
+from imagdressing_core.training.pairs import TrainingPair
 
 LONGEST_MESSAGE = 2000
 

@@ -68,7 +68,7 @@ def check(data: Data, path: str | None = None) -> Iterator[str]:
             tasks = {image.name: (pair, image) for pair in reversed(pairs) for image in (pair.garment, pair.person)}
             new = [tasks[name] for name in reversed(tasks) if name not in seen]
             seen.update(tasks)
-            yield from filter(None, pool.map(lambda task: _image_problem(*task, data), new))
+            yield from filter(None, pool.map(lambda task: _image_problem(task[0], task[1], data), new))
 
 
 def cover(image: Image.Image, width: int, height: int, across: float = 0.5, down: float = 0.5) -> Image.Image:

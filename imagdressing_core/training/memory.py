@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import IMAGDressingError
+from ..model.qformer import CLIP_TOKENS
 from ..on_diffusers.unet import garment_model, install_hybrid_attention
 from .config import TrainingConfig
 from .model import Frozen, TrainingBatch, choose_parts, freeze_unread, training_loss
@@ -31,7 +32,6 @@ def estimate(config: TrainingConfig) -> list[str]:
     run, optimiser = config.run, config.optimiser
     with FakeTensorMode(allow_non_fake_inputs=True):
         frozen, trained = _empty_models(config)
-        frozen.to(torch.device("cpu"), DTYPES[run.precision])
         kept = _activations(config, frozen, trained)
     weights = [one.numel() for one in trained.parameters()]
     learnt = sum(one.numel() for one in trained.parameters() if one.requires_grad)
@@ -60,22 +60,21 @@ def _empty_models(config: TrainingConfig) -> tuple[Frozen, Any]:
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
     models = config.models
-    unet, garment_unet = (
-        UNet2DConditionModel.from_config(_config_of(models.base / "unet"))  # pyright: ignore[reportArgumentType]
-        for _ in range(2)
-    )
+    unet, garment_unet = (_from_config(UNet2DConditionModel, models.base / "unet") for _ in range(2))
     encoder = CLIPVisionConfig.from_dict(_config_of(models.image_encoder))
     frozen = Frozen(
         unet=unet,
-        vae=AutoencoderKL.from_config(_config_of(models.vae or models.base / "vae")),  # pyright: ignore[reportArgumentType]
+        vae=_from_config(AutoencoderKL, models.vae or models.base / "vae"),
         text_encoder=CLIPTextModel(CLIPTextConfig.from_dict(_config_of(models.base / "text_encoder"))),
         tokenizer=None,
         image_encoder=None if config.data.cache else CLIPVisionModelWithProjection(encoder),
     )
-    for one in (frozen.unet, frozen.vae, frozen.text_encoder):
-        one.requires_grad_(False)
+    for model in vars(frozen).values():
+        for module in model.modules() if model is not None else ():
+            for name, weight in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(weight.to(DTYPES[config.run.precision]), requires_grad=False))
     install_hybrid_attention(unet)
-    trained = garment_model(garment_unet, encoder.hidden_size)  # pyright: ignore[reportArgumentType]
+    trained = garment_model(garment_unet, encoder.hidden_size)
     freeze_unread(trained)
     choose_parts(trained, config.optimiser.parts)
     return frozen, trained
@@ -96,18 +95,17 @@ def _activations(config: TrainingConfig, frozen: Frozen, trained: Any) -> int:
         person=torch.ones(latent[0], 2 * latent[1], *latent[2:]),
         garment=torch.ones(latent[0], 2 * latent[1], *latent[2:]),
         garment_kept=torch.ones(run.batch, 1, 1, 1),
-        clip_hidden=torch.ones(run.batch, 257, trained.proj.proj_in.in_features),
+        clip_hidden=torch.ones(run.batch, CLIP_TOKENS, trained.proj.proj_in.in_features),
         text=torch.ones(run.batch, clip.max_position_embeddings, clip.hidden_size, dtype=frozen.unet.dtype),
         draws=RandomDraws(torch.zeros(run.batch, dtype=torch.long), ones, torch.ones(*latent[:2], 1, 1), ones, ones),
         scaling=vae.scaling_factor,
     )
-    weights = {one.untyped_storage()._cdata for model in (frozen.unet, trained) for one in model.parameters()}
+    weights = {_storage(one) for model in (frozen.unet, trained) for one in model.parameters()}
     kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()._cdata
-        if storage not in weights:
-            kept[storage] = tensor
+        if _storage(tensor) not in weights:
+            kept[_storage(tensor)] = tensor
         return tensor
 
     half = torch.autocast("cpu", DTYPES[run.precision], enabled=run.precision != "no")
@@ -115,6 +113,15 @@ def _activations(config: TrainingConfig, frozen: Frozen, trained: Any) -> int:
         alphas = noise_schedule(config.objective.zero_terminal_snr).alphas_cumprod
         training_loss(frozen.unet, trained, batch, config.objective, alphas)
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def _storage(tensor: Tensor) -> int:
+    """Return what tells the memory of one tensor from another's; tensors of shapes alone have no address."""
+    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
+
+
+def _from_config(kind: Any, folder: Path) -> Any:
+    return kind.from_config(_config_of(folder))
 
 
 def _nbytes(model: nn.Module) -> int:

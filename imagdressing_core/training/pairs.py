@@ -10,7 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import IMAGDressingError
 
@@ -62,6 +62,8 @@ class ImageSource:
                 image = ImageOps.exif_transpose(file).convert("RGBA")
         except IMAGDressingError:
             raise
+        except UnidentifiedImageError as error:
+            raise IMAGDressingError(f"{self.name} cannot be read as an image: its content is no image file.") from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise IMAGDressingError(f"{self.name} cannot be read as an image: {error}") from error
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

@@ -45,8 +45,8 @@ def require_resumable(found: Mapping[str, Any], distributed: str, processes: int
     if "DEEPSPEED" in (saved["type"], distributed) and saved != {"type": distributed, "processes": processes}:
         raise IMAGDressingError(
             f"The state at step {found['step']} was saved by {saved['processes']} processes under {saved['type']}, "
-            f"this run has {processes} under {distributed}. DeepSpeed splits a state among its processes: resume with the "
-            "same number, or export the weights and name them as models.start_from of a run with a new run.output."
+            f"this run has {processes} under {distributed}. DeepSpeed splits a state among its processes: resume with "
+            "the same number, or export the weights and name them as models.start_from of a run with a new run.output."
         )
 
 

@@ -137,7 +137,7 @@ class PairSamples(Dataset[Any]):
 
     def _pair(self, position: int) -> TrainingPair:
         epoch, place = divmod(position, len(self._pairs))
-        return self._pairs[self._order(epoch)[place]]
+        return self._pairs[int(self._order(epoch)[place])]
 
     def _shuffled(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed((self._maker.seed << 20) + epoch)
@@ -163,12 +163,14 @@ def loader(dataset: PairSamples, share: ProcessBatches, batches: range, workers:
 
 def collated(samples: Sequence[Sample | IMAGDressingError]) -> dict[str, Any] | IMAGDressingError:
     """Return samples as one batch, or the first error: a worker process cannot raise it by itself."""
+    broken: list[str] = []
+    whole: list[Sample] = []
     for sample in samples:
         if isinstance(sample, IMAGDressingError):
             return sample
-    broken = [one for sample in samples for one in sample.get("broken", [])]
-    rest = [{name: value for name, value in sample.items() if name != "broken"} for sample in samples]
-    return default_collate(rest) | {"broken": broken}
+        broken += sample.get("broken", [])
+        whole.append({name: value for name, value in sample.items() if name != "broken"})
+    return default_collate(whole) | {"broken": broken}
 
 
 def tensors_to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def _pair_of_sample(shard: str, key: str, files: Files, text: bytes | None) -> T
     entry = parse_json(text, f"{name}.json")
     if not isinstance(entry, dict):
         raise IMAGDressingError(f"{name}.json is no object.")
-    person, garment = (_image(shard, f"{name}.{part}", part, files) for part in ("person", "garment"))
+    person, garment = (_image(shard, name, part, files) for part in ("person", "garment"))
     return TrainingPair(name, person, garment, captions_of(entry, "captions", name))
 
 
@@ -118,5 +118,5 @@ def _image(shard: str, name: str, part: str, files: Files) -> ImageSource:
     for suffix in IMAGE_SUFFIXES:
         place = files.get(f"{part}.{suffix}")
         if place is not None:
-            return ImageSource(name, shard, *place)
+            return ImageSource(f"{name}.{part}", shard, *place)
     raise IMAGDressingError(f"{name} has no image {part}.{{{','.join(IMAGE_SUFFIXES)}}}.")

@@ -1,6 +1,7 @@
 """A tiny training set and its configuration: coloured rectangles, models a few channels wide."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,16 @@ def write_folder(folder: Path, pairs: int = 8) -> Path:
         )
     (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def write_shard(path: Path, folder: Path, numbers: Iterable[int]) -> None:
+    """Write pairs of :func:`write_folder` with these numbers as a WebDataset tar."""
+    from webdataset.writer import TarWriter
+
+    with TarWriter(str(path)) as tar:
+        for key, i in enumerate(numbers):
+            parts = {f"{part}.png": (folder / f"{part}{i}.png").read_bytes() for part in ("person", "garment")}
+            tar.write({"__key__": f"{key}", **parts, "json": json.dumps({"captions": [f"a {i}"]}).encode()})
 
 
 def config(models: Path, folder: Path, output: Path, /, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -16,8 +16,8 @@ def garment_share(base: Tensor, dressed: Tensor) -> Tensor:
 
     base, dressed: attention without and with the garment's term, (batch, tokens, C).
     """
-    added = (dressed - base).float().norm(dim=-1)
-    return added / (base.float().norm(dim=-1) + added).clamp_min(torch.finfo(torch.float32).tiny)
+    added = torch.linalg.vector_norm((dressed - base).float(), dim=-1)
+    return added / (torch.linalg.vector_norm(base.float(), dim=-1) + added).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 class HeatMap:

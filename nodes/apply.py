@@ -112,8 +112,8 @@ class ApplyGarmentAdvanced(io.ComfyNode):
                     "layers",
                     default="all",
                     tooltip=f"The layers of the U-Net in which the garment acts: {', '.join(LAYER_PRESETS)}; or "
-                    "weights for layers 0 to 15 (0-5 down, 6-14 up, 15 middle) such as 0:1.0, 5:0.5, where all others get "
-                    "0. texture is the high-resolution layers, shape the low-resolution ones.",
+                    "weights for layers 0 to 15 (0-5 down, 6-14 up, 15 middle) such as 0:1.0, 5:0.5, where all others "
+                    "get 0. texture is the high-resolution layers, shape the low-resolution ones.",
                 ),
                 io.Combo.Input(
                     "branches",

@@ -3,7 +3,7 @@
 The official file calls it ``proj`` and its class ``Resampler``: IP-Adapter-Plus' resampler, not BLIP-2's Q-Former.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -44,18 +44,6 @@ def feed_forward(channels: int, operations: Any) -> nn.Sequential:
     )
 
 
-class QFormerLayer(nn.ModuleList):
-    """The queries attend to the image, then pass a feed-forward network. A list, for the official keys are numbers."""
-
-    def __init__(self, channels: int, heads: int, operations: Any) -> None:
-        super().__init__((PerceiverAttention(channels, heads, operations), feed_forward(channels, operations)))
-
-    def forward(self, x: Tensor, queries: Tensor) -> Tensor:
-        attention, mlp = self
-        queries = queries + attention(x, queries)
-        return queries + mlp(queries)
-
-
 class QFormer(nn.Module):
     """CLIP hidden states (batch, 257, 1280) → garment tokens (batch, 16, 768).
 
@@ -76,7 +64,10 @@ class QFormer(nn.Module):
         super().__init__()
         self.latents = nn.Parameter(torch.zeros(1, queries, channels))
         self.proj_in = operations.Linear(embedding_channels, channels)
-        self.layers = nn.ModuleList(QFormerLayer(channels, heads, operations) for _ in range(depth))
+        self.layers = nn.ModuleList(
+            nn.ModuleList((PerceiverAttention(channels, heads, operations), feed_forward(channels, operations)))
+            for _ in range(depth)
+        )
         self.proj_out = operations.Linear(channels, channels)
         self.norm_out = operations.LayerNorm(channels)
 
@@ -84,5 +75,7 @@ class QFormer(nn.Module):
         x = self.proj_in(clip_hidden)  # (batch, 257, 768)
         queries = self.latents.to(x).expand(len(x), -1, -1)  # (batch, 16, 768)
         for layer in self.layers:
-            queries = layer(x, queries)
+            attention, mlp = cast(nn.ModuleList, layer)
+            queries = queries + attention(x, queries)
+            queries = queries + mlp(queries)
         return self.norm_out(self.proj_out(queries))

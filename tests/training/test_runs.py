@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from support.tiny_models import tiny_unet
-from support.training_set import config, forget_accelerate, write_folder, write_shard, write_toml
+from support.training_set import config, drawn_image, forget_accelerate, write_folder, write_shard, write_toml
 from torch import Tensor
 
 from imagdressing_core.errors import IMAGDressingError
@@ -29,6 +30,8 @@ from imagdressing_core.training.trainer import Trainer, train
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "imagdressing_core.training", "train"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
+
+ONE_PROCESS = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29555"}
 
 
 def weights(output: Path, name: str = "model.safetensors") -> dict[str, Tensor]:
@@ -114,12 +117,17 @@ def test_two_processes_reach_the_weights_of_one_with_the_doubled_batch(models: P
 
 def test_zero_2_on_two_processes_and_resumed_reaches_the_weights_of_one(models: Path, pairs: Path, tmp_path: Path):
     one = write_toml(config(models, pairs, tmp_path / "one", run={"batch": 4}), tmp_path / "one.toml")
+    script = str(Path(__file__).with_name("zero_2_on_cpus.py"))
     run_apart(one)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     for steps in (2, 4):
         toml = write_toml(config(models, pairs, tmp_path / "zero", run={"steps": steps}), tmp_path / "zero.toml")
-        script = str(Path(__file__).with_name("zero_2_on_cpus.py"))
         subprocess.run([*launch, script, str(toml)], check=True, env=ENVIRONMENT, capture_output=True)
+    toml = write_toml(config(models, pairs, tmp_path / "zero", run={"batch": 4}), tmp_path / "zero.toml")
+    alone = subprocess.run(
+        [sys.executable, script, str(toml)], env=ENVIRONMENT | ONE_PROCESS, capture_output=True, text=True, check=False
+    )
+    assert "saved by 2 processes under DEEPSPEED, this run has 1 under" in alone.stderr
     a, b = (
         load_file(export(require_state(tmp_path / name), tmp_path / f"{name}-out", "fp32")[0])
         for name in ("one", "zero")
@@ -223,9 +231,32 @@ def test_a_cache_stands_in_for_vae_and_clip(models: Path, pairs: Path, tmp_path:
     other = write_toml(config(models, pairs, tmp_path / "out", data=data | {"height": 48}), tmp_path / "other.toml")
     with pytest.raises(IMAGDressingError, match="was made with height 40, the configuration has 48"):
         open_cache(read_config(other))
+    settings = json.loads((tmp_path / "cache" / "settings.json").read_text())
+    assert settings["made"]["version"] and len(settings["vae"]) == len(settings["image_encoder"]) == 64
     next((tmp_path / "cache" / "person").rglob("*.safetensors")).unlink()
     with pytest.raises(IMAGDressingError, match=r"line \d+: .*person\d\.png is not in the cache"):
         train(read_config(write_toml(config(models, pairs, tmp_path / "new", data=data), tmp_path / "again.toml")))
+
+
+def test_a_cache_knows_an_image_by_its_content(models: Path, tmp_path: Path):
+    from imagdressing_core.training.cache import build_cache
+    from imagdressing_core.training.model import load_models
+
+    data = write_folder(tmp_path / "data", 3)
+    plain = config(models, data, tmp_path / "out", data={"cache": str(tmp_path / "cache")})
+    read = read_config(write_toml(plain, tmp_path / "config.toml"))
+    frozen, _ = load_models(read.models)
+
+    def added(where: Path) -> list[str]:
+        moved = replace(read, data=replace(read.data, path=str(where)))
+        with torch.no_grad():
+            return list(build_cache(moved, frozen.vae, frozen.image_encoder))
+
+    assert len(added(data)) == 6
+    data.rename(tmp_path / "moved")
+    assert added(tmp_path / "moved") == []
+    drawn_image(77, (64, 80)).save(tmp_path / "moved" / "garment1.png")
+    assert added(tmp_path / "moved") == [str(tmp_path / "moved" / "garment1.png")]
 
 
 def test_a_full_disk_stops_no_run_and_costs_no_state(

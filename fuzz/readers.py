@@ -25,7 +25,8 @@ from imagdressing_core.images.preprocess import (
 )
 from imagdressing_core.metrics.manifest import Method, read_manifest
 from imagdressing_core.training.config import Data
-from imagdressing_core.training.data import Pair, read_pairs, whole_pairs
+from imagdressing_core.training.data import read_pairs, whole_pairs
+from imagdressing_core.training.pairs import TrainingPair
 
 LONGEST_MESSAGE = 2000
 
@@ -139,7 +140,7 @@ def _training_pairs(choose: Random, folder: Path) -> object:
         path = folder / "manifest.jsonl"
     path.write_bytes(content if choose.randrange(3) else making.mutated(choose, content))
     for entry in read_pairs(data):
-        assert isinstance(entry, Pair) or len(str(entry)) <= LONGEST_MESSAGE
+        assert isinstance(entry, TrainingPair) or len(str(entry)) <= LONGEST_MESSAGE
     return whole_pairs(data)
 
 

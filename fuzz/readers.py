@@ -124,7 +124,7 @@ def _manifest(choose: Random, folder: Path) -> object:
     cases = read_manifest(path)
     method = Method("ours", folder / "ours")
     # A picture's name decides where results go beside it, so it leads nowhere else.
-    assert all((method.folder / case.picture).resolve().is_relative_to(method.folder) for case in cases)
+    assert all((method.folder / case.file_name).resolve().is_relative_to(method.folder) for case in cases)
     return cases
 
 

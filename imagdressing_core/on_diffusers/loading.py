@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, first_line
 from ..files.checkpoint import expected_shapes, open_weights, read_checkpoint
 from .unet import GarmentModel, install_hybrid_attention
 
@@ -90,7 +90,7 @@ def load_folder(kind: Any, folder: Path) -> Any:
     try:
         found = kind.from_pretrained(str(folder), local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
+        reason = first_line(error)[:300]
         raise IMAGDressingError(f"{folder} does not hold a whole {name} with .safetensors weights: {reason}") from error
     if is_tokenizer:
         return found

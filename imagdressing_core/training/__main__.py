@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..errors import run_command
+from ..command_line import run_command
 from .config import read_config
 
 app = typer.Typer(

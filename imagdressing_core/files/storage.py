@@ -34,7 +34,10 @@ def save_whole(tensors: dict[str, Tensor], target: Path, metadata: dict[str, str
         _sweep(target.parent)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
             unfinished = Path(scratch) / "unfinished"  # without the suffix by which ComfyUI lists files
+            unfinished.touch()
+            ordinary = unfinished.stat().st_mode
             save_file(tensors, unfinished, {"format": "pt", **metadata})
+            unfinished.chmod(ordinary)  # safetensors replaces it by a file that only its owner can read
             with unfinished.open("rb") as file:
                 os.fsync(file.fileno())
             unfinished.replace(target)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import IMAGDressingError
-from ..model.qformer import CLIP_TOKENS
+from ..images.preprocess import CLIP_SIZE
 from ..on_diffusers.unet import garment_model, install_hybrid_attention
 from .config import TrainingConfig
 from .model import Frozen, TrainingBatch, choose_parts, freeze_unread, training_loss
@@ -107,13 +107,14 @@ def _activations(config: TrainingConfig, frozen: Frozen, trained: Any) -> int:
             unet.enable_gradient_checkpointing()
     factor = 2 ** (len(vae.block_out_channels) - 1)
     latent = run.batch, vae.latent_channels, config.data.height // factor, config.data.width // factor
-    clip = frozen.text_encoder.config
+    clip, encoder = frozen.text_encoder.config, _config_of(config.models.image_encoder)
+    tokens = (encoder.get("image_size", CLIP_SIZE) // encoder["patch_size"]) ** 2 + 1
     ones = torch.ones(latent)
     batch = TrainingBatch(
         person=torch.ones(latent[0], 2 * latent[1], *latent[2:]),
         garment=torch.ones(latent[0], 2 * latent[1], *latent[2:]),
         garment_kept=torch.ones(run.batch, 1, 1, 1),
-        clip_hidden=torch.ones(run.batch, CLIP_TOKENS, trained.proj.proj_in.in_features),
+        clip_hidden=torch.ones(run.batch, tokens, encoder["hidden_size"]),
         text=torch.ones(run.batch, clip.max_position_embeddings, clip.hidden_size, dtype=frozen.unet.dtype),
         draws=RandomDraws(torch.zeros(run.batch, dtype=torch.long), ones, torch.ones(*latent[:2], 1, 1), ones, ones),
         scaling=vae.scaling_factor,

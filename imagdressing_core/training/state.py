@@ -141,8 +141,10 @@ def _write(accelerator: Any, unfinished: Path, progress: dict[str, Any], ema: di
 
 
 def _finish(unfinished: Path, folder: Path) -> None:
+    ordinary = (unfinished / PROGRESS_FILE).stat().st_mode
     for path in unfinished.rglob("*"):
         if path.is_file():
+            path.chmod(ordinary)  # safetensors' files can be read by their owner only
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     if folder.exists():

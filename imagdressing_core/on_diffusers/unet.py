@@ -152,7 +152,7 @@ def install_hybrid_attention(unet: nn.Module) -> None:
         def __call__(self, *args: Any, garment: GarmentInputs | None = None, **kwargs: Any) -> Tensor:
             return super().__call__(*args, **kwargs)
 
-    layer_channels(unet)  # refuses what is not built as SD1.5
+    layer_channels(unet)  # raises for a U-Net that is not built as SD1.5's
     for layer in LAYERS:
         block: Any = unet.get_submodule(layer.diffusers_name)
         block.attn1.set_processor(HybridAttnProcessor(layer.index))

@@ -12,6 +12,7 @@ from ..errors import IMAGDressingError
 from ..images.preprocess import CLIP_SIZE
 from ..on_diffusers.unet import garment_model, install_hybrid_attention
 from .config import TrainingConfig
+from .hub import local
 from .model import Frozen, TrainingBatch, choose_parts, freeze_unread, training_loss
 from .objective import RandomDraws, noise_schedule
 from .setup import DTYPES
@@ -77,7 +78,7 @@ def _empty_models(config: TrainingConfig) -> tuple[Frozen, Any]:
     from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    models = config.models
+    models = local(config.models)
     unet, garment_unet = (_from_config(UNet2DConditionModel, models.base / "unet") for _ in range(2))
     encoder = CLIPVisionConfig.from_dict(_config_of(models.image_encoder))
     frozen = Frozen(
@@ -107,7 +108,7 @@ def _activations(config: TrainingConfig, frozen: Frozen, trained: Any) -> int:
             unet.enable_gradient_checkpointing()
     factor = 2 ** (len(vae.block_out_channels) - 1)
     latent = run.batch, vae.latent_channels, config.data.height // factor, config.data.width // factor
-    clip, encoder = frozen.text_encoder.config, _config_of(config.models.image_encoder)
+    clip, encoder = frozen.text_encoder.config, _config_of(local(config.models).image_encoder)
     tokens = (encoder.get("image_size", CLIP_SIZE) // encoder["patch_size"]) ** 2 + 1
     ones = torch.ones(latent)
     batch = TrainingBatch(

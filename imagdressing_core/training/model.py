@@ -16,6 +16,7 @@ from ..on_diffusers.loading import load_folder, load_frozen, load_trained, load_
 from ..on_diffusers.pipeline import clip_hidden_states, text_embeddings
 from ..on_diffusers.unet import GarmentInputs, GarmentModel, garment_model, noise_prediction
 from .config import Models, Objective
+from .hub import local
 from .objective import RandomDraws, add_noise, ldm_loss, min_snr_weight, offset_noise, sample_latent
 
 
@@ -128,6 +129,7 @@ def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen
     """
     from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
+    models = local(models)
     found = load_frozen(models.base, models.image_encoder, models.vae)
     trained = garment_model(
         load_folder(UNet2DConditionModel, models.base / "unet"), found["image_encoder"].config.hidden_size

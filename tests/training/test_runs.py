@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from support.tiny_models import tiny_unet
-from support.training_set import config, drawn_image, forget_accelerate, write_folder, write_shard, write_toml
+from support.training_set import config, forget_accelerate, write_folder, write_shard, write_toml
 from torch import Tensor
 
 from imagdressing_core.errors import IMAGDressingError
@@ -213,50 +212,6 @@ def test_validation_has_its_loss_and_images_and_disturbs_nothing(models: Path, p
     assert [line["step"] for line in lines if "validation_loss" in line] == [2, 4]
     assert Image.open(tmp_path / "validated" / "validation" / "step-00000004.png").size == (3 * 32, 2 * 40)
     assert list((tmp_path / "validated").rglob("events.out.tfevents.*"))
-
-
-def test_a_cache_stands_in_for_vae_and_clip(models: Path, pairs: Path, tmp_path: Path):
-    from imagdressing_core.training.cache import open_cache, prepare_cache
-
-    data = {"cache": str(tmp_path / "cache")}
-    toml = write_toml(config(models, pairs, tmp_path / "out", data=data), tmp_path / "config.toml")
-    with pytest.raises(IMAGDressingError, match=r"settings\.json cannot be read.*Make the cache"):
-        train(read_config(toml))
-    said: list[str] = []
-    prepare_cache(read_config(toml), said.append)
-    assert said == [f"Process 0: 16 images added to {tmp_path / 'cache'}."]
-    trainer = Trainer(read_config(toml))
-    assert trainer.frozen.image_encoder is None
-    trainer.run()
-    other = write_toml(config(models, pairs, tmp_path / "out", data=data | {"height": 48}), tmp_path / "other.toml")
-    with pytest.raises(IMAGDressingError, match="was made with height 40, the configuration has 48"):
-        open_cache(read_config(other))
-    settings = json.loads((tmp_path / "cache" / "settings.json").read_text())
-    assert settings["made"]["version"] and len(settings["vae"]) == len(settings["image_encoder"]) == 64
-    next((tmp_path / "cache" / "person").rglob("*.safetensors")).unlink()
-    with pytest.raises(IMAGDressingError, match=r"line \d+: .*person\d\.png is not in the cache"):
-        train(read_config(write_toml(config(models, pairs, tmp_path / "new", data=data), tmp_path / "again.toml")))
-
-
-def test_a_cache_knows_an_image_by_its_content(models: Path, tmp_path: Path):
-    from imagdressing_core.training.cache import build_cache
-    from imagdressing_core.training.model import load_models
-
-    data = write_folder(tmp_path / "data", 3)
-    plain = config(models, data, tmp_path / "out", data={"cache": str(tmp_path / "cache")})
-    read = read_config(write_toml(plain, tmp_path / "config.toml"))
-    frozen, _ = load_models(read.models)
-
-    def added(where: Path) -> list[str]:
-        moved = replace(read, data=replace(read.data, path=str(where)))
-        with torch.no_grad():
-            return list(build_cache(moved, frozen.vae, frozen.image_encoder))
-
-    assert len(added(data)) == 6
-    data.rename(tmp_path / "moved")
-    assert added(tmp_path / "moved") == []
-    drawn_image(77, (64, 80)).save(tmp_path / "moved" / "garment1.png")
-    assert added(tmp_path / "moved") == [str(tmp_path / "moved" / "garment1.png")]
 
 
 def test_a_full_disk_stops_no_run_and_costs_no_state(

@@ -168,9 +168,10 @@ def controlnet_model() -> Any:
 @cache
 def t2i_adapter_model() -> Any:
     adapter = comfy.t2i_adapter.adapter.Adapter(
-        cin=192, channels=[CHANNELS] * 4, nums_rb=2, ksize=1, sk=True, use_conv=False
+        cin=192, channels=[CHANNELS] * 4, nums_rb=2, ksize=1, sk=True, use_conv=False, xl=False
     )
-    return comfy.controlnet.load_t2i_adapter(filled(adapter))
+    adapter.load_state_dict(filled(adapter))
+    return comfy.controlnet.T2IAdapter(adapter, adapter.input_channels, 8, "nearest-exact")
 
 
 @cache

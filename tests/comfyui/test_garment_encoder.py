@@ -17,9 +17,9 @@ from support.narrow_unet import CHANNELS
 def image_error(ours: Any, theirs: Any) -> float:
     """Return the worst relative error of K' and V' over all layers."""
     return max(
-        parity.relative_error(a[index].float(), b[index].float())
-        for a, b in ((ours.keys, theirs.keys), (ours.values, theirs.values))
-        for index in a
+        parity.relative_error(tensor.float(), theirs.layers[index].tensors[name].float())
+        for index, layer in ours.layers.items()
+        for name, tensor in layer.tensors.items()
     )
 
 
@@ -47,7 +47,8 @@ def test_a_batch_of_images_equals_the_images_one_by_one(encoder: Any):
 @pytest.mark.parametrize("shape", [(1, 16, 16, 3), (1, 90, 40, 1), (1, 40, 90, 4)], ids=str)
 def test_any_size_and_kind_of_image_is_encoded(encoder: Any, fit: str, shape: tuple[int, ...]):
     garment = encode(encoder, random_image(*shape), fit=fit)
-    assert [tuple(k.shape) for k in garment.images[0].keys.values()][:3] == [(1, 80, CHANNELS), (1, 80, CHANNELS), (1, 20, CHANNELS)]
+    shapes = [tuple(layer.k.shape) for layer in garment.images[0].layers.values()]
+    assert shapes[:3] == [(1, 80, CHANNELS), (1, 80, CHANNELS), (1, 20, CHANNELS)]
 
 
 def test_sizes_between_the_steps_are_rounded_down_to_the_latents_grid(encoder: Any):
@@ -69,9 +70,9 @@ def test_the_backgrounds_tokens_can_be_left_out(encoder: Any):
     mask[:, :40] = 1
     image = random_image()
     whole, part = (encode(encoder, image, mask=mask, fit="pad", drop_background=drop) for drop in (False, True))
-    assert [k.shape[1] for k in whole.images[0].keys.values()][:3] == [80, 80, 20]
-    assert [k.shape[1] for k in part.images[0].keys.values()][:3] == [40, 40, 12]
-    assert torch.equal(part.images[0].keys[0], whole.images[0].keys[0][:, :40])
+    assert [layer.k.shape[1] for layer in whole.images[0].layers.values()][:3] == [80, 80, 20]
+    assert [layer.k.shape[1] for layer in part.images[0].layers.values()][:3] == [40, 40, 12]
+    assert torch.equal(part.images[0].layers[0].k, whole.images[0].layers[0].k[:, :40])
 
 
 def test_leaving_the_background_out_needs_a_mask(encoder: Any):

@@ -17,6 +17,7 @@ from support.sampling import apply_garment, predict, prompt, sample
 from torch import Tensor
 
 GARMENT = comfyui.pack("imagdressing_core.model.garment")
+MAGIC_CLOTHING = comfyui.pack("imagdressing_core.model.magic_clothing")
 LAYERS = comfyui.pack("imagdressing_core.model.layers").LAYERS
 LIMIT = 1e-4
 JOINT, ADDITIVE = "magic_clothing_768_vitonhd_joint.safetensors", "garment_extractor.safetensors"
@@ -24,7 +25,7 @@ JOINT, ADDITIVE = "magic_clothing_768_vitonhd_joint.safetensors", "garment_extra
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Both published forms in one folder, in fp16: the bare U-Net, and the same under its other name with projections."""
+    """Both published forms in one folder, in fp16: the bare U-Net, and the extractor beside its projections."""
     folder: Path = tmp_path_factory.mktemp("magic_clothing")
     checkpoint = comfyui.pack("imagdressing_core.files.checkpoint")
     own = checkpoint.read_checkpoint(_models() / model_files.GARMENT.path)
@@ -73,7 +74,7 @@ def wearing_joint(model: Any, garment: Any, conditional: list[Tensor]) -> Iterat
     with ExitStack() as hooks:
         hooks.callback(unet.register_forward_pre_hook(note, with_kwargs=True).remove)
         for layer in LAYERS:
-            for handle in _join(unet.get_submodule(f"{layer.ldm_name}.attn1"), image.features[layer.index][0], rows):
+            for handle in _join(unet.get_submodule(f"{layer.ldm_name}.attn1"), image.layers[layer.index].c[0], rows):
                 hooks.callback(handle.remove)
         yield
 
@@ -153,31 +154,28 @@ def test_it_runs_with_tiled_tokens(model: Any, joint_garment: Any):
 
 def test_the_bare_unet_is_the_concatenation_rule_at_every_layers_own_width(checkpoints: Path):
     (image,) = joint_garment_of(load(checkpoints / JOINT)).images
-    assert image.is_joint
-    assert {index: c_g.shape[2] for index, c_g in image.features.items()} == {
-        layer.index: layer.channels for layer in LAYERS
-    }
+    assert image.kind is MAGIC_CLOTHING.LayerFeatures
+    assert all(image.layers[layer.index].c.shape[2] == layer.channels for layer in LAYERS)
 
 
 def test_the_additive_form_is_hybrid_attention(checkpoints: Path):
     with torch.inference_mode():
         encoder = load(checkpoints / ADDITIVE)
-        assert encoder.is_magic_clothing
+        assert encoder.preprocessing is MAGIC_CLOTHING.PREPROCESSING
         latent = parity.vectors()["input.garment_latent"] / 0.18215
         images = encoder.encode(latent, other_nodes.random(1, 77, 768, seed=4))
         plain = encode_by_hand(encoder, latent * 0.18215)
-    assert not images[0].is_joint
+    assert images[0].kind is GARMENT.LayerKV
     for layer in LAYERS:
-        assert parity.relative_error(images[0].keys[layer.index].float(), plain[layer.index]) <= 1e-3
+        assert parity.relative_error(images[0].layers[layer.index].k.float(), plain[layer.index]) <= 1e-3
 
 
 def encode_by_hand(encoder: Any, latent: Tensor) -> dict[int, Tensor]:
     """Return K' as the checkpoint's projections of the features."""
-    module = comfyui.pack("nodes.comfyui.garment_encoder")
     context = other_nodes.random(1, 77, 768, seed=4)
     unet = encoder.garment_unet.model
     dtype = unet.get_dtype_inference()
-    features = module.garment_features(unet, latent.to(dtype), context.to(dtype))
+    features = parity.garment_features(unet, latent.to(dtype), context.to(dtype))
     weights = encoder.adapter.model.projections.state_dict()
     return {index: c.float() @ weights[f"{index}.to_k_ref.weight"].float().T for index, c in features.items()}
 
@@ -192,7 +190,7 @@ def test_it_is_encoded_with_the_empty_prompt_on_grey():
     mask = torch.zeros(1, 80, 64)
     mask[:, 20:60] = 1
     garment = encoding.encode(narrow_encoder(magic_clothing=True), clip=encoding.clip(), mask=mask)
-    assert garment.is_joint
+    assert garment.kind is MAGIC_CLOTHING.LayerFeatures
     assert garment.images[0].thumbnail[2, 30].tolist() == [128, 128, 128]
 
 
@@ -206,8 +204,9 @@ def test_garments_of_both_kinds_are_worn_together_but_not_joined(model: Any, gar
 def test_a_saved_garment_comes_back_bit_for_bit(tmp_path: Path):
     wardrobe = comfyui.pack("imagdressing_core.files.garment_file")
     features = {layer.index: other_nodes.random(1, 6, layer.channels, seed=layer.index) for layer in LAYERS}
-    saved = GARMENT.GarmentImage({"c": features}, GARMENT.Origin("joint", "0" * 64, "official", 16, 24))
+    layers = {index: MAGIC_CLOTHING.LayerFeatures(c_g) for index, c_g in features.items()}
+    saved = GARMENT.GarmentImage(layers, GARMENT.Origin("joint", "0" * 64, "official", 16, 24))
     wardrobe.save_garment(GARMENT.Garment((saved,)), tmp_path / "one.safetensors")
     (loaded,) = wardrobe.load_garment(tmp_path / "one.safetensors").images
-    assert loaded.is_joint
-    assert all(torch.equal(loaded.features[index], c_g) for index, c_g in features.items())
+    assert loaded.kind is MAGIC_CLOTHING.LayerFeatures
+    assert all(torch.equal(loaded.layers[index].c, c_g) for index, c_g in features.items())

@@ -160,7 +160,7 @@ def controlnet_model() -> Any:
 
     config = {key: value for key, value in SD15.items() if key not in NOT_OF_CONTROLNETS}
     with torch.device("meta"):
-        network = comfy.cldm.cldm.ControlNet(**config, hint_channels=3)
+        network = comfy.cldm.cldm.ControlNet(**config, model_channels=CHANNELS, hint_channels=3)
     weights = {f"control_model.{key}": tensor for key, tensor in filled(network).items()}
     return comfy.controlnet.load_controlnet_state_dict(weights)
 

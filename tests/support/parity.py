@@ -124,6 +124,12 @@ def _conditioning(name: str) -> list[Any]:
     return [[vectors()[f"input.{name}"], {}]]
 
 
+def garment_features(unet: Any, latent: Tensor, tokens: Tensor) -> dict[int, Tensor]:
+    """Return C_g by layer index."""
+    encoder = comfyui.pack("nodes.comfyui.garment_encoder")
+    return encoder.garment_features(unet, latent, tokens, keep=lambda _, c_g: c_g)
+
+
 @dataclass(frozen=True)
 class Encoded:
     """A garment, and how far the stages that lead to it are from the official ones."""
@@ -175,8 +181,7 @@ def _encoded_latent() -> Encoded:
     garment = garment_of_vectors()  # has ComfyUI load the models
     encoder = garment_encoder()
     tokens = encoder.adapter.model.qformer(reference["input.clip_hidden"])
-    module = comfyui.pack("nodes.comfyui.garment_encoder")
-    features = module.garment_features(encoder.garment_unet.model, reference["input.garment_latent"], tokens)
+    features = garment_features(encoder.garment_unet.model, reference["input.garment_latent"], tokens)
     rows = (
         Row("garment tokens (Q-Former)", relative_error(tokens, reference["tokens"]), 1e-5),
         Row("garment features, worst of 16 layers", _worst_feature(features, reference, "feature"), 1e-5),
@@ -201,7 +206,7 @@ def _encoded_image() -> Encoded:
     unet = encoder.garment_unet.model
     latent = unet.process_latent_in(vae.encode(seen_by_vae))
     tokens = encoder.adapter.model.qformer(clip_hidden)
-    features = comfyui.pack("nodes.comfyui.garment_encoder").garment_features(unet, latent, tokens)
+    features = garment_features(unet, latent, tokens)
     heads = {index: c_g[:, :: c_g.shape[1] // 8][:, :8] for index, c_g in features.items()}
     stages = (
         ("what the VAE sees", seen_by_vae.movedim(-1, 1) * 2 - 1, "vae_pixels", 2e-3),

@@ -165,10 +165,10 @@ def encode_by_hand(encoder: Any, latent: Tensor) -> dict[int, Tensor]:
     module = comfyui.pack("nodes.comfyui.garment_encoder")
     context = other_nodes.random(1, 77, 768, seed=4)
     unet = encoder.garment_unet.model
-    dtype = unet.get_dtype_inference()
-    features = module.garment_features(unet, latent.to(dtype), context.to(dtype))
+    where = encoder.garment_unet.load_device, unet.get_dtype_inference()
+    features = module.garment_features(unet, latent.to(*where), context.to(*where))
     weights = encoder.adapter.model.projections.state_dict()
-    return {index: c.float() @ weights[f"{index}.to_k_ref.weight"].float().T for index, c in features.items()}
+    return {index: c.float() @ weights[f"{index}.to_k_ref.weight"].to(c).float().T for index, c in features.items()}
 
 
 def encode(encoder: Any, **inputs: Any) -> Any:

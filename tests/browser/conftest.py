@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import demo
 import pytest
 from playwright.sync_api import Browser
-from sample_pictures import PICTURES
 from support.comfyui_release import BASE, REPOSITORY
 from support.comfyui_server import ComfyUIServer, serving
 from support.editor import Editor, browsing
@@ -18,8 +17,8 @@ SCREENSHOTS = REPOSITORY / "artefacts" / "browser"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer]:
     """A host that nobody has used: a user of its own, and none of the workflows' pictures in its input folder."""
     base = demo.demo_base(None)
-    for name in PICTURES:
-        (BASE / "input" / name).unlink(missing_ok=True)
+    for image in demo.PICTURES.glob("*.png"):
+        (BASE / "input" / image.name).unlink(missing_ok=True)
     with serving("--user-directory", str(tmp_path_factory.mktemp("user")), base=base) as running:
         yield running
 

@@ -174,10 +174,10 @@ def encode_by_hand(encoder: Any, latent: Tensor) -> dict[int, Tensor]:
     """Return K' as the checkpoint's projections of the features."""
     context = other_nodes.random(1, 77, 768, seed=4)
     unet = encoder.garment_unet.model
-    dtype = unet.get_dtype_inference()
-    features = parity.garment_features(unet, latent.to(dtype), context.to(dtype))
+    where = encoder.garment_unet.load_device, unet.get_dtype_inference()
+    features = parity.garment_features(unet, latent.to(*where), context.to(*where))
     weights = encoder.adapter.model.projections.state_dict()
-    return {index: c.float() @ weights[f"{index}.to_k_ref.weight"].float().T for index, c in features.items()}
+    return {index: c.float() @ weights[f"{index}.to_k_ref.weight"].to(c).float().T for index, c in features.items()}
 
 
 def test_encoding_without_clip_says_what_to_connect():

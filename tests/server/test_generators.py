@@ -11,7 +11,6 @@ import torch
 from model_files import GARMENT
 from PIL import Image
 from safetensors.torch import save_file
-from sample_pictures import FOLDER as PICTURES
 from support.comfyui_server import ComfyUIServer
 
 from imagdressing_core.baselines import comfy
@@ -24,7 +23,7 @@ from imagdressing_core.metrics.manifest import Case
 def cases(tmp_path: Path) -> list[Case]:
     mask = tmp_path / "mask.png"
     Image.new("RGB", (768, 1024), "white").save(mask)
-    shirt, trousers = PICTURES / "imagdressing_shirt.png", PICTURES / "imagdressing_trousers.png"
+    shirt, trousers = demo.PICTURES / "imagdressing_shirt.png", demo.PICTURES / "imagdressing_trousers.png"
     return [
         Case("0.png", shirt, mask, prompt="A woman"),
         Case("1.png", trousers, mask, prompt="A woman"),

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-import torch
 
 from imagdressing_core.baselines.host import POLL_SECONDS, Host, Result
 from imagdressing_core.baselines.workflow_api import Prompt
+from support import comfyui_release
 from support.comfyui_release import BASE, HOME, comfyui_path, prepare_base
 from support.synthetic_models import make_models
 
@@ -31,10 +31,6 @@ class ComfyUIServer(Host):
 
     log: Path
     pid: int
-
-
-def device_flags() -> list[str]:
-    return [] if torch.cuda.is_available() else ["--cpu"]
 
 
 @contextlib.contextmanager
@@ -54,11 +50,11 @@ def serving(*flags: str, base: Path = BASE, prefix: Sequence[str] = ()) -> Itera
         log.unlink()
 
 
-def command(port: int, flags: Sequence[str], base: Path = BASE) -> list[str]:
+def command(port: int, more: Sequence[str], base: Path = BASE) -> list[str]:
     """Return the command line that starts ComfyUI on ``base``."""
     main = str(comfyui_path() / "main.py")
     own = ["--base-directory", str(base), "--port", str(port), "--database-url", "sqlite:///:memory:"]
-    return [sys.executable, main, *device_flags(), *own, *flags]
+    return [sys.executable, main, *comfyui_release.flags(), *own, *more]
 
 
 def _free_port() -> int:

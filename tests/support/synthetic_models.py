@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from support.comfyui_release import comfyui_path, prepare_base
+from support.comfyui_release import make_importable, prepare_base
 from support.synthetic_weights import synthetic_tensor
 
 Weights = dict[str, Tensor]
@@ -138,10 +138,7 @@ def _save(weights: Weights, path: Path) -> None:
 
 
 def _host_unet_names(unet: Weights) -> dict[str, str]:
-    sys.path.insert(0, str(comfyui_path()))
-    from comfy.cli_args import args
-
-    args.cpu = True
+    make_importable()
     from comfy import model_detection, utils
 
     config = model_detection.model_config_from_diffusers_unet(unet)

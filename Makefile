@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 export PYTHONPATH := $(CURDIR)/tests:$(CURDIR)/scripts  # tests/support is the library of tests, demo and benchmarks
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # These three work together; ComfyUI asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test test-extras lint parity pictures bench learning supply-chain fuzz soak clean
+.PHONY: setup demo serve test test-extras browser lint parity pictures bench learning supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python -m support.synthetic_models
@@ -29,6 +30,10 @@ test: setup  ## the nodes: core; ComfyUI in process; ComfyUI over HTTP. Apart, s
 	$(BIN)/pytest tests/core
 	$(BIN)/pytest tests/comfyui --ignore tests/comfyui/test_faults.py
 	$(BIN)/pytest tests/server --ignore tests/server/test_faults.py
+
+browser:  ## Chromium for the editor's tests, where there is neither it nor Chrome; on Debian and Ubuntu
+	@[ -n "$$CHROMIUM" ] || command -v chromium chromium-browser google-chrome google-chrome-stable > /dev/null || { \
+		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --yes chromium > /dev/null; }
 
 test-extras: setup  ## all around them: hostile files, faults, a short soak, evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/hostile

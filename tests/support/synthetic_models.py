@@ -127,6 +127,13 @@ def make_models(folder: Path) -> None:
     (folder / MARK).write_text("These models are random numbers in the official formats, made for tests.\n")
 
 
+def synthetic_base() -> Path:
+    """Return the base directory of the tests, with every model in it."""
+    base = prepare_base()
+    make_models(base / "models")
+    return base
+
+
 def _save(weights: Weights, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
@@ -146,4 +153,4 @@ def _host_unet_names(unet: Weights) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    make_models(prepare_base() / "models")
+    synthetic_base()

@@ -32,8 +32,9 @@ test: setup  ## the nodes: core; ComfyUI in process; ComfyUI over HTTP. Apart, s
 	$(BIN)/pytest tests/server --ignore tests/server/test_faults.py
 
 browser:  ## Chromium for the editor's tests, where there is neither it nor Chrome; on Debian and Ubuntu
-	@[ -n "$$CHROMIUM" ] || command -v chromium chromium-browser google-chrome google-chrome-stable > /dev/null || { \
-		$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --yes chromium > /dev/null; }
+	@for name in $$CHROMIUM chromium chromium-browser google-chrome google-chrome-stable; do \
+		command -v $$name && exit; done; \
+	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --yes chromium > /dev/null
 
 test-extras: setup  ## all around them: hostile files, faults, a short soak, evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/hostile

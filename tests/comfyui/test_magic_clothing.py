@@ -155,7 +155,9 @@ def test_it_runs_with_tiled_tokens(model: Any, joint_garment: Any):
 def test_the_bare_unet_is_the_concatenation_rule_at_every_layers_own_width(checkpoints: Path):
     (image,) = joint_garment_of(load(checkpoints / JOINT)).images
     assert image.kind is MAGIC_CLOTHING.LayerFeatures
-    assert all(image.layers[layer.index].c.shape[2] == layer.channels for layer in LAYERS)
+    assert {index: layer.c.shape[2] for index, layer in image.layers.items()} == {
+        layer.index: layer.channels for layer in LAYERS
+    }
 
 
 def test_the_additive_form_is_hybrid_attention(checkpoints: Path):

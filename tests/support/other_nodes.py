@@ -157,6 +157,7 @@ MODEL_PATCHES: dict[str, Patch] = {
 def controlnet_model() -> Any:
     """Return a ControlNet for the narrow U-Net, in the names of the published file that lllyasviel's code writes."""
     import comfy.cldm.cldm
+    import comfy.controlnet
 
     config = {key: value for key, value in SD15.items() if key not in NOT_OF_CONTROLNETS}
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""The nodes are what they were when they were released, and more at most: saved workflows and API prompts rely on it."""
+"""The nodes are what they were when they were released, and at most more: saved workflows rely on it."""
 
 from support import contract
 from support.comfyui_server import ComfyUIServer

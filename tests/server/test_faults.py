@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 import requests
-from support.comfyui_server import ComfyUIServer, Prompt, Result, serving
+from support.comfyui_server import HALF, ComfyUIServer, Prompt, Result, serving
 from support.shipped_prompts import make_small, shipped_prompt
 from support.synthetic_models import synthetic_base
 
@@ -243,7 +243,7 @@ def image_before(server: ComfyUIServer) -> bytes:
 
 def test_a_full_disk_is_said_and_leaves_nothing(image_before: bytes):
     base = synthetic_base()
-    with serving(base=base, prefix=LITTLE_ROOM) as server:
+    with serving(*HALF, base=base, prefix=LITTLE_ROOM) as server:
         prompt = make_small(shipped_prompt(server))
         before = everything_below(base / GARMENTS)
         assert "Could not write" in refused(server, saving(prompt, "full"))
@@ -254,14 +254,14 @@ def test_a_full_disk_is_said_and_leaves_nothing(image_before: bytes):
 def test_a_host_killed_with_a_queue_makes_the_same_image_when_it_is_back(image_before: bytes):
     base = synthetic_base()
     garments = base / GARMENTS
-    with contextlib.suppress(requests.ConnectionError), serving(base=base) as server:
+    with contextlib.suppress(requests.ConnectionError), serving(*HALF, base=base) as server:
         prompt = saving(make_small(shipped_prompt(server)), "killed")
         for seed in range(3):
             inputs(prompt, "KSampler")["seed"] = seed
             assert not isinstance(server.queue(prompt), Result)
         wait_until(lambda: any(garments.glob(".imagdressing-*")) or any(garments.glob("killed_*")), seconds=240)
         os.kill(server.pid, signal.SIGKILL)
-    with serving(base=base) as server:
+    with serving(*HALF, base=base) as server:
         prompt = make_small(shipped_prompt(server))
         assert image(server, prompt) == image_before
         for file in garments.glob("killed_*"):

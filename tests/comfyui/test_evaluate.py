@@ -40,7 +40,7 @@ def test_the_garment_itself_scores_best_and_another_less():
 def test_the_scores_are_those_of_the_core():
     shirt, trousers = image("shirt"), image("trousers")
     cami = comfyui.pack("imagdressing_core.metrics.cami")
-    protocols = comfyui.pack("imagdressing_core.metrics.protocol").PROTOCOLS
+    protocols = comfyui.pack("imagdressing_core.metrics.paper").PROTOCOLS
     arrays = [(one[0].numpy() * 255).round().astype(numpy.uint8) for one in (shirt, trousers)]
     for mode in ("corrected", "published"):
         ((row, *_), _, _) = evaluate(shirt, trousers, mode=mode)

@@ -1,4 +1,4 @@
-"""The exception whose message is written for the person at the screen, and what makes one of other exceptions.
+"""The exception whose message is written for the person at the screen, and what its messages share.
 
 Most failures are raised. Where one broken item of many must not end a run, the exception is kept as a value in the
 place of the result: an evaluation's :class:`~.metrics.outcome.NoScore`, an entry of a training set that cannot be read.
@@ -10,6 +10,8 @@ from pathlib import Path
 
 INSTALL = f'pip install "{Path(__file__).resolve().parents[1]}[{{}}]"'
 """The command that installs an extra from the pack's own folder, wherever it lies and whatever a registry calls it."""
+
+LONGEST_SHOWN = 100  # letters
 
 
 class IMAGDressingError(ValueError):
@@ -27,6 +29,13 @@ def require_between(socket: str, value: float, low: float, high: float) -> None:
         raise IMAGDressingError(
             f"{socket} is {value:g}, which is outside {low:g} to {high:g}. Choose a value in between."
         )
+
+
+def shown(found: object) -> str:
+    """Return what a file or an input holds as text for a message: short, and printable on any screen and in any log."""
+    text = str(found)
+    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
 def first_line(error: Exception) -> str:

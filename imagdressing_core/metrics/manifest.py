@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import IMAGDressingError
-from ..files.diagnosis import shown
+from ..errors import IMAGDressingError, shown
 
 MASKS, POSES = "masks", "poses"  # beside a method's images
 MOST_PROBLEMS = 10

@@ -73,6 +73,12 @@ class Processes:
 ALONE = Processes()
 
 
+def launched_process() -> Processes:
+    """Return this process as its launcher numbered it, without waiting for the others."""
+    names = ("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")
+    return Processes(*(int(os.environ.get(*name)) for name in names))
+
+
 @contextlib.contextmanager
 def joined_processes() -> Iterator[Processes]:
     """Wait for all processes of the launch and yield this one; there is one process without a launcher.
@@ -82,7 +88,7 @@ def joined_processes() -> Iterator[Processes]:
     Raises:
         IMAGDressingError: the processes do not meet.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if launched_process().count == 1:
         yield ALONE
         return
     with packages("Running in several processes"):

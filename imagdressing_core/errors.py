@@ -21,6 +21,11 @@ def require_between(socket: str, value: float, low: float, high: float) -> None:
         )
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what an exception says, or its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+
+
 def run_command(command: Callable[[], object]) -> None:
     """Run a command line; an IMAGDressingError ends the process with its message, no trace and status 2."""
     try:

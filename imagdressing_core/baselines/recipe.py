@@ -11,6 +11,7 @@ from PIL import Image
 
 from .. import __version__
 from ..errors import IMAGDressingError
+from ..files.storage import written_whole
 from ..metrics.manifest import MOST_PROBLEMS, Case
 from ..metrics.outcome import NoScore
 from ..metrics.pictures import read_mask, read_picture
@@ -136,9 +137,8 @@ def _keep(picture: Image.Image, made_from: dict[str, Any], path: Path) -> None:
     """Write the provenance, then the picture whole: where a picture is, so is what it was made from."""
     path.parent.mkdir(parents=True, exist_ok=True)
     provenance_path(path).write_text(json.dumps(made_from, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished = path.with_name(f".{path.name}")
-    picture.save(unfinished, format=Image.registered_extensions()[path.suffix.lower()])
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        picture.save(unfinished, format=Image.registered_extensions()[path.suffix.lower()])
 
 
 def _require_same(picture: Path, made_from: dict[str, Any]) -> None:

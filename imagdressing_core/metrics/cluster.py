@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, first_line
 from .needs import packages
 
 Item = TypeVar("Item")
@@ -64,5 +64,5 @@ def join(address: str, machines: int, machine: int) -> Share:
     try:
         state = PartialState(cpu=True, timeout=LONGEST_WAIT)  # only scores travel; models run where they run
     except (RuntimeError, ValueError) as error:
-        raise IMAGDressingError(f"The machines did not meet at {address}: {str(error).splitlines()[0]}") from error
+        raise IMAGDressingError(f"The machines did not meet at {address}: {first_line(error)}") from error
     return Share(state.process_index, state.num_processes)

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, first_line
 
 INSTALL = f'pip install "{Path(__file__).resolve().parents[2]}[evaluation]"'
 """Installs the extra from the pack's own folder: right wherever it lies, and whatever it is called in a registry."""
@@ -39,7 +39,7 @@ def published(what: str, weights: str, source: str) -> Iterator[None]:
     except IMAGDressingError:
         raise
     except Exception as error:  # each library has its own ways to fail
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+        reason = first_line(error)
         raise IMAGDressingError(
             f"{what} could not be loaded from {weights}: {reason}. "
             f"Download it from {source} and give its path in place of {weights}."

@@ -6,6 +6,7 @@ import numpy
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from ..errors import first_line
 from .outcome import NoScore
 
 Picture = NDArray[numpy.uint8]  # (height, width, 3), RGB
@@ -62,13 +63,9 @@ def _read(path: Path) -> Image.Image:
             image = ImageOps.exif_transpose(file)
             image.load()
     except Exception as error:  # whatever a decoder makes of a damaged file
-        raise NoScore("unreadable file", f"{path} ({_first_line(error)})") from error
+        raise NoScore("unreadable file", f"{path} ({first_line(error)})") from error
     if image.mode not in EIGHT_BIT_MODES:
         raise NoScore("not a picture of 8 bits a channel", f"{path} has mode {image.mode}")
     if min(image.size) < SMALLEST_SIDE:
         raise NoScore("picture too small", f"{path} is {image.width} × {image.height} pixels")
     return image
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -72,7 +72,7 @@ def open_cache(config: TrainingConfig) -> Cache | None:
         return None
     path = config.data.cache / SETTINGS
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise IMAGDressingError(f"{path} cannot be read: {error}. Make the cache with the command cache.") from error
     expected = _settings(config)
@@ -121,7 +121,7 @@ def build_cache(
         open_cache(config)
     elif rank == 0:
         _save({"clip": null_clip_hidden(image_encoder)}, cache.folder / NULL)
-        (cache.folder / SETTINGS).write_text(json.dumps(_settings(config), indent=2) + "\n")
+        (cache.folder / SETTINGS).write_text(json.dumps(_settings(config), indent=2) + "\n", encoding="utf-8")
     for i, (part, picture) in enumerate(_pictures(config)):
         path = cache.path(part, picture)
         if i % processes == rank and not path.exists():

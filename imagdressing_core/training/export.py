@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import __version__
 from ..errors import IMAGDressingError
 from ..files.checkpoint import DTYPES, GARMENT_UNET, PROJECTIONS, QFORMER, expected_shapes, open_weights
-from ..files.storage import save_whole
+from ..files.storage import save_whole, written_whole
 from .state import EMA, PROGRESS
 
 PARTS = (GARMENT_UNET, QFORMER, PROJECTIONS)
@@ -34,7 +34,10 @@ def export(state: Path, target: Path, dtype: str = "fp16", averaged: bool = True
     weights = {key: one.to(DTYPES[dtype]).contiguous() for key, one in _weights(state, is_averaged).items()}
     safetensors, pickled, card = (target.with_name(target.name + suffix) for suffix in (".safetensors", ".pt", ".md"))
     save_whole(weights, safetensors, {"imagdressing.source": state.name, "imagdressing.version": __version__})
-    _save_official(weights, pickled)
+    room = sum(one.nbytes for one in weights.values())
+    # Given a path, PyTorch would name the archive's folder after it.
+    with written_whole(pickled, room) as unfinished, unfinished.open("wb") as file:
+        torch.save({"module": weights}, file)
     card.write_text(model_card(target.name, weights, progress, dtype, is_averaged), encoding="utf-8")
     return [safetensors, pickled, card]
 
@@ -73,7 +76,7 @@ The licences of the base model, of the pictures and of whatever the training sta
 
 def _progress(state: Path) -> dict[str, Any]:
     try:
-        return json.loads((state / PROGRESS).read_text())
+        return json.loads((state / PROGRESS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise IMAGDressingError(f"{state} is not the whole state of a run: {error}") from error
 
@@ -90,13 +93,3 @@ def _weights(state: Path, averaged: bool) -> dict[str, Tensor]:
         return {key: one for key, one in found.items() if key.startswith(PARTS)}
     except (OSError, SafetensorError) as error:
         raise IMAGDressingError(f"The weights in {state} cannot be read: {error}") from error
-
-
-def _save_official(weights: dict[str, Tensor], path: Path) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        torch.save({"module": weights}, unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise IMAGDressingError(f"Could not write {path}: {error}. Make room and export again.") from error

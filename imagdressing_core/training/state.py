@@ -1,7 +1,6 @@
 """The state of a run on disk: whole or absent, so that a run killed at any moment goes on from the newest one."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -13,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, first_line
+from ..files.storage import flush, require_room
 
 FOLDER, PROGRESS, EMA = "states", "progress.json", "ema.safetensors"
 BYTES_OF_ADAM = 8  # two float32 averages of every trained number
@@ -76,7 +76,7 @@ def load_state(accelerator: Any, folder: Path) -> tuple[dict[str, Any], dict[str
         IMAGDressingError: it is damaged, or belongs to models of another architecture or to another way of training.
     """
     try:
-        progress = json.loads((folder / PROGRESS).read_text())
+        progress = json.loads((folder / PROGRESS).read_text(encoding="utf-8"))
         accelerator.load_state(str(folder))
         ema = load_file(folder / EMA) if (folder / EMA).exists() else None
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -100,8 +100,8 @@ def _first(accelerator: Any, do: Any, here: bool = True) -> str:
     if here:
         try:
             do()
-        except (OSError, RuntimeError, SafetensorError) as error:
-            problem = f"{str(error).splitlines()[0]}."
+        except (IMAGDressingError, OSError, RuntimeError, SafetensorError) as error:
+            problem = f"{first_line(error)}."
     problems = [problem]
     if accelerator.num_processes > 1:
         from accelerate.utils import gather_object
@@ -125,9 +125,7 @@ def _models(accelerator: Any) -> Sequence[torch.nn.Module]:
 def _prepare(unfinished: Path, needed: int) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    free = shutil.disk_usage(unfinished).free
-    if free < needed:
-        raise OSError(f"not enough room: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free")
+    require_room(unfinished, needed)
 
 
 def _write(accelerator: Any, unfinished: Path, progress: dict[str, Any], ema: dict[str, Tensor] | None) -> None:
@@ -135,14 +133,13 @@ def _write(accelerator: Any, unfinished: Path, progress: dict[str, Any], ema: di
     if accelerator.is_main_process:
         if ema is not None:
             save_file({name: tensor.cpu().contiguous() for name, tensor in ema.items()}, unfinished / EMA)
-        (unfinished / PROGRESS).write_text(json.dumps(progress, indent=2) + "\n")
+        (unfinished / PROGRESS).write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
 
 
 def _finish(unfinished: Path, folder: Path) -> None:
     for path in unfinished.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            flush(path)
     if folder.exists():
         shutil.rmtree(folder)
     unfinished.rename(folder)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from model_files import BASE_FILES, GARMENT, where_to_put
 from sample_pictures import FOLDER as PICTURES
 from support.comfyui_release import BASE, HOME, REPOSITORY, comfyui_path, comfyui_version_of, link_pack, prepare_base
 from support.comfyui_server import ComfyUIServer, Prompt, serving
 from support.synthetic_models import make_models
 
 from imagdressing_core.baselines.workflow_api import api_form
+from imagdressing_core.files.official_files import BASE_FILES, GARMENT, where_to_put
 
 WORKFLOW = REPOSITORY / "workflows" / "garment_to_person.json"
 ARTEFACTS = REPOSITORY / "artefacts"

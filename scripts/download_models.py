@@ -17,8 +17,7 @@ from pathlib import Path
 from string import hexdigits
 
 from imagdressing_core.errors import IMAGDressingError
-
-from .model_files import ALL_FILES, BASE_FILES, ModelFile, Published, where_to_put
+from imagdressing_core.files.official_files import ALL_FILES, BASE_FILES, ModelFile, Published, where_to_put
 
 
 def download(files: Iterable[ModelFile], models: Path) -> list[ModelFile]:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from .. import __version__
 from ..errors import IMAGDressingError
-from ..files.checkpoint import DTYPES, GARMENT_UNET, PROJECTIONS, QFORMER, expected_shapes, open_weights
+from ..files.checkpoint import DTYPES, GARMENT_UNET, PROJECTIONS, QFORMER, expected_shapes
 from ..files.storage import save_whole, written_whole
+from ..files.weights import open_weights
 from .state import EMA, PROGRESS
 
 PARTS = (GARMENT_UNET, QFORMER, PROJECTIONS)

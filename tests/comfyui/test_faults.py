@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from support import comfyui_process as comfyui
 from support import parity
 from support.faults import allocation_sites, fails_at, interrupt, out_of_memory
 from support.sampling import apply_garment, apply_garment_advanced, predict, random, sample
+
+from imagdressing_core.files import official_files
 
 ERRORS = pytest.mark.parametrize("error", [out_of_memory, interrupt], ids=["out of memory", "interrupted"])
 
@@ -22,12 +23,12 @@ def image() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def vae() -> Any:
-    return comfyui.call("VAELoader", vae_name=model_files.VAE.name)
+    return comfyui.call("VAELoader", vae_name=official_files.VAE.name)
 
 
 @pytest.fixture(scope="module")
 def clip_vision() -> Any:
-    return comfyui.call("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name)
+    return comfyui.call("CLIPVisionLoader", clip_name=official_files.CLIP_VISION.name)
 
 
 def encode(encoder: Any, vae: Any, clip_vision: Any) -> Any:
@@ -123,7 +124,7 @@ def test_loading_that_fails_at_any_allocation_loads_the_next_time(
     encoder: Any, garment: Any, error: Callable[[], BaseException]
 ):
     def load() -> Any:
-        return comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+        return comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
 
     first: dict[str, int] = {}  # of each line of ours, for loading takes long
     for (pack, _), allocation in allocation_sites(load).items():
@@ -142,7 +143,7 @@ def test_a_loaded_checkpoint_needs_its_file_no_more(encoder: Any):
     """What is still mapped would kill ComfyUI where the file is cut short, and change where it is written over."""
     mapped = Path("/proc/self/maps").read_text()
     assert "python" in mapped
-    assert model_files.GARMENT.name not in mapped
+    assert official_files.GARMENT.name not in mapped
 
 
 def test_a_loaded_garment_needs_its_file_no_more(garment: Any, tmp_path: Path):
@@ -195,7 +196,7 @@ def test_a_prediction_in_half_precision_stays_finite_at_full_strength(
     from comfy.cli_args import args
 
     monkeypatch.setattr(args, flag, True)
-    half = comfyui.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[0]
+    half = comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name)[0]
     half.model.manual_cast_dtype = dtype  # on the CPU ComfyUI would compute in float32
     prediction = predict(apply_garment(half, garment, strength=5.0), random(1, 4, 10, 8))
     assert torch.isfinite(prediction).all()

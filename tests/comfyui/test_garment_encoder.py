@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from support import comfyui_process as comfyui
 from support import parity
 from support.comfyui_release import prepare_base
+
+from imagdressing_core.files import official_files
 
 
 def encode(encoder: Any, image: torch.Tensor, **inputs: Any) -> Any:
@@ -16,8 +17,8 @@ def encode(encoder: Any, image: torch.Tensor, **inputs: Any) -> Any:
     return comfyui.call(
         "IMAGDressingEncodeGarment",
         imagdressing=encoder,
-        vae=comfyui.call("VAELoader", vae_name=model_files.VAE.name),
-        clip_vision=comfyui.call("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name),
+        vae=comfyui.call("VAELoader", vae_name=official_files.VAE.name),
+        clip_vision=comfyui.call("CLIPVisionLoader", clip_name=official_files.CLIP_VISION.name),
         image=image,
         **inputs,
     )
@@ -108,7 +109,7 @@ def test_the_hosts_weight_type_is_the_garment_unets(
     from comfy.cli_args import args
 
     monkeypatch.setattr(args, flag, True)
-    encoder = comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+    encoder = comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
     assert encoder.garment_unet.model.get_dtype() == dtype
     (image,) = encoder.encode(parity.vectors()["input.garment_latent"] / 0.18215, parity.vectors()["input.clip_hidden"])
     assert 0 < image_error(image, garment.images[0]) < limit
@@ -116,7 +117,7 @@ def test_the_hosts_weight_type_is_the_garment_unets(
 
 def test_half_precision_weights_stay_small_on_the_cpu_and_give_what_float32_gives():
     module = comfyui.pack("imagdressing_core.files.checkpoint")
-    file = module.read_checkpoint(prepare_base() / "models" / model_files.GARMENT.path)
+    file = module.read_checkpoint(prepare_base() / "models" / official_files.GARMENT.path)
     parts = (
         {key: one.half() for key, one in part.items()} for part in (file.garment_unet, file.qformer, file.projections)
     )

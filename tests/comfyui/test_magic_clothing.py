@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +14,8 @@ from support import other_nodes, parity
 from support.plain_reference import plain_attention
 from support.sampling import apply_garment, predict, prompt, sample
 from torch import Tensor
+
+from imagdressing_core.files import official_files
 
 GARMENT = comfyui.pack("imagdressing_core.model.garment")
 LAYERS = comfyui.pack("imagdressing_core.model.layers").LAYERS
@@ -27,7 +28,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Both published forms in one folder, in fp16: the whole checkpoint, and the extractor with its projections."""
     folder: Path = tmp_path_factory.mktemp("magic_clothing")
     checkpoint = comfyui.pack("imagdressing_core.files.checkpoint")
-    own = checkpoint.read_checkpoint(_models() / model_files.GARMENT.path)
+    own = checkpoint.read_checkpoint(_models() / official_files.GARMENT.path)
     save_file(own.garment_unet, folder / JOINT)
     (folder / ADDITIVE).hardlink_to(folder / JOINT)
     torch.save({key.replace("_ref.", "_ip."): v for key, v in own.projections.items()}, folder / "ip_layer.pth")
@@ -175,8 +176,8 @@ def encode(encoder: Any, **inputs: Any) -> Any:
     return comfyui.call(
         "IMAGDressingEncodeGarment",
         imagdressing=encoder,
-        vae=comfyui.call("VAELoader", vae_name=model_files.VAE.name),
-        clip_vision=comfyui.call("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name),
+        vae=comfyui.call("VAELoader", vae_name=official_files.VAE.name),
+        clip_vision=comfyui.call("CLIPVisionLoader", clip_name=official_files.CLIP_VISION.name),
         image=torch.rand((1, 80, 64, 3), generator=torch.Generator().manual_seed(1)),
         **({"fit": "official", "width": 64, "height": 80} | inputs),
     )
@@ -189,7 +190,7 @@ def test_encoding_without_clip_says_what_to_connect(checkpoints: Path):
 
 
 def test_it_is_encoded_with_the_empty_prompt_on_grey(checkpoints: Path):
-    clip = comfyui.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[1]
+    clip = comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name)[1]
     mask = torch.zeros(1, 80, 64)
     mask[:, 20:60] = 1
     garment = encode(load(checkpoints / JOINT), clip=clip, mask=mask)

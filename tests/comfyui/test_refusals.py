@@ -8,13 +8,14 @@ import comfy.clip_vision
 import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models
-import model_files
 import pytest
 import torch
 from support import comfyui_process as comfyui
 from support import parity, synthetic_models
 from support.comfyui_release import comfyui_path
 from support.sampling import apply_garment
+
+from imagdressing_core.files import official_files
 
 
 def model_of(config: Any) -> Any:
@@ -67,8 +68,8 @@ def test_an_inpainting_sd15_of_nine_channels_is_accepted(garment: Any):
 def encode(**inputs: Any) -> Any:
     inputs = {
         "imagdressing": parity.garment_encoder(),
-        "vae": comfyui.call("VAELoader", vae_name=model_files.VAE.name),
-        "clip_vision": comfyui.call("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name),
+        "vae": comfyui.call("VAELoader", vae_name=official_files.VAE.name),
+        "clip_vision": comfyui.call("CLIPVisionLoader", clip_name=official_files.CLIP_VISION.name),
         "image": torch.rand(1, 80, 64, 3),
         "fit": "official",
         "width": 64,
@@ -102,7 +103,7 @@ def test_a_checkpoint_without_vae_is_pointed_out():
 
 
 def test_a_vae_object_that_never_loaded_is_pointed_out():
-    _, _, broken = comfyui.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)
+    _, _, broken = comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name)
     with pytest.raises(ValueError, match="vae is empty"):
         encode(vae=broken)
 

@@ -15,10 +15,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from model_files import ALL_FILES, BASE_FILES, CARTOON, CLIP_VISION, DRESSING, GARMENT, VAE, ModelFile
 from support.comfyui_release import REPOSITORY
 from support.hub import MEGABYTE, Hub, HubFile, serving_hub
 from support.rights import WITHOUT_ROOTS_RIGHTS
+
+from imagdressing_core.files.official_files import (
+    ALL_FILES,
+    BASE_FILES,
+    CARTOON,
+    CLIP_VISION,
+    DRESSING,
+    GARMENT,
+    VAE,
+    ModelFile,
+)
 
 CONTENT = random.Random(0).randbytes(24 * MEGABYTE)  # more than two of the pieces that the client writes at once
 PIECE = 10 * MEGABYTE

@@ -24,7 +24,7 @@ ICON, BANNER = REPOSITORY / "docs" / "icon.png", REPOSITORY / "docs" / "banner.p
 ICON_LIMIT = 400
 FOLDERS = ("nodes", "imagdressing_core", "web", "locales", "workflows", "subgraphs")
 FILES = ("__init__.py", "pyproject.toml", "requirements.txt", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE")
-COMMANDS = ("scripts/download_models.py", "scripts/model_files.py")
+COMMANDS = ("scripts/download_models.py", "scripts/official_files.py")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from typing import Any
 import demo
 import pytest
 import torch
-from model_files import GARMENT
 from PIL import Image
 from safetensors.torch import save_file
 from sample_pictures import FOLDER as PICTURES
@@ -17,6 +16,7 @@ from support.comfyui_server import ComfyUIServer
 from imagdressing_core.baselines import comfy
 from imagdressing_core.baselines.recipe import NEGATIVE, QUALITY, generate
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files.official_files import GARMENT
 from imagdressing_core.metrics.manifest import Case
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import demo
 import pytest
-from model_files import ALL_FILES, CARTOON, CONTROLNET, CONTROLNET_INPAINT, DRESSING, VAE
 from sample_pictures import PICTURES
 from support.comfyui_release import REPOSITORY
 from support.comfyui_server import ComfyUIServer, Prompt
+
+from imagdressing_core.files.official_files import ALL_FILES, CARTOON, CONTROLNET, CONTROLNET_INPAINT, DRESSING, VAE
 
 # Subgraphs are unfolded by the editor, which no one has here: their workflow runs in tests/browser.
 WORKFLOWS = [path for path in sorted((REPOSITORY / "workflows").glob("*.json")) if "_subgraph" not in path.stem]

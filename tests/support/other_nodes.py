@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import model_files
 import torch
 
+from imagdressing_core.files import official_files
 from support import comfyui_process as comfyui
 from support.sampling import random
 
@@ -148,7 +148,7 @@ MODEL_PATCHES: dict[str, Patch] = {
 
 @cache
 def controlnet_model() -> Any:
-    return comfyui.call("ControlNetLoader", control_net_name=model_files.CONTROLNET.name)
+    return comfyui.call("ControlNetLoader", control_net_name=official_files.CONTROLNET.name)
 
 
 @cache

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import model_files
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from imagdressing_core.files import official_files
 from support import comfyui_process as comfyui
 from support.comfyui_release import REPOSITORY
 
@@ -46,12 +46,12 @@ def picture_vectors() -> dict[str, Tensor]:
 
 @cache
 def dressing_model() -> Any:
-    return comfyui.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[0]
+    return comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name)[0]
 
 
 @cache
 def garment_encoder() -> Any:
-    return comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+    return comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
 
 
 def garment_of_vectors() -> Any:
@@ -66,8 +66,8 @@ def garment_of_picture() -> Any:
     return comfyui.call(
         "IMAGDressingEncodeGarment",
         imagdressing=garment_encoder(),
-        vae=comfyui.call("VAELoader", vae_name=model_files.VAE.name),
-        clip_vision=comfyui.call("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name),
+        vae=comfyui.call("VAELoader", vae_name=official_files.VAE.name),
+        clip_vision=comfyui.call("CLIPVisionLoader", clip_name=official_files.CLIP_VISION.name),
         image=reference_picture(),
         fit="official",
         width=512,
@@ -174,7 +174,7 @@ def rows_of_picture() -> Iterator[Row]:
 
     import comfy.clip_vision
 
-    clip_vision = comfyui.call("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name)
+    clip_vision = comfyui.call("CLIPVisionLoader", clip_name=official_files.CLIP_VISION.name)
     clip_picture = preprocess.tensor_from_images([fitted.clip])
     clip_pixels = comfy.clip_vision.clip_preprocess(clip_picture)
     yield Row("what CLIP sees", relative_error(clip_pixels, reference["clip_pixels"]), 2e-3)
@@ -184,7 +184,7 @@ def rows_of_picture() -> Iterator[Row]:
 
     garment = garment_of_picture()  # has ComfyUI load the models
     unet = garment_encoder().garment_unet.model
-    vae = comfyui.call("VAELoader", vae_name=model_files.VAE.name)
+    vae = comfyui.call("VAELoader", vae_name=official_files.VAE.name)
     latent = unet.process_latent_in(vae.encode(preprocess.tensor_from_images([fitted.vae])))
     yield Row("garment latent", relative_error(latent, reference["garment_latent"]), 1e-2)
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 
 class IMAGDressingError(ValueError):
@@ -15,6 +16,8 @@ def require_between(socket: str, value: float, low: float, high: float) -> None:
 
     NaN is outside of everything; ComfyUI lets it through widgets too.
     """
+    if not isinstance(value, int | float):
+        raise IMAGDressingError(f"{socket} is {value!r}, which is no number: look at the node wired to it.")
     if not low <= value <= high:
         raise IMAGDressingError(
             f"{socket} is {value:g}, which is outside {low:g} to {high:g}. Choose a value in between."
@@ -27,7 +30,13 @@ def first_line(error: Exception) -> str:
 
 
 def run_command(command: Callable[[], object]) -> None:
-    """Run a command line; an IMAGDressingError ends the process with its message, no trace and status 2."""
+    """Run a command line; an IMAGDressingError ends the process with its message, no trace and status 2.
+
+    What the console cannot show (Windows' often know 256 letters) becomes a question mark.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         command()
     except IMAGDressingError as error:

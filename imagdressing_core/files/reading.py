@@ -58,8 +58,8 @@ def _describe(path: Path, before: tuple[int, int] | None, error: Exception, reme
     if is_memory_error(error):
         return (
             f"There was not enough memory to load {path.name} ({path.stat().st_size / 1e9:.2f} GB): "
-            f"{first_line(error)}. The file is not at fault. Close other programs; on Windows, let the system manage the "
-            "size of the paging file, or set it larger (Advanced system settings, Performance, Virtual memory)."
+            f"{first_line(error)}. The file is not at fault. Close other programs; on Windows, let the system manage "
+            "the size of the paging file, or set it larger (Advanced system settings, Performance, Virtual memory)."
         )
     if _has_code(error, DISK_CODES):
         return (

@@ -61,7 +61,7 @@ def _plain() -> tuple[Any, list[Tensor]]:
 
 def _ours() -> tuple[Any, list[Tensor]]:
     garment = arrangements.read_garment(*SIZE).garment
-    kept = [t for picture in garment.images for part in picture.parts.values() for t in part.values()]
+    kept = [t for image in garment.images for layer in image.layers.values() for t in layer.tensors.values()]
     return arrangements.ours(garment), kept
 
 

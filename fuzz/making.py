@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from imagdressing_core.application.strengths import LAYER_PRESETS, SCHEDULES
-from imagdressing_core.model.garment import Garment, GarmentImage, Origin
+from imagdressing_core.model.garment import Garment, GarmentImage, LayerKV, Origin
 from imagdressing_core.model.layers import LAYERS
 
 Random = random.Random
@@ -151,7 +151,11 @@ def whole_garment() -> bytes:
     from imagdressing_core.files.garment_file import save_garment
 
     tokens = {layer.index: torch.zeros(1, 2, layer.channels).half() for layer in LAYERS}
-    picture = GarmentImage({"k": tokens, "v": tokens}, Origin(**ORIGIN), torch.zeros(4, 4, 3, dtype=torch.uint8))
+    picture = GarmentImage(
+        {index: LayerKV(one, one) for index, one in tokens.items()},
+        Origin(**ORIGIN),
+        torch.zeros(4, 4, 3, dtype=torch.uint8),
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "garment.safetensors"
         save_garment(Garment((picture,)), path)

@@ -6,6 +6,7 @@ from ..imagdressing_core.files.garment_file import load_garment, save_garment
 from ..imagdressing_core.model.garment import Garment, Origin
 from .comfyui.feedback import node_id, show
 from .comfyui.folders import GARMENTS, free_garment_path
+from .comfyui.wires import GARMENT, require_wires
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
 
 
@@ -23,7 +24,8 @@ class SaveGarment(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="garment",
-                    tooltip="Name of the file; a number is added. May begin with a folder, as in summer/shirt.",
+                    tooltip="Name of the file; a number is added. May begin with a folder, as in summer/shirt, and "
+                    "hold the patterns of Save Image, as in %date:yyyy-MM-dd% or %KSampler.seed%.",
                 ),
             ],
             is_output_node=True,
@@ -32,7 +34,9 @@ class SaveGarment(io.ComfyNode):
 
     @classmethod
     def execute(cls, garment: Garment, filename_prefix: str) -> io.NodeOutput:
-        path = free_garment_path(filename_prefix)
+        require_wires(garment=(garment, GARMENT))
+        origin = garment.images[0].origin
+        path = free_garment_path(filename_prefix, origin.width, origin.height)
         save_garment(garment, path)
         report = f"{path}\n{path.stat().st_size / 1e6:.0f} MB"
         show(report, node_id(cls))
@@ -58,11 +62,11 @@ class LoadGarment(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, garment_name: str) -> bool | str:
+    def validate_inputs(cls, garment_name: str | None) -> bool | str:
         return GARMENTS.check(garment_name)
 
     @classmethod
-    def fingerprint_inputs(cls, garment_name: str) -> tuple[str, int, int]:
+    def fingerprint_inputs(cls, garment_name: str | None) -> tuple[str, int, int] | None:
         return GARMENTS.fingerprint(garment_name)
 
     @classmethod
@@ -95,4 +99,5 @@ class JoinGarments(io.ComfyNode):
 
     @classmethod
     def execute(cls, garment_1: Garment, garment_2: Garment) -> io.NodeOutput:
+        require_wires(garment_1=(garment_1, GARMENT), garment_2=(garment_2, GARMENT))
         return io.NodeOutput(Garment(garment_1.images + garment_2.images))

@@ -55,8 +55,8 @@ def _bring(file: ModelFile, target: Path) -> None:
         _get(file, partial, published.nbytes)
     except OSError as error:
         raise IMAGDressingError(
-            f"Could not download to {target.parent}: {first_line(error)}. Check the connection, and that the folder can be written "
-            "to and has room. What arrived is kept: run again to go on where it stopped."
+            f"Could not download to {target.parent}: {first_line(error)}. Check the connection, and that the "
+            "folder can be written to and has room. What arrived is kept: run again to go on where it stopped."
         ) from error
     if not _is(partial, published):
         partial.unlink()

@@ -31,7 +31,7 @@ test: setup  ## the nodes: core; ComfyUI in process; ComfyUI over HTTP. Apart, s
 	$(BIN)/pytest tests/server --ignore tests/server/test_faults.py
 
 test-extras: setup  ## all around them: hostile files, faults, a short soak, evaluation, training, installing, the editor in a browser
-	$(BIN)/pytest tests/comfyuiile
+	$(BIN)/pytest tests/hostile
 	$(BIN)/pytest tests/comfyui/test_faults.py
 	$(BIN)/pytest tests/server/test_faults.py
 	$(BIN)/python benchmarks/soak.py --prompts 30 --different 10 --limit 100

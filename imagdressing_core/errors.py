@@ -1,8 +1,10 @@
-"""The one exception whose message is written for the person at the screen."""
+"""The exception whose message is written for the person at the screen, and what its messages share."""
 
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
+
+LONGEST_SHOWN = 100  # letters
 
 
 class IMAGDressingError(ValueError):
@@ -27,6 +29,13 @@ def require_between(socket: str, value: float, low: float, high: float) -> None:
 def first_line(error: Exception) -> str:
     """Return the first line of what an exception says, or its name where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")
+
+
+def shown(found: object) -> str:
+    """Return what a file or an input holds as text for a message: short, and printable on any screen and in any log."""
+    text = str(found)
+    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
 def run_command(command: Callable[[], object]) -> None:

@@ -31,14 +31,14 @@ class EvaluateGarmentFidelity(io.ComfyNode):
             node_id="IMAGDressingEvaluate",
             display_name="Evaluate Garment Fidelity",
             category=CATEGORY,
-            description="Scores how faithfully an image wears its garment, as the paper does: structure, texture and "
+            description="Scores how faithfully an image shows its garment, as the paper does: structure, texture and "
             "keypoints (CAMI-U); with pose, face and prompt also CAMI-S.",
             search_aliases=[*SEARCH_ALIASES, "metric", "score", "similarity", "SSIM", "CAMI"],
             inputs=[
                 io.Image.Input(
-                    "garment_image", tooltip="The garment, as Encode Garment got it: one, or one for each image."
+                    "garment_image", tooltip="The image that Encode Garment got: one, or one for each generated image."
                 ),
-                io.Image.Input("generated", tooltip="The images in which it is worn."),
+                io.Image.Input("generated", tooltip="The images to score."),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
@@ -47,36 +47,35 @@ class EvaluateGarmentFidelity(io.ComfyNode):
                     "the official code computes, to compare with the paper's numbers.",
                 ),
                 io.Mask.Input(
-                    "garment_mask", optional=True, tooltip="White is the garment. Without it the whole image counts."
+                    "garment_mask", optional=True, tooltip="White marks the garment. Without it the whole image counts."
                 ),
                 io.Mask.Input(
                     "generated_mask",
                     optional=True,
-                    tooltip="White is the garment as it is worn, from a clothes parser or SAM. Without it the whole "
-                    "image counts, the background too.",
+                    tooltip="White marks the garment on the person; a clothes parser or SAM can make this mask. "
+                    "Without it the whole image counts, the background too.",
                 ),
-                io.Image.Input(
-                    "pose", optional=True, tooltip="The drawn pose that was asked for, as ControlNet OpenPose got it."
-                ),
+                io.Image.Input("pose", optional=True, tooltip="The drawn pose that ControlNet OpenPose got."),
                 io.Image.Input(
                     "generated_pose",
                     optional=True,
-                    tooltip="The pose drawn from the generated images by the same detector, for instance DWPose.",
+                    tooltip="The poses that the same detector, such as DWPose, draws of the generated images.",
                 ),
-                io.Image.Input("face", optional=True, tooltip="The face that was asked for, as IP-Adapter got it."),
+                io.Image.Input("face", optional=True, tooltip="The face that IP-Adapter got."),
                 io.String.Input(
                     "prompt",
                     default="",
                     multiline=True,
                     optional=True,
-                    tooltip="The prompt that the images were made with.",
+                    tooltip="The prompt that generated the images.",
                 ),
             ],
             outputs=[
                 io.String.Output(
-                    display_name="scores", tooltip="A table as text, a row for each image, and the reasons for gaps."
+                    display_name="scores",
+                    tooltip="A table as text, with a row for each image and the reason for each empty place.",
                 ),
-                io.Image.Output(display_name="table", tooltip="The same as an image, garment and result beside it."),
+                io.Image.Output(display_name="table", tooltip="The same table as an image, beside garment and result."),
             ],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, shown
 from ..model import magic_clothing
 from ..model.garment_unet import Progress
 from ..model.hybrid_attention import GarmentProjections
 from ..model.qformer import QFormer
-from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign, shown
+from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign
 from .sd15_shapes import unet_shapes
 from .storage import save_whole
 from .weights import Weights, open_weights

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import shown
 from .official_files import GARMENT, HUB
 from .pickled import NotPlain
 
@@ -11,7 +12,6 @@ OFFICIAL_NAME = GARMENT.name
 OFFICIAL_SOURCE = f"{HUB.removeprefix('https://')}/{GARMENT.repository}"
 _SIZES = " or ".join(f"{known.nbytes:,} bytes ({known.when})" for known in GARMENT.published)
 DOWNLOAD_AGAIN = f"Download {OFFICIAL_NAME} again from {OFFICIAL_SOURCE}: the whole file has {_SIZES}."
-LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,6 @@ def describe_unreadable(path: Path, error: Exception, remedy: str = DOWNLOAD_AGA
     except OSError as unread:
         return f"{path.name} cannot be read ({shown(unread)}). Look at its permissions, and at the disk it is on."
     return f"{path.name} {state}. {remedy}"
-
-
-def shown(found: object) -> str:
-    """Return what a file holds as words for a message: short, and without what a screen or log cannot print."""
-    text = str(found)
-    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
 def _state(path: Path) -> str:

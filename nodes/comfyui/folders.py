@@ -10,9 +10,9 @@ from typing import Any
 
 import folder_paths
 
-from ...imagdressing_core.errors import IMAGDressingError
+from ...imagdressing_core.errors import IMAGDressingError, shown
 from ...imagdressing_core.files.checkpoint import FILE_SUFFIXES
-from ...imagdressing_core.files.diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, shown
+from ...imagdressing_core.files.diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE
 
 ADVICE = "Give a name, or a folder below it and a name, such as summer/shirt."
 # Of the editor's, %date:yyyy-MM-dd% and %Node.widget%; what ComfyUI itself fills in has neither a colon nor a dot.

@@ -75,7 +75,7 @@ def require_wires(**sockets: tuple[Any, Kind]) -> None:
 
 
 def require_option(socket: str, value: Any, options: Iterable[str]) -> None:
-    """Raise IMAGDressingError unless ``value`` is one of ``options``: ComfyUI checks widgets, not what a wire brings."""
+    """Raise IMAGDressingError unless ``value`` is one of ``options``: ComfyUI checks widgets, not values from wires."""
     options = list(options)
     if value not in options:
         choice = ", ".join(options)

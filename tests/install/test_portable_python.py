@@ -1,7 +1,7 @@
 """The commands of the pages, typed as they stand there, with the Pythons that Windows' users have.
 
-Windows' portable ComfyUI has an embedded Python, whose search path holds neither the working folder nor a script's folder;
-``python -I`` has the same gap.
+Windows' portable ComfyUI has an embedded Python, whose search path holds neither the working folder nor a script's
+folder; ``python -I`` has the same gap.
 """
 
 import os

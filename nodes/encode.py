@@ -25,6 +25,7 @@ from ..imagdressing_core.images.preprocess import (
 from ..imagdressing_core.model.garment import PIXELS_PER_LATENT, Garment
 from ..imagdressing_core.model.mask import as_masks
 from ..imagdressing_core.model.qformer import CLIP_CHANNELS, CLIP_TOKENS
+from .comfyui.counted import counted
 from .comfyui.feedback import node_id, progress_bar, show
 from .comfyui.garment_encoder import GarmentEncoder
 from .comfyui.transparency import transparency_of
@@ -143,7 +144,7 @@ class EncodeGarment(io.ComfyNode):
         size = f"{len(images)} × {width} × {height}, {garment.nbytes / 1e6:.0f} MB"
         show(f"{size}\n{marked.note}".strip(), node_id(cls))
         seen = tensor_from_images([preview(one, preprocessing.clip_sees_it) for one in fitted])
-        return io.NodeOutput(garment, ui=ui.PreviewImage(seen))
+        return io.NodeOutput(counted(garment), ui=ui.PreviewImage(seen))
 
 
 def _garment_mask(node: type[io.ComfyNode], image: Tensor, mask: Any) -> GarmentMask:

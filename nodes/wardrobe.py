@@ -4,6 +4,7 @@ from comfy_api.latest import io, ui
 
 from ..imagdressing_core.files.garment_file import load_garment, save_garment
 from ..imagdressing_core.model.garment import Garment, Origin
+from .comfyui.counted import counted
 from .comfyui.feedback import node_id, show
 from .comfyui.folders import GARMENTS, free_garment_path
 from .comfyui.wires import GARMENT, require_wires
@@ -73,7 +74,7 @@ class LoadGarment(io.ComfyNode):
     def execute(cls, garment_name: str) -> io.NodeOutput:
         garment = load_garment(GARMENTS.path(garment_name))
         show("\n".join(_summary(image.origin) for image in garment.images), node_id(cls))
-        return io.NodeOutput(garment)
+        return io.NodeOutput(counted(garment))
 
 
 def _summary(origin: Origin) -> str:
@@ -100,4 +101,4 @@ class JoinGarments(io.ComfyNode):
     @classmethod
     def execute(cls, garment_1: Garment, garment_2: Garment) -> io.NodeOutput:
         require_wires(garment_1=(garment_1, GARMENT), garment_2=(garment_2, GARMENT))
-        return io.NodeOutput(Garment(garment_1.images + garment_2.images))
+        return io.NodeOutput(counted(Garment(garment_1.images + garment_2.images)))

@@ -18,8 +18,8 @@ from .comfyui.wires import IMAGE, MASK, require_option, require_wires
 from .sockets import CATEGORY, SEARCH_ALIASES
 
 if TYPE_CHECKING:  # the metrics are not imported at ComfyUI's start
-    from ..imagdressing_core.metrics.protocol import Mode
-    from ..imagdressing_core.metrics.scoring import Pair, Scorer, Scores
+    from ..imagdressing_core.metrics.paper import Mode
+    from ..imagdressing_core.metrics.scoring import PairContent, Scorer, Scores
 
 MODES = ("corrected", "published")
 
@@ -94,38 +94,44 @@ class EvaluateGarmentFidelity(io.ComfyNode):
         face: Tensor | None = None,
         prompt: str = "",
     ) -> io.NodeOutput:
-        from ..imagdressing_core.metrics.scoring import Pair
+        from ..imagdressing_core.metrics.paper import COLUMNS
+        from ..imagdressing_core.metrics.scoring import PairContent
         from ..imagdressing_core.metrics.sheet import ScoredImage, score_sheet, score_text
-        from ..imagdressing_core.metrics.terms import COLUMNS
 
         require_wires(garment_image=(garment_image, IMAGE), generated=(generated, IMAGE))
         require_option("mode", mode, MODES)
         count = len(generated)
-        parts: dict[str, list[Any]] = {
-            "garment": _images("garment_image", garment_image, count),
-            "generated": _images("generated", generated, count),
-        }
-        parts["garment_mask"] = _masks("garment_mask", garment_mask, parts["garment"])
-        parts["generated_mask"] = _masks("generated_mask", generated_mask, parts["generated"])
-        parts["pose"] = _images("pose", pose, count)
-        parts["generated_pose"] = _images("generated_pose", generated_pose, count)
-        parts["face"] = _images("face", face, count)
-        parts["prompt"] = [prompt.strip() or None] * count
-        pairs = [Pair(**dict(zip(parts, values, strict=True))) for values in zip(*parts.values(), strict=True)]
-        images = [
-            ScoredImage(garment, image, scores)
-            for garment, image, scores in zip(parts["garment"], parts["generated"], _scores(pairs, mode), strict=True)
+        garments = _images("garment_image", garment_image, count)
+        results = _images("generated", generated, count)
+        garment_masks = _masks("garment_mask", garment_mask, garments)
+        result_masks = _masks("generated_mask", generated_mask, results)
+        poses = _images("pose", pose, count)
+        result_poses = _images("generated_pose", generated_pose, count)
+        faces = _images("face", face, count)
+        pairs = [
+            PairContent(
+                generated=results[i],
+                garment=garments[i],
+                generated_mask=result_masks[i],
+                garment_mask=garment_masks[i],
+                pose=poses[i],
+                generated_pose=result_poses[i],
+                face=faces[i],
+                prompt=prompt.strip() or None,
+            )
+            for i in range(count)
         ]
+        images = [ScoredImage(garments[i], results[i], scores) for i, scores in enumerate(_scores(pairs, mode))]
         text = score_text(images, COLUMNS)
         show(text, node_id(cls))
         table = tensor_from_images([score_sheet(images, COLUMNS)])
         return io.NodeOutput(text, table, ui=ui.PreviewImage(table, cls=cls))
 
 
-def _scores(pairs: list[Pair], mode: Mode) -> list[Scores]:
-    """Return the terms of CAMI that the connected inputs allow; a missing library or model costs its own terms only."""
+def _scores(pairs: list[PairContent], mode: Mode) -> list[Scores]:
+    """Return the terms of CAMI that the connected inputs allow; a missing library or model costs only its own terms."""
+    from ..imagdressing_core.metrics.paper import CAMI_S_TERMS
     from ..imagdressing_core.metrics.scoring import SCORERS
-    from ..imagdressing_core.metrics.terms import CAMI_S_TERMS
 
     scores: list[Scores] = [{} for _ in pairs]
     for scorer in SCORERS:
@@ -136,17 +142,17 @@ def _scores(pairs: list[Pair], mode: Mode) -> list[Scores]:
     return scores
 
 
-def _is_given(pairs: list[Pair], part: str) -> bool:
+def _is_given(pairs: list[PairContent], part: str) -> bool:
     return getattr(pairs[0], part) is not None
 
 
-def _scores_of(scorer: Scorer, pairs: list[Pair], mode: Mode) -> list[Scores]:
+def _scores_of(scorer: Scorer, pairs: list[PairContent], mode: Mode) -> list[Scores]:
     from ..imagdressing_core.metrics.outcome import NoScore
-    from ..imagdressing_core.metrics.protocol import PROTOCOLS
+    from ..imagdressing_core.metrics.paper import PROTOCOLS
     from ..imagdressing_core.metrics.scoring import score
 
     try:
-        weights = "" if scorer.weights is None else evaluation_weights(scorer.weights)
+        weights = [evaluation_weights(one.hub_id) for one in scorer.weights]
         return score(pairs, scorer, scorer.load(weights, "cpu", PROTOCOLS[mode]))
     except IMAGDressingError as error:
         return [dict.fromkeys(scorer.terms, NoScore("model or library missing", str(error))) for _ in pairs]

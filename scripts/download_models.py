@@ -15,7 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import hexdigits
 
-from imagdressing_core.errors import IMAGDressingError, first_line, run_command
+from imagdressing_core.command_line import run_command
+from imagdressing_core.errors import IMAGDressingError, first_line
 from imagdressing_core.files.official_files import ALL_FILES, BASE_FILES, ModelFile, Published, where_to_put
 from imagdressing_core.files.storage import flush, require_room
 

@@ -22,9 +22,10 @@ from scipy.stats import theilslopes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-import demo  # noqa: E402
 from support.comfyui_release import BASE  # noqa: E402
 from support.comfyui_server import ComfyUIServer, Prompt, serving  # noqa: E402
+from support.shipped_prompts import IMAGES  # noqa: E402
+from support.synthetic_models import synthetic_base  # noqa: E402
 
 from imagdressing_core.files import official_files  # noqa: E402
 
@@ -172,11 +173,11 @@ def slope_per_100(values: list[float]) -> float:
 
 def soak(prompts: int, seconds: float, different: int, limit: float, seed: int) -> dict[str, Any]:
     choose = Random(seed)
-    base = demo.demo_base(None)
+    base = synthetic_base()
     garments = base / "models" / "imagdressing_garments"
     with serving(base=base, prefix=ALLOCATOR) as server:
         for picture in PICTURES:
-            server.upload(demo.PICTURES / picture)
+            server.upload(IMAGES / picture)
         save_garments(server)
         pool = [variant(Random(seed + 1 + i)) for i in range(different)]
         seen = Soak(server, pool)

@@ -1,4 +1,4 @@
-"""The real ComfyUI in this process. Model, encoder and garments are narrow; what needs full widths asks for them itself."""
+"""The real ComfyUI in this process. Model, encoder and garments are narrow; what needs full widths asks for them."""
 
 from collections.abc import Iterator
 from typing import Any

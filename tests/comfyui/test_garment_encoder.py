@@ -96,6 +96,7 @@ def test_the_hosts_weight_type_is_the_garment_unets(
 ):
     from comfy.cli_args import args
 
+    monkeypatch.setattr(args, "fp32_unet", False)
     monkeypatch.setattr(args, flag, True)
     encoder = comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
     assert encoder.garment_unet.model.get_dtype() == dtype
@@ -103,7 +104,10 @@ def test_the_hosts_weight_type_is_the_garment_unets(
     assert 0 < image_error(image, official_garment.images[0]) < limit
 
 
-def test_half_precision_weights_stay_small_on_the_cpu_and_give_what_float32_gives():
+def test_half_precision_weights_stay_small_on_the_cpu_and_give_what_float32_gives(monkeypatch: pytest.MonkeyPatch):
+    import comfy.model_management as management
+
+    monkeypatch.setattr(management, "cpu_state", management.CPUState.CPU)  # where there is a GPU, as --cpu does
     module = comfyui.pack("imagdressing_core.files.checkpoint")
     file = module.read_checkpoint(prepare_base() / "models" / official_files.GARMENT.path)
     parts = (

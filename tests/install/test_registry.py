@@ -10,7 +10,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import demo
 import pytest
 from comfy_cli.registry.config_parser import extract_node_configuration
 from PIL import Image
@@ -19,6 +18,7 @@ from support.comfyui_release import PACK_NAME, REPOSITORY
 from support.comfyui_server import serving
 from support.contract import RELEASED
 from support.shipped import WORKFLOWS, nodes
+from support.shipped_prompts import make_small, shipped_prompt
 
 ICON, BANNER = REPOSITORY / "docs" / "icon.png", REPOSITORY / "docs" / "banner.png"
 ICON_LIMIT = 400
@@ -94,10 +94,8 @@ def test_the_archive_dresses_a_person_in_the_real_host(archive: zipfile.ZipFile,
     archive.extractall(base / "custom_nodes" / PACK_NAME)
     with serving(base=base) as server:
         assert set(RELEASED) <= set(fresh.pack_nodes(server)), server.log.read_text()
-        prompt = demo.shipped_workflow(
-            server, base / "custom_nodes" / PACK_NAME / "workflows" / "garment_to_person.json"
-        )
-        demo.make_small(prompt, width=64, height=80, steps=1)
+        prompt = shipped_prompt(server, base / "custom_nodes" / PACK_NAME / "workflows" / "garment_to_person.json")
+        make_small(prompt, steps=1)
         result = server.run(prompt)
         assert result.error is None, result.error
         assert len(result.images) == 1

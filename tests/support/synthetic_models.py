@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from imagdressing_core.files import official_files
-from support.comfyui_release import comfyui_path, prepare_base
+from support.comfyui_release import make_importable, prepare_base
 from support.synthetic_weights import synthetic_tensor
 
 Weights = dict[str, Tensor]
@@ -127,6 +127,13 @@ def make_models(folder: Path) -> None:
     (folder / MARK).write_text("These models are random numbers in the official formats, made for tests.\n")
 
 
+def synthetic_base() -> Path:
+    """Return the base directory of the tests, with every model in it."""
+    base = prepare_base()
+    make_models(base / "models")
+    return base
+
+
 def _save(weights: Weights, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
@@ -138,10 +145,7 @@ def _save(weights: Weights, path: Path) -> None:
 
 
 def _host_unet_names(unet: Weights) -> dict[str, str]:
-    sys.path.insert(0, str(comfyui_path()))
-    from comfy.cli_args import args
-
-    args.cpu = True
+    make_importable()
     from comfy import model_detection, utils
 
     config = model_detection.model_config_from_diffusers_unet(unet)
@@ -149,4 +153,4 @@ def _host_unet_names(unet: Weights) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    make_models(prepare_base() / "models")
+    synthetic_base()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from model_files import GARMENT
 from PIL import Image
 from safetensors.torch import save_file
 from support.comfyui_server import ComfyUIServer
@@ -17,6 +16,7 @@ from support.synthetic_models import synthetic_base
 from imagdressing_core.baselines import on_comfyui
 from imagdressing_core.baselines.recipe import generate
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files.official_files import GARMENT
 from imagdressing_core.metrics.manifest import Case
 from imagdressing_core.on_diffusers.official import NEGATIVE_PROMPT, QUALITY_PROMPT
 

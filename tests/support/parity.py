@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import model_files
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from imagdressing_core.files import official_files
 from support import comfyui_process as comfyui
 from support.comfyui_release import REPOSITORY
 
@@ -47,12 +47,12 @@ def image_vectors() -> dict[str, Tensor]:
 
 @cache
 def dressing_model() -> Any:
-    return comfyui.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[0]
+    return comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name)[0]
 
 
 @cache
 def garment_encoder() -> Any:
-    return comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+    return comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
 
 
 def let_go(*loaders: Any) -> None:
@@ -208,8 +208,8 @@ def _encoded_image() -> Encoded:
     import comfy.clip_vision
 
     reference, encoder = image_vectors(), garment_encoder()
-    vae = comfyui.call("VAELoader", vae_name=model_files.VAE.name)
-    clip_vision = comfyui.call("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name)
+    vae = comfyui.call("VAELoader", vae_name=official_files.VAE.name)
+    clip_vision = comfyui.call("CLIPVisionLoader", clip_name=official_files.CLIP_VISION.name)
     inputs = {"vae": vae, "clip_vision": clip_vision, "fit": "official", "width": 512, "height": 640}
     image = reference_image()
     garment = comfyui.call("IMAGDressingEncodeGarment", imagdressing=encoder, image=image, **inputs)

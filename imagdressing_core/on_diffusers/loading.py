@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import IMAGDressingError, first_line
-from ..files.checkpoint import expected_shapes, open_weights, read_checkpoint
+from ..files.checkpoint import expected_shapes, read_checkpoint
+from ..files.weights import open_weights
 from .unet import GarmentModel, install_hybrid_attention
 
 

@@ -27,7 +27,7 @@ def test_a_cache_stands_in_for_vae_and_clip(models: Path, pairs: Path, tmp_path:
     assert trainer.frozen.image_encoder is None
     trainer.run()
     other = write_toml(config(models, pairs, tmp_path / "out", data=data | {"height": 48}), tmp_path / "other.toml")
-    with pytest.raises(IMAGDressingError, match="was made with height 40, the configuration has 48"):
+    with pytest.raises(IMAGDressingError, match="was made with height 40, this run has 48"):
         open_cache(read_config(other))
     settings = json.loads((tmp_path / "cache" / "settings.json").read_text())
     assert settings["made"]["version"] and len(settings["vae"]) == len(settings["image_encoder"]) == 64

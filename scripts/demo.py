@@ -5,11 +5,12 @@ import time
 from pathlib import Path
 
 import torch
-from model_files import BASE_FILES, GARMENT, where_to_put
 from support.comfyui_release import HOME, REPOSITORY, comfyui_path, comfyui_version_of, link_pack
 from support.comfyui_server import serving
 from support.shipped_prompts import WORKFLOW, make_small, shipped_prompt
 from support.synthetic_models import synthetic_base
+
+from imagdressing_core.files.official_files import BASE_FILES, GARMENT, where_to_put
 
 ARTEFACTS = REPOSITORY / "artefacts"
 # What a CPU does in seconds rather than many minutes.

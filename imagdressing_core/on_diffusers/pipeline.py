@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, first_line
 from ..files.checkpoint import read_checkpoint
 from ..images.preprocess import FITS, OFFICIAL_HEIGHT, OFFICIAL_WIDTH, tensor_from_images
 from ..model.garment import LayerKV
@@ -248,7 +248,7 @@ def load_folder(kind: Any, folder: Path) -> Any:
     try:
         found = kind.from_pretrained(str(folder), local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
+        reason = first_line(error)[:300]
         raise IMAGDressingError(f"{folder} does not hold a whole {name} with .safetensors weights: {reason}") from error
     if is_tokenizer:
         return found

@@ -77,7 +77,7 @@ def open_cache(config: TrainingConfig) -> Cache | None:
         return None
     path = config.data.cache / SETTINGS
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise IMAGDressingError(f"{path} cannot be read: {error}. Make the cache with the command cache.") from error
     for name, expected in _settings(config).items():
@@ -135,7 +135,7 @@ def build_cache(
     elif rank == 0:
         _save({"clip": null_clip_hidden(image_encoder)}, cache.folder / NULL)
         settings = _settings(config) | {MADE: provenance(config.models)}
-        (cache.folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
+        (cache.folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     for i, (part, image) in enumerate(_images(config)):
         if i % processes == rank:
             try:

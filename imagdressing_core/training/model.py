@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import IMAGDressingError
-from ..files.checkpoint import expected_shapes, open_weights, read_checkpoint
+from ..files.checkpoint import expected_shapes, read_checkpoint
+from ..files.weights import open_weights
 from ..images.preprocess import CLIP_SIZE
 from ..model.layers import LAST_TO_RUN, LAYERS
 from ..model.qformer import QFormer

@@ -56,7 +56,7 @@ def apply(model: Any, garment: Any) -> Any:
 
 @pytest.mark.parametrize(("make", "name"), [(sdxl, "SDXL"), (sd2, "SD20"), (flux, "Flux")])
 def test_a_model_of_another_family_is_refused_by_name(garment: Any, make: Callable[[], Any], name: str):
-    with pytest.raises(ValueError, match=f"model is {name}; IMAGDressing-v1 dresses SD1.5 only"):
+    with pytest.raises(ValueError, match=f"model is {name}; IMAGDressing-v1 works with SD1.5 only"):
         apply(make(), garment)
 
 
@@ -82,7 +82,7 @@ def test_a_vae_of_another_family_is_refused():
 
 
 def test_a_checkpoint_without_vae_is_pointed_out():
-    with pytest.raises(ValueError, match="vae is empty: the checkpoint it comes from holds no VAE"):
+    with pytest.raises(ValueError, match=r"vae is empty: the node that it is wired to gave nothing"):
         encode(vae=None)
 
 
@@ -132,7 +132,7 @@ def test_a_host_that_is_too_old_is_told_which_it_should_be(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("mask", [torch.full((1, 8, 8), torch.nan), torch.zeros(0, 8, 8), torch.zeros(3)], ids=str)
 def test_a_mask_that_is_none_is_refused(model: Any, garment: Any, mask: torch.Tensor):
-    with pytest.raises(Exception, match="mask must be an image") as refusal:
+    with pytest.raises(Exception, match=r"mask h(olds NaN|as the shape)") as refusal:
         apply_garment(model, garment, mask=mask)
     assert type(refusal.value).__name__ == "IMAGDressingError"
 

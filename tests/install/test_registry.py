@@ -24,7 +24,7 @@ ICON, BANNER = REPOSITORY / "docs" / "icon.png", REPOSITORY / "docs" / "banner.p
 ICON_LIMIT = 400
 FOLDERS = ("nodes", "imagdressing_core", "web", "locales", "workflows", "subgraphs")
 FILES = ("__init__.py", "pyproject.toml", "requirements.txt", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE")
-COMMANDS = ("scripts/download_models.py", "scripts/model_files.py")
+COMMANDS = ("__main__.py", "scripts/download_models.py")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_the_archive_dresses_a_person_in_the_real_host(archive: zipfile.ZipFile,
 
 def test_the_archives_own_download_command_runs(archive: zipfile.ZipFile, tmp_path: Path):
     archive.extractall(tmp_path / "installed")
-    command = [sys.executable, "-m", "scripts.download_models", str(tmp_path), "--list"]
-    result = subprocess.run(command, cwd=tmp_path / "installed", capture_output=True, text=True, check=False)
+    command = [sys.executable, "-I", str(tmp_path / "installed"), str(tmp_path), "--list"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "models/imagdressing/IMAGDressing-v1_512.pt" in result.stdout

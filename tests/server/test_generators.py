@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from model_files import GARMENT
 from PIL import Image
 from safetensors.torch import save_file
 from support.comfyui_server import ComfyUIServer
@@ -17,6 +16,7 @@ from support.synthetic_models import synthetic_base
 from imagdressing_core.baselines import on_comfyui
 from imagdressing_core.baselines.recipe import generate
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files.official_files import GARMENT
 from imagdressing_core.metrics.manifest import Case
 from imagdressing_core.on_diffusers.official import NEGATIVE_PROMPT, QUALITY_PROMPT
 
@@ -71,6 +71,12 @@ def test_ours_is_the_shipped_workflow_for_each_garment(server: ComfyUIServer, ca
     assert (found["method"], found["garment"]) == ("IMAGDressing-v1", "imagdressing_trousers.png")
     assert "comfyui" in found["versions"]
     assert generate(cases, recipe, folder, lambda done, total: None) == 0
+
+
+def test_ours_takes_an_own_checkpoint(server: ComfyUIServer):
+    recipe = on_comfyui.imagdressing(server.url, "my_own.safetensors")
+    assert inputs(recipe, "IMAGDressingModelLoader")["model_name"] == "my_own.safetensors"
+    assert recipe.weights["model_name"] == "my_own.safetensors"
 
 
 def test_the_prompt_ends_with_the_official_words_and_the_negative_is_the_official_one(server: ComfyUIServer):

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_files import ALL_FILES, CARTOON, CONTROLNET, CONTROLNET_INPAINT, DRESSING, VAE
 from support.comfyui_release import REPOSITORY
 from support.comfyui_server import ComfyUIServer, Prompt
 from support.shipped_prompts import IMAGES, make_small, shipped_prompt
 from support.synthetic_models import synthetic_base
+
+from imagdressing_core.files.official_files import ALL_FILES, CARTOON, CONTROLNET, CONTROLNET_INPAINT, DRESSING, VAE
 
 # Subgraphs are unfolded by the editor, which no one has here: their workflow runs in tests/browser.
 WORKFLOWS = [path for path in sorted((REPOSITORY / "workflows").glob("*.json")) if "_subgraph" not in path.stem]

@@ -4,9 +4,10 @@ import io
 from typing import Any
 
 import pytest
-from model_files import GARMENT
 from PIL import Image
 from support.comfyui_server import ComfyUIServer, Prompt, Result
+
+from imagdressing_core.files.official_files import GARMENT
 
 
 def node(prompt: Prompt, class_type: str) -> dict[str, Any]:

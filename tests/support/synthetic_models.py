@@ -8,11 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import model_files
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from imagdressing_core.files import official_files
 from support.comfyui_release import make_importable, prepare_base
 from support.synthetic_weights import synthetic_tensor
 
@@ -114,11 +114,11 @@ def garment_checkpoint() -> Weights:
 def make_models(folder: Path) -> None:
     """Make every model that is not there yet below ``folder``, a ComfyUI's ``models``."""
     for file, make in {
-        model_files.GARMENT: garment_checkpoint,
-        model_files.DRESSING: dressing_checkpoint,
-        model_files.VAE: lambda: synthetic_state(sd15_vae, "vae."),
-        model_files.CLIP_VISION: lambda: synthetic_state(clip_vision_h, "clip_vision."),
-        model_files.CONTROLNET: lambda: halved(synthetic_state(sd15_controlnet, "controlnet.")),
+        official_files.GARMENT: garment_checkpoint,
+        official_files.DRESSING: dressing_checkpoint,
+        official_files.VAE: lambda: synthetic_state(sd15_vae, "vae."),
+        official_files.CLIP_VISION: lambda: synthetic_state(clip_vision_h, "clip_vision."),
+        official_files.CONTROLNET: lambda: halved(synthetic_state(sd15_controlnet, "controlnet.")),
     }.items():
         path = folder / file.path
         if not path.exists():

@@ -6,7 +6,6 @@ The U-Nets are of full SD1.5 width, which a checkpoint must fit; the other model
 from pathlib import Path
 from typing import Any
 
-import model_files
 import numpy
 import pytest
 import torch
@@ -17,11 +16,12 @@ from support.tiny_models import tiny_tokenizer, tiny_vae
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files import official_files
 from imagdressing_core.model.garment import LayerKV
 from imagdressing_core.on_diffusers.pipeline import DressingPipeline, load_pipeline
 
 SMALL: dict[str, Any] = {"width": 32, "height": 40, "steps": 1}
-CHECKPOINT = prepare_base() / "models" / model_files.GARMENT.path
+CHECKPOINT = prepare_base() / "models" / official_files.GARMENT.path
 
 
 def differences(ours: list[Image.Image], theirs: list[Image.Image]) -> list[int]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +13,7 @@ from support.comfyui_release import prepare_base
 from support.synthetic_models import sd15_unet, synthetic_state
 from torch import Tensor
 
+from imagdressing_core.files import official_files
 from imagdressing_core.files.checkpoint import read_checkpoint
 from imagdressing_core.images.preprocess import fit_official
 from imagdressing_core.model.garment import LayerKV
@@ -60,7 +60,7 @@ def models() -> Iterator[Models]:
             garment = garment_model(skeleton, CLIP_CHANNELS)
         unet.load_state_dict(synthetic_state(sd15_unet, "unet."), assign=True)
         install_hybrid_attention(unet.eval())
-        checkpoint = read_checkpoint(prepare_base() / "models" / model_files.GARMENT.path)
+        checkpoint = read_checkpoint(prepare_base() / "models" / official_files.GARMENT.path)
         garment.load_state_dict(checkpoint.tensors, assign=True)
         vectors = load_file(REFERENCE / "hybrid_attention.safetensors")
         tokens = garment.eval().proj(vectors["input.clip_hidden"])

@@ -7,7 +7,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # These three work together; ComfyUI asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test test-extras browser lint parity pictures bench learning supply-chain fuzz soak clean
+.PHONY: setup demo serve test test-extras test-faults test-beside browser lint parity pictures bench learning supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python -m support.synthetic_models
@@ -36,11 +36,15 @@ browser:  ## Chromium for the editor's tests, where there is neither it nor Chro
 		command -v $$name && exit; done; \
 	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --yes chromium > /dev/null
 
-test-extras: setup  ## all around them: hostile files, faults, a short soak, evaluation, training, installing, the editor in a browser
+test-extras: test-faults test-beside  ## all around them
+
+test-faults: setup  ## hostile files, what fails half-way, a short soak
 	$(BIN)/pytest tests/hostile
 	$(BIN)/pytest tests/comfyui/test_faults.py
 	$(BIN)/pytest tests/server/test_faults.py
 	$(BIN)/python benchmarks/soak.py --prompts 30 --different 10 --limit 100
+
+test-beside: setup  ## evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/training
 	$(BIN)/pytest tests/install

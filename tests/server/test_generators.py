@@ -73,6 +73,12 @@ def test_ours_is_the_shipped_workflow_for_each_garment(server: ComfyUIServer, ca
     assert generate(cases, recipe, folder, lambda done, total: None) == 0
 
 
+def test_ours_takes_an_own_checkpoint(server: ComfyUIServer):
+    recipe = on_comfyui.imagdressing(server.url, "my_own.safetensors")
+    assert inputs(recipe, "IMAGDressingModelLoader")["model_name"] == "my_own.safetensors"
+    assert recipe.weights["model_name"] == "my_own.safetensors"
+
+
 def test_the_prompt_ends_with_the_official_words_and_the_negative_is_the_official_one(server: ComfyUIServer):
     recipe = on_comfyui.imagdressing(server.url)
     texts = [node["inputs"]["text"] for node in recipe.workflow.values() if node["class_type"] == "CLIPTextEncode"]

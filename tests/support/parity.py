@@ -3,6 +3,7 @@
 Run ``python -m support.parity``. The same rows are asserted by ``tests/comfyui/test_parity.py``.
 """
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -52,6 +53,13 @@ def dressing_model() -> Any:
 @cache
 def garment_encoder() -> Any:
     return comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
+
+
+def let_go(*loaders: Any) -> None:
+    """Free the models that these cached functions have loaded, each of which takes gigabytes."""
+    for loader in loaders:
+        loader.cache_clear()
+    gc.collect()
 
 
 def as_garment_unet(tensor: Tensor) -> Tensor:
@@ -151,7 +159,7 @@ def encoded() -> tuple[Encoded, Encoded]:
     The encoder is let go of before the denoising U-Net is loaded, since each takes as much memory as all the rest.
     """
     both = _encoded_latent(), _encoded_image()
-    garment_encoder.cache_clear()
+    let_go(garment_encoder)
     return both
 
 

@@ -6,11 +6,15 @@ export PYTHONPATH := $(CURDIR)/tests:$(CURDIR)/scripts  # tests/support is the l
 # These three work together; ComfyUI asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test test-extras lint parity pictures bench learning supply-chain fuzz soak clean
+.PHONY: setup demo serve test test-extras lint parity pictures bench gpu gpu-bundle learning supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python -m support.synthetic_models
 
+ifneq ($(wildcard bundle/wheels),)
+$(READY):  # of a `make gpu-bundle`, on a machine without a network
+	bash benchmarks/gpu_bundle/unpack.sh $(PYTHON)
+else
 $(READY): pyproject.toml tests/support/comfyui_release.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet uv
@@ -18,6 +22,7 @@ $(READY): pyproject.toml tests/support/comfyui_release.py
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) -r "$$host/requirements.txt" \
 		-r "$$host/manager_requirements.txt" -e ".[dev]"
 	touch $@
+endif
 
 demo: setup  ## dress the sample garment and save the picture
 	$(BIN)/python scripts/demo.py
@@ -53,6 +58,12 @@ pictures: setup  ## those of the README and the help pages, taken in the editor
 
 bench: setup  ## speed and memory, part by part; see benchmarks/bench.py --help
 	$(BIN)/python benchmarks/bench.py
+
+gpu: setup  ## prove and measure on a GPU, eight minutes; REHEARSE=1 runs it tiny on a CPU, PARTS="parity http" some of it
+	$(BIN)/python benchmarks/on_gpu.py $(if $(REHEARSE),--rehearse) $(PARTS)
+
+gpu-bundle: $(READY)  ## a folder for a GPU machine without a network, where PyTorch is: there `make gpu`
+	bash benchmarks/gpu_bundle/make.sh $(GPU_PYTHON)
 
 learning: setup  ## a tiny model learns to dress drawn figures: some 40 minutes of one CPU core; see docs/training.md
 	$(BIN)/python benchmarks/learning/base.py

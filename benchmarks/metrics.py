@@ -1,6 +1,6 @@
 """The evaluation's speed: corner matching, and CAMI-U of many pairs. Writes ``results/metrics.json``.
 
-Each is measured beside the straightforward way in one run, on pictures drawn here.
+Each is measured beside the straightforward way in one run, on images drawn here.
 """
 
 import json
@@ -26,7 +26,6 @@ from imagdressing_core.metrics.terms import CAMI_U_TERMS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULT = REPOSITORY / "benchmarks" / "results" / "metrics.json"
-sys.path.append(str(REPOSITORY / "scripts"))
 
 POINTS = 12_000
 PHOTOGRAPH, GENERATED = (768, 1024), (512, 640)
@@ -67,7 +66,7 @@ def matching() -> dict[str, Any]:
 
 
 def draw_pairs(folder: Path) -> list[tuple[Path, Path, Path]]:
-    """Draw garments, and pictures in which they are worn with their masks; return (garment, picture, mask)."""
+    """Draw garments, and images in which they are worn, with masks; return (garment, image, mask)."""
     for name in ("garments", "worn/masks"):
         (folder / name).mkdir(parents=True)
     rng = numpy.random.default_rng(0)
@@ -136,10 +135,10 @@ def count_corners(files: Sequence[tuple[Path, Path, Path]]) -> dict[str, int]:
     from support import straightforward_cami
 
     photographs = [cv2.imread(str(garment)) for garment, _, _ in files[:GARMENTS]]
-    worn = [straightforward_cami.read_cut_out(str(picture), str(mask)) for _, picture, mask in files[:GARMENTS]]
+    worn = [straightforward_cami.read_cut_out(str(image), str(mask)) for _, image, mask in files[:GARMENTS]]
     return {
-        name: round(float(numpy.mean([len(straightforward_cami.corners(one)) for one in pictures])))
-        for name, pictures in (("photograph", photographs), ("generated", worn))
+        name: round(float(numpy.mean([len(straightforward_cami.corners(one)) for one in images])))
+        for name, images in (("photograph", photographs), ("generated", worn))
     }
 
 

@@ -1,37 +1,34 @@
-"""The ways to sample that are compared, each as a MODEL of one and the same U-Net in one and the same host.
+"""The ways to sample that are compared, each as a MODEL of one and the same U-Net in one and the same ComfyUI.
 
 Garments and prompts are random: time and memory depend on their shapes only.
 """
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import model_files
 import torch
+from bench import DEVICE, ROUNDS, VISIT_SECONDS, clock, in_turn
 from support import comfyui_process as comfyui
-from support.comfyui_release import comfyui_path
 from torch import Tensor, nn
+from torch.utils.benchmark import Measurement, Timer
 
 CFG = 7.5
-ATTENTION: dict[str, dict[str, bool]] = {
-    "default": {},
-    "pytorch": {"use_pytorch_cross_attention": True},
-    "split": {"use_split_cross_attention": True},
-}
-"""The flags that start ComfyUI with another attention function than its default."""
 
 
-def start(**flags: Any) -> None:
-    """Start ComfyUI in this process as its command line would with these flags, for instance ``fp16_unet=True``."""
-    sys.path.insert(0, str(comfyui_path()))
-    from comfy.cli_args import args
-
-    for name, value in flags.items():
-        setattr(args, name, value)
+def start(*flags: str) -> None:
+    """Start ComfyUI in this process with these flags and those of ``COMFYUI_FLAGS``."""
+    os.environ["COMFYUI_FLAGS"] = " ".join([os.environ.get("COMFYUI_FLAGS", ""), *flags]).strip()
     comfyui.start()
+    import comfy.model_management
+
+    device = comfy.model_management.get_torch_device().type
+    if device != DEVICE:
+        sys.exit(f"ComfyUI runs on {device}, so its rows would be saved as those of {DEVICE}. Start it without --cpu.")
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class ReadGarment:
 
 
 def read_garment(width: int, height: int, seed: int = 0) -> ReadGarment:
-    """Return a random garment of ``width`` × ``height`` pixels, on ComfyUI's device in the dressing model's dtype."""
+    """Return a random garment of ``width`` × ``height`` pixels, on ComfyUI's device in the denoising U-Net's dtype."""
     import comfy.model_management
 
     torch.manual_seed(seed)
@@ -97,20 +94,27 @@ def ours(*garments: Any) -> Any:
     return model
 
 
-def official(read: ReadGarment) -> Any:
+def official(read: ReadGarment | None) -> Any:
     """Return SD1.5 sampled as the official pipeline does, re-created plainly.
 
     Two calls of the U-Net per step, the unconditional one without the garment; in the conditional one every
     self-attention projects the garment's features to K' and V' anew and adds its attention to them.
+
+    Args:
+        read: the garment. Without one this is plain SD1.5 in two calls, which tells how two calls round otherwise.
     """
-    attention = {"attn1": {(*layer.block, 0): _projecting(read, layer.index) for layer in _layers()}}
+    attention = {(*layer.block, 0): _projecting(read, layer.index) for layer in _layers()} if read else {}
 
     def one_prompt_at_a_time(apply_model: Any, inputs: Any) -> Tensor:
-        prompts = inputs["cond_or_uncond"]
-        rows = [torch.arange(len(inputs["input"])).chunk(len(prompts))[i] for i in range(len(prompts))]
-        return torch.cat(
-            [_call(apply_model, inputs, r, attention if prompts[i] == 0 else {}) for i, r in enumerate(rows)]
-        )
+        prompts, size = inputs["cond_or_uncond"], len(inputs["input"]) // len(inputs["cond_or_uncond"])
+        predictions = []
+        for i, prompt in enumerate(prompts):
+            rows, c = slice(i * size, (i + 1) * size), inputs["c"]
+            replaced = {"attn1": attention} if prompt == 0 else {}
+            options = c["transformer_options"] | {"patches_replace": replaced}
+            c = c | {"c_crossattn": c["c_crossattn"][rows], "transformer_options": options}
+            predictions.append(apply_model(inputs["input"][rows], inputs["timestep"][rows], **c))
+        return torch.cat(predictions)
 
     model = plain().clone()
     model.set_model_unet_function_wrapper(one_prompt_at_a_time)
@@ -119,15 +123,6 @@ def official(read: ReadGarment) -> Any:
 
 def _layers() -> Sequence[Any]:
     return comfyui.pack("imagdressing_core.model.layers").LAYERS
-
-
-def _call(apply_model: Any, inputs: Any, rows: Tensor, replaced: dict[str, Any]) -> Tensor:
-    c = inputs["c"]
-    c = c | {
-        "c_crossattn": c["c_crossattn"][rows],
-        "transformer_options": c["transformer_options"] | {"patches_replace": replaced},
-    }
-    return apply_model(inputs["input"][rows], inputs["timestep"][rows], **c)
 
 
 def _projecting(read: ReadGarment, index: int) -> Any:
@@ -147,10 +142,50 @@ def _projecting(read: ReadGarment, index: int) -> Any:
     return attention
 
 
-def sample(model: Any, sampler: Any, sigmas: Tensor, width: int, height: int, batch: int = 1) -> Tensor:
-    """Sample pictures of ``width`` × ``height`` pixels with ComfyUI's guider, with a negative prompt and cfg."""
+def with_step(model: Any, width: int, height: int, batch: int, use: Callable[[Callable[[], Tensor]], Any]) -> None:
+    """Call ``use`` amid a run of ComfyUI's sampler with a function that takes one step, all prompts included.
+
+    The step predicts from the same noise each time; the images have ``width`` × ``height`` pixels.
+    """
+    import comfy.samplers
+
+    def sampler(predict: Any, x: Tensor, sigmas: Tensor, extra_args: Any, **_: Any) -> Tensor:
+        sigma = sigmas[0].expand(len(x))
+        use(lambda: predict(x, sigma, **extra_args))
+        return x
+
     generator = torch.Generator().manual_seed(1)
     positive, negative = ([[torch.randn(1, 77, 768, generator=generator), {}]] for _ in "+-")
     guider = comfyui.call("CFGGuider", model=model, positive=positive, negative=negative, cfg=CFG)
     noise = torch.randn(batch, 4, height // 8, width // 8, generator=generator)
-    return guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=0)
+    sigma = model.get_model_object("model_sampling").sigmas[501]
+    sigmas = torch.stack([sigma, 0 * sigma])
+    guider.sample(noise, 0 * noise, comfy.samplers.KSAMPLER(sampler), sigmas, disable_pbar=True, seed=0)
+
+
+def prediction(model: Any) -> Tensor:
+    """Return what one step predicts for an image of 64 × 64 pixels."""
+    found: list[Tensor] = []
+    with_step(model, 64, 64, 1, lambda step: found.append(step().double()))
+    return found[0]
+
+
+def steps_in_turn(
+    models: Mapping[str, Any], width: int, height: int, batch: int = 1, rounds: int = ROUNDS, steps: int = 1
+) -> dict[str, Measurement]:
+    """Return the seconds of a step by model, taken in turn.
+
+    Args:
+        steps: how many are taken with one wait for the GPU, as a sampler takes them; with 1 each is waited for.
+    """
+
+    def visit(model: Any) -> Measurement:
+        found: list[Measurement] = []
+
+        def measure(timer: Timer) -> None:
+            found.append(timer.timeit(steps) if steps > 1 else timer.blocked_autorange(min_run_time=VISIT_SECONDS))
+
+        with_step(model, width, height, batch, lambda step: measure(clock(step)))
+        return found[0]
+
+    return in_turn({name: (lambda model=model: visit(model)) for name, model in models.items()}, rounds)

@@ -48,6 +48,7 @@ test-extras: setup  ## all around them: hostile files, faults, a short soak, eva
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/typos
 	$(BIN)/pyright
 
 parity: setup  ## the README's table of errors against the official implementation

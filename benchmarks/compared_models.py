@@ -47,13 +47,9 @@ class ReadGarment:
 
         module = comfyui.pack("imagdressing_core.model.garment")
         stored = comfy.model_management.intermediate_device()
-        keys, values = self.projections(self.features)
-        parts = {
-            name: {index: tensor.to(stored) for index, tensor in part.items()}
-            for name, part in (("k", keys), ("v", values))
-        }
+        layers = {i: layer.map(lambda t: t.to(stored)) for i, layer in self.projections(self.features).items()}
         origin = module.Origin("benchmark", "", "official", self.width, self.height)
-        return module.Garment(module.images_of_batch(parts, origin))
+        return module.Garment(module.images_of_batch(layers, origin))
 
 
 def read_garment(width: int, height: int, seed: int = 0) -> ReadGarment:

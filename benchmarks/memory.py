@@ -62,7 +62,7 @@ def _plain(_: Size) -> tuple[Any, list[Tensor]]:
 
 def _ours(size: Size) -> tuple[Any, list[Tensor]]:
     garment = compared.read_garment(*size).garment
-    kept = [t for image in garment.images for part in image.parts.values() for t in part.values()]
+    kept = [t for image in garment.images for layer in image.layers.values() for t in layer.tensors.values()]
     return compared.ours(garment), kept
 
 

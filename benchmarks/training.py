@@ -52,8 +52,7 @@ class OfficialGarmentModel(diffusers_unet.GarmentModel):
                     hooks.callback(self.ref_unet.get_submodule(path).register_forward_pre_hook(note).remove)
             self.ref_unet(latent, torch.zeros(len(latent)), self.proj(clip_hidden))
         needed = {layer.index: features[f"{layer.diffusers_name}.attn1"] for layer in LAYERS}
-        keys, values = self.adapter_modules(needed)
-        return {"k": keys, "v": values}
+        return self.adapter_modules(needed)
 
 
 def models(way: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from imagdressing_core.application.strengths import LAYER_PRESETS, SCHEDULES
 from imagdressing_core.files.garment_file import save_garment
-from imagdressing_core.model.garment import Garment, GarmentImage, Origin
+from imagdressing_core.model.garment import Garment, GarmentImage, LayerKV, Origin
 from imagdressing_core.model.layers import LAYERS
 
 Bytes = SearchStrategy[bytes]
@@ -143,7 +143,8 @@ def saved_garments(draw: DrawFn) -> bytes:
 @cache
 def whole_garment() -> bytes:
     tokens = {layer.index: torch.zeros(1, 2, layer.channels).half() for layer in LAYERS}
-    image = GarmentImage({"k": tokens, "v": tokens}, Origin(**ORIGIN), torch.zeros(4, 4, 3, dtype=torch.uint8))
+    layers = {index: LayerKV(one, one) for index, one in tokens.items()}
+    image = GarmentImage(layers, Origin(**ORIGIN), torch.zeros(4, 4, 3, dtype=torch.uint8))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "garment.safetensors"
         save_garment(Garment((image,)), path)

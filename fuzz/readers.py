@@ -83,7 +83,10 @@ def _garment(path: Path) -> object:
     garment = load_garment(path)
     path.write_bytes(b"")  # whatever becomes of the file, the garment stays
     assert all(
-        torch.isfinite(t).all() for image in garment.images for part in image.parts.values() for t in part.values()
+        torch.isfinite(tensor).all()
+        for image in garment.images
+        for layer in image.layers.values()
+        for tensor in layer.tensors.values()
     )
     return garment.nbytes
 

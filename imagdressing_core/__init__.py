@@ -1,4 +1,4 @@
-"""IMAGDressing-v1 (arXiv 2407.12705) in PyTorch: the paper's parts, free of any host application."""
+"""IMAGDressing-v1 (arXiv 2407.12705) in PyTorch: the paper's parts, without ComfyUI."""
 
 from .errors import IMAGDressingError
 

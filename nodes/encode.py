@@ -1,8 +1,10 @@
 """Encoding a garment image: once, before sampling."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -12,8 +14,8 @@ from ..imagdressing_core.images.preprocess import (
     FITS,
     OFFICIAL_HEIGHT,
     OFFICIAL_WIDTH,
+    FittedImage,
     fit_mask,
-    fit_squash,
     images_from_tensor,
     preview,
     tensor_from_images,
@@ -21,9 +23,8 @@ from ..imagdressing_core.images.preprocess import (
 )
 from ..imagdressing_core.model.garment import PIXELS_PER_LATENT, Garment
 from ..imagdressing_core.model.qformer import CLIP_CHANNELS, CLIP_TOKENS
-from .comfyui.feedback import node_id, show
+from .comfyui.feedback import node_id, progress_bar, show
 from .comfyui.garment_encoder import GarmentEncoder
-from .comfyui.progress import progress_bar
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment, IMAGDressingModel
 
 SMALLEST_GARMENT, LARGEST_GARMENT = 64, 2048  # pixels on a side
@@ -106,41 +107,37 @@ class EncodeGarment(io.ComfyNode):
         clip: Any = None,
     ) -> io.NodeOutput:
         _require_sd_vae(vae)
-        if drop_background and mask is None:
-            raise IMAGDressingError(
-                "drop_background needs a mask: connect one that marks the garment, or switch it off."
-            )
-        require_between("width", width, SMALLEST_GARMENT, LARGEST_GARMENT)
-        require_between("height", height, SMALLEST_GARMENT, LARGEST_GARMENT)
-        width, height = (side // PIXELS_PER_LATENT * PIXELS_PER_LATENT for side in (width, height))
-        is_magic_clothing = imagdressing.is_magic_clothing
-        originals = images_from_tensor(image, mask, background="grey" if is_magic_clothing else "white")
-        fits = FITS | {"official": fit_squash} if is_magic_clothing else FITS
-        fitted = [fits[fit](image, width, height) for image in originals]
-        if is_magic_clothing:
-            context = _empty_prompt(clip, len(fitted))
-        else:
-            context = _clip_hidden(clip_vision, tensor_from_images([image.clip for image in fitted]))
-        latent = vae.encode(tensor_from_images([image.vae for image in fitted]))
-        images = [
-            replace(encoded, thumbnail=thumbnail(original))
-            for encoded, original in zip(
-                imagdressing.encode(latent, context, fit, progress_bar()), originals, strict=True
-            )
-        ]
+        _require_mask(drop_background, mask)
+        width, height = _garment_size(width, height)
+        preprocessing = imagdressing.preprocessing
+        originals = images_from_tensor(image, mask, preprocessing.background)
+        fitted = [preprocessing.fits[fit](original, width, height) for original in originals]
+        context = _clip_hidden(clip_vision, fitted) if preprocessing.clip_sees_it else _empty_prompt(clip, len(fitted))
+        latents = vae.encode(tensor_from_images([one.vae for one in fitted]))
+        encoded = imagdressing.encode(latents, context, fit, progress_bar())
+        images = [replace(one, thumbnail=thumbnail(original)) for one, original in zip(encoded, originals, strict=True)]
         if mask is not None and drop_background:
             masks = mask.expand(len(images), -1, -1)
             images = [
-                image.without_background(fit_mask(one, original.size, fit, width, height))
-                for image, one, original in zip(images, masks, originals, strict=True)
+                one.without_background(fit_mask(own, original.size, fit, width, height))
+                for one, own, original in zip(images, masks, originals, strict=True)
             ]
         garment = Garment(tuple(images))
-        show(
-            f"{len(images)} × {width} × {height}, {sum(image.nbytes for image in images) / 1e6:.0f} MB",
-            node_id(cls),
-        )
-        seen = tensor_from_images([preview(image, with_clip=not is_magic_clothing) for image in fitted])
+        show(f"{len(images)} × {width} × {height}, {garment.nbytes / 1e6:.0f} MB", node_id(cls))
+        seen = tensor_from_images([preview(one, preprocessing.clip_sees_it) for one in fitted])
         return io.NodeOutput(garment, ui=ui.PreviewImage(seen))
+
+
+def _require_mask(drop_background: bool, mask: Tensor | None) -> None:
+    if drop_background and mask is None:
+        raise IMAGDressingError("drop_background needs a mask: connect one that marks the garment, or switch it off.")
+
+
+def _garment_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size in pixels, cut to whole cells of the latent."""
+    for socket, side in (("width", width), ("height", height)):
+        require_between(socket, side, SMALLEST_GARMENT, LARGEST_GARMENT)
+    return width // PIXELS_PER_LATENT * PIXELS_PER_LATENT, height // PIXELS_PER_LATENT * PIXELS_PER_LATENT
 
 
 def _require_sd_vae(vae: Any) -> None:
@@ -172,8 +169,12 @@ def _empty_prompt(clip: Any, batch: int) -> Tensor:
     return conditioning.expand(batch, -1, -1)
 
 
-def _clip_hidden(clip_vision: Any, pixels: Tensor) -> Tensor:
-    """Return CLIP ViT-H's penultimate hidden states (batch, 257, 1280) of images (batch, 224, 224, 3)."""
+def _clip_hidden(clip_vision: Any, fitted: Sequence[FittedImage]) -> Tensor:
+    """Return CLIP ViT-H's penultimate hidden states, (batch, 257, 1280). One image at a time: dozens would need GBs."""
+    return torch.cat([_clip_hidden_of_one(clip_vision, tensor_from_images([one.clip])) for one in fitted])
+
+
+def _clip_hidden_of_one(clip_vision: Any, pixels: Tensor) -> Tensor:
     hidden = clip_vision.encode_image(pixels)["penultimate_hidden_states"]
     if hidden.shape[1:] != (CLIP_TOKENS, CLIP_CHANNELS):
         tokens, channels = hidden.shape[1:]

@@ -10,8 +10,8 @@ from ..imagdressing_core.application.heatmap import overlay, resized
 from ..imagdressing_core.application.strengths import LAYER_PRESETS, parse_layers
 from ..imagdressing_core.errors import require_between
 from ..imagdressing_core.images.paste import WIDEST_FEATHER, paste_back
+from .comfyui.feedback import progress_bar
 from .comfyui.heat_maps import heat_maps
-from .comfyui.progress import progress_bar
 from .sockets import CATEGORY, SEARCH_ALIASES
 
 MOST_STEPS = 50

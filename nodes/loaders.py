@@ -4,10 +4,9 @@ from comfy_api.latest import io, ui
 
 from ..imagdressing_core.files.checkpoint import DTYPES, convert_checkpoint, read_checkpoint
 from ..imagdressing_core.files.diagnosis import OFFICIAL_NAME
-from .comfyui.feedback import node_id, show
+from .comfyui.feedback import node_id, progress_bar, show
 from .comfyui.folders import CHECKPOINTS
 from .comfyui.garment_encoder import load_garment_encoder
-from .comfyui.progress import progress_bar
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingModel
 
 

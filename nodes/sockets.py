@@ -15,5 +15,4 @@ SEARCH_ALIASES = [
     *("виртуальная примерка", "одежда"),
     *("essayage virtuel", "vêtement"),
     *("probador virtual", "prenda"),
-    *("virtuelle Anprobe", "Kleidung"),
 ]

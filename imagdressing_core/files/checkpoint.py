@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,17 @@ from safetensors import safe_open
 from torch import Tensor
 
 from .. import __version__
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, shown
+from ..model import magic_clothing
+from ..model.garment_unet import Progress
 from ..model.hybrid_attention import GarmentProjections
 from ..model.qformer import QFormer
-from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign, describe_unreadable, shown
+from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign, describe_unreadable
 from .pickled import is_zip, require_plain
 from .sd15_shapes import unet_shapes
 from .storage import save_whole
 
 Weights = dict[str, Tensor]
-Progress = Callable[[int, int], None]
-"""Called with (done, in all), in bytes or whatever the work is counted in."""
 
 # Prefixes inside the official file (official inference_IMAGdressing.py, its loading loop).
 GARMENT_UNET = "ref_unet."
@@ -33,12 +33,6 @@ WRAPPING = "module."  # left over when a generic converter flattens the nested f
 
 FILE_SUFFIXES = (".pt", ".safetensors", ".bin", ".ckpt", ".pth")
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
-
-
-# MagicClothing (github.com/ShineChen1024/MagicClothing): a bare garment U-Net; its "stable" form adds projections.
-MAGIC_CLOTHING_SOURCE = "huggingface.co/ShineChen1024/MagicClothing"
-MAGIC_CLOTHING_UNET = "up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_k.weight"
-STABLE_UNET, STABLE_PROJECTIONS = "garment_extractor", "ip_layer.pth"
 
 
 @dataclass(frozen=True)
@@ -56,10 +50,6 @@ class Checkpoint:
     garment_unet: Weights
     qformer: Weights
     projections: Weights
-
-    @property
-    def is_magic_clothing(self) -> bool:
-        return not self.qformer
 
     @property
     def tensors(self) -> Weights:
@@ -103,7 +93,7 @@ def read_checkpoint(path: Path, progress: Progress | None = None) -> Checkpoint:
     found = {key.removeprefix(WRAPPING): value for key, value in content.items() if isinstance(key, str)}
     found = {key: value for key, value in found.items() if not key.startswith(FROZEN_UNET)}
     expected = expected_shapes()
-    if MAGIC_CLOTHING_UNET in found:
+    if magic_clothing.BARE_UNET_KEY in found:
         variant = "MagicClothing"
         found = {GARMENT_UNET + key: value for key, value in found.items()} | _stable_projections(path)
         parts = (GARMENT_UNET, PROJECTIONS) if any(key.startswith(PROJECTIONS) for key in found) else (GARMENT_UNET,)
@@ -135,7 +125,7 @@ def convert_checkpoint(source: Path, folder: Path, dtype: str = "fp16", progress
         IMAGDressingError: as :func:`read_checkpoint`; or the folder cannot be written or has no room.
     """
     checkpoint = read_checkpoint(source, progress)
-    if checkpoint.is_magic_clothing:
+    if not checkpoint.qformer:
         raise IMAGDressingError(
             f"{source.name} is MagicClothing's, which holds nothing that is not used: use it as it is."
         )
@@ -241,15 +231,15 @@ def expected_shapes() -> dict[str, tuple[int, ...]]:
 
 def _stable_projections(path: Path) -> dict[str, Any]:
     """Return MagicClothing's projections under IMAGDressing's names, where the U-Net at ``path`` needs them."""
-    if not path.stem.startswith(STABLE_UNET):
+    if not path.stem.startswith(magic_clothing.STABLE_UNET):
         return {}
-    beside = path.with_name(STABLE_PROJECTIONS)
+    beside = path.with_name(magic_clothing.STABLE_PROJECTIONS)
     if not beside.is_file():
         raise IMAGDressingError(
-            f"{path.name} needs {STABLE_PROJECTIONS} beside it in {path.parent}. Get both from {MAGIC_CLOTHING_SOURCE}."
+            f"{path.name} needs {beside.name} beside it in {path.parent}. Get both from {magic_clothing.SOURCE}."
         )
     _, content = open_weights(beside)
-    return {f"{PROJECTIONS}{key}".replace("_ip.", "_ref."): value for key, value in content.items()}
+    return {PROJECTIONS + key: value for key, value in magic_clothing.official_names(content).items()}
 
 
 def _require_shapes(path: Path, found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
@@ -267,11 +257,11 @@ def _require_shapes(path: Path, found: Mapping[str, Any], expected: Mapping[str,
             f"{len(misfits)} tensors do not fit (first: {key} is {_describe(found[key])}, expected {expected[key]})"
         )
     if problems:
-        is_magic_clothing = not any(key.startswith(QFORMER) for key in expected)
+        has_qformer = any(key.startswith(QFORMER) for key in expected)
         what, source = (
-            ("MagicClothing", MAGIC_CLOTHING_SOURCE)
-            if is_magic_clothing
-            else ("IMAGDressing-v1", f"{OFFICIAL_NAME} from {OFFICIAL_SOURCE}")
+            ("IMAGDressing-v1", f"{OFFICIAL_NAME} from {OFFICIAL_SOURCE}")
+            if has_qformer
+            else ("MagicClothing", magic_clothing.SOURCE)
         )
         raise IMAGDressingError(
             f"{path.name} is not a whole {what} checkpoint for SD1.5: {'; '.join(problems)}. Get {source}."

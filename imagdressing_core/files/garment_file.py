@@ -1,8 +1,8 @@
 """Encoded garments as safetensors files: saved with where they come from, loaded only when they are what they say."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,16 @@ from safetensors import safe_open
 from torch import Tensor
 
 from .. import __version__
-from ..errors import IMAGDressingError
-from ..model.garment import Garment, GarmentImage, Origin, is_wearable
-from ..model.layers import LAYERS
-from .diagnosis import shown
+from ..errors import IMAGDressingError, shown
+from ..model.garment import Garment, GarmentImage, GarmentLayer, LayerKV, Origin, is_usable
+from ..model.layers import LAYERS, SelfAttentionLayer
+from ..model.magic_clothing import LayerFeatures
 from .storage import save_whole
 
 FORMAT = "1"
 FORMAT_KEY = "imagdressing.garment"
 VERSION_KEY = "imagdressing.version"
 ORIGINS_KEY = "imagdressing.origins"
-HYBRID_PARTS = ("k", "v")
-JOINT_PARTS = ("c",)
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 LONGEST_NAME, LARGEST_SIDE = 255, 16_384
 
@@ -58,8 +56,8 @@ def load_garment(path: Path) -> Garment:
             names = set(file.keys())
             _require_format(path, metadata)
             origins = _origins(path, metadata, most=len(names) // len(LAYERS))
-            parts = JOINT_PARTS if f"0.c.{LAYERS[0].index}" in names else HYBRID_PARTS
-            _require_names(path, names, len(origins), parts)
+            kind = LayerFeatures if f"0.c.{LAYERS[0].index}" in names else LayerKV
+            _require_names(path, names, len(origins), kind)
             tensors = {name: file.get_tensor(name).clone() for name in names}
     except (IMAGDressingError, torch.OutOfMemoryError):  # said already, and not the file's fault
         raise
@@ -67,12 +65,12 @@ def load_garment(path: Path) -> Garment:
         raise IMAGDressingError(
             f"{path.name} cannot be read as a saved garment ({shown(error)}). Save the garment again with Save Garment."
         ) from error
-    return Garment(tuple(_image(path, i, origin, parts, tensors) for i, origin in enumerate(origins)))
+    return Garment(tuple(_image(path, i, origin, kind, tensors) for i, origin in enumerate(origins)))
 
 
 def _named_tensors(i: int, image: GarmentImage) -> Iterator[tuple[str, Tensor]]:
-    for name, part in image.parts.items():
-        for index, tensor in part.items():
+    for index, layer in image.layers.items():
+        for name, tensor in layer.tensors.items():
             yield f"{i}.{name}.{index}", tensor
     if image.thumbnail is not None:
         yield f"{i}.thumbnail", image.thumbnail
@@ -113,8 +111,8 @@ def _is_whole(origin: Origin) -> bool:
     )
 
 
-def _require_names(path: Path, names: set[str], images: int, parts: tuple[str, ...]) -> None:
-    needed = {f"{i}.{part}.{layer.index}" for i in range(images) for part in parts for layer in LAYERS}
+def _require_names(path: Path, names: set[str], images: int, kind: type[GarmentLayer]) -> None:
+    needed = {f"{i}.{part.name}.{layer.index}" for i in range(images) for part in fields(kind) for layer in LAYERS}
     allowed = needed | {f"{i}.thumbnail" for i in range(images)}
     wrong = sorted(needed - names) or sorted(names - allowed)
     if wrong:
@@ -125,24 +123,32 @@ def _require_names(path: Path, names: set[str], images: int, parts: tuple[str, .
         )
 
 
-def _image(path: Path, i: int, origin: Origin, parts: tuple[str, ...], tensors: dict[str, Tensor]) -> GarmentImage:
-    found: dict[str, dict[int, Tensor]] = {part: {} for part in parts}
-    for layer in LAYERS:
-        tokens = tensors[f"{i}.{parts[0]}.{layer.index}"].shape[1:2]
-        for part in parts:
-            name = f"{i}.{part}.{layer.index}"
-            tensor = found[part][layer.index] = tensors[name]
-            if tensor.ndim != 3 or tensor.shape != (1, *tokens, layer.channels) or not tensor.numel():
-                expected = f"(1, tokens, {layer.channels})"
-                problem = f"{name} is {tuple(tensor.shape)}, expected {expected} with as many tokens in all parts"
-            elif tensor.dtype not in DTYPES:
-                problem = f"{name} is {tensor.dtype}, expected float16, bfloat16 or float32"
-            elif not is_wearable(tensor):
-                problem = f"{name} holds NaN, infinite values or larger ones than fp16 holds"
-            else:
-                continue
-            raise IMAGDressingError(f"{path.name} is no garment: {problem}. Save the garment again.")
-    return GarmentImage(found, origin, _thumbnail(tensors.get(f"{i}.thumbnail")))
+def _image(path: Path, i: int, origin: Origin, kind: type[GarmentLayer], tensors: Mapping[str, Tensor]) -> GarmentImage:
+    layers = {layer.index: _layer(path, i, layer, kind, tensors) for layer in LAYERS}
+    return GarmentImage(layers, origin, _thumbnail(tensors.get(f"{i}.thumbnail")))
+
+
+def _layer(
+    path: Path, i: int, layer: SelfAttentionLayer, kind: type[GarmentLayer], tensors: Mapping[str, Tensor]
+) -> GarmentLayer:
+    names = {part.name: f"{i}.{part.name}.{layer.index}" for part in fields(kind)}
+    tokens = tensors[next(iter(names.values()))].shape[1:2]
+    for name in names.values():
+        problem = _problem(tensors[name], (1, *tokens, layer.channels))
+        if problem:
+            raise IMAGDressingError(f"{path.name} is no garment: {name} {problem}. Save the garment again.")
+    return kind(**{part: tensors[name] for part, name in names.items()})
+
+
+def _problem(tensor: Tensor, shape: tuple[int, ...]) -> str | None:
+    """Return what is wrong with a layer's tensor, or None."""
+    if tensor.ndim != 3 or tensor.shape != shape or not tensor.numel():
+        return f"is {tuple(tensor.shape)}, expected (1, tokens, {shape[-1]}) with as many tokens in all parts"
+    if tensor.dtype not in DTYPES:
+        return f"is {tensor.dtype}, expected float16, bfloat16 or float32"
+    if not is_usable(tensor):
+        return "holds NaN, infinite values or larger ones than fp16 holds"
+    return None
 
 
 def _thumbnail(tensor: Tensor | None) -> Tensor | None:

@@ -1,6 +1,6 @@
 """Garment image → what the VAE and CLIP see of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,6 +68,22 @@ FITS: dict[str, Callable[[Image.Image, int, int], FittedImage]] = {
     "pad": fit_pad,
     "crop": fit_crop,
 }
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a method prepares a garment image for its models.
+
+    background: what takes the place of what is transparent or outside the mask. fits: how an image is brought to size,
+    by the option's name. clip_sees_it: whether CLIP's image encoder sees the garment too, or the VAE alone.
+    """
+
+    background: Background
+    fits: Mapping[str, Callable[[Image.Image, int, int], FittedImage]]
+    clip_sees_it: bool
+
+
+IMAGDRESSING = Preprocessing(background="white", fits=FITS, clip_sees_it=True)
 
 
 def fit_mask(mask: Tensor, size: tuple[int, int], fit: str, width: int, height: int) -> Tensor:

@@ -1,19 +1,38 @@
 """The encoded garment as data: K' and V' of every hybrid attention layer, all that sampling needs of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from ..errors import IMAGDressingError
 from .layers import LAYERS
 from .mask import mask_tokens
 
 PIXELS_PER_LATENT = 8
-LARGEST_VALUE = torch.finfo(torch.float16).max  # a garment read in float32 may be worn in float16
+LARGEST_VALUE = torch.finfo(torch.float16).max  # a garment encoded in float32 may be applied in float16
 
-Parts = Mapping[str, Mapping[int, Tensor]]
+
+@dataclass(frozen=True)
+class GarmentLayer:
+    """What one self-attention layer keeps of a garment. Every field is a tensor (1, tokens, C)."""
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Self:
+        return type(self)(**{name: change(tensor) for name, tensor in self.tensors.items()})
+
+
+@dataclass(frozen=True)
+class LayerKV(GarmentLayer):
+    """K' and V' of one layer, the garment's side of the paper's Eq. 5."""
+
+    k: Tensor
+    v: Tensor
 
 
 @dataclass(frozen=True)
@@ -36,40 +55,27 @@ class Origin:
 class GarmentImage:
     """One garment image as the layers need it.
 
-    parts: {"k": K', "v": V'} where the checkpoint has projections of its own (hybrid attention), {"c": C_g} where the
-        denoising U-Net's own are used (joint attention, MagicClothing); each {layer index: (1, tokens, C)}, the number
-        of tokens differing from image to image.
+    layers: ``LayerKV`` by official layer index, or :class:`.magic_clothing.LayerFeatures` of a MagicClothing
+        checkpoint. The number of tokens differs from image to image.
     thumbnail: the image, small, (height, width, 3) in uint8, to be recognised by.
     """
 
-    parts: Parts
+    layers: Mapping[int, GarmentLayer]
     origin: Origin
     thumbnail: Tensor | None = None
 
     @property
-    def is_joint(self) -> bool:
-        """Whether it is attended to together with the image's own tokens, as in MagicClothing."""
-        return "c" in self.parts
-
-    @property
-    def keys(self) -> Mapping[int, Tensor]:
-        return self.parts["k"]
-
-    @property
-    def values(self) -> Mapping[int, Tensor]:
-        return self.parts["v"]
-
-    @property
-    def features(self) -> Mapping[int, Tensor]:
-        return self.parts["c"]
+    def kind(self) -> type[GarmentLayer]:
+        """The type of its layers, which says by which attention it is applied."""
+        return type(self.layers[LAYERS[0].index])
 
     @property
     def nbytes(self) -> int:
-        return sum(tensor.nbytes for part in self.parts.values() for tensor in part.values())
+        return sum(tensor.nbytes for layer in self.layers.values() for tensor in layer.tensors.values())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "GarmentImage":
         """Return it on ``device`` in ``dtype``; the tensors themselves where nothing changes."""
-        return self._with(lambda _, tensor: tensor.to(device, dtype, non_blocking=True))
+        return self.map(lambda _, tensor: tensor.to(device, dtype))
 
     def without_background(self, mask: Tensor) -> "GarmentImage":
         """Return it with only the tokens that see something of the garment.
@@ -86,22 +92,22 @@ class GarmentImage:
             kept[layer.index] = share[0, :, 0].nonzero()[:, 0]
             if not len(kept[layer.index]):
                 raise IMAGDressingError("mask is empty once brought to the garment's size: it marks no garment at all.")
-        return self._with(lambda index, tensor: tensor[:, kept[index].to(tensor.device)])
+        return self.map(lambda index, tensor: tensor[:, kept[index].to(tensor.device)])
 
-    def blank(self) -> "GarmentImage":
-        """Return as many tokens, all zero: what MagicClothing's unconditional branch sees in place of the garment."""
-        return self._with(lambda _, tensor: torch.zeros_like(tensor))
-
-    def _with(self, change: Callable[[int, Tensor], Tensor]) -> "GarmentImage":
-        parts = {
-            name: {index: change(index, tensor) for index, tensor in part.items()} for name, part in self.parts.items()
-        }
-        return replace(self, parts=parts)
+    def map(self, change: Callable[[int, Tensor], Tensor]) -> "GarmentImage":
+        """Return it with ``change(layer index, tensor)`` in place of every tensor."""
+        return replace(
+            self,
+            layers={
+                index: layer.map(lambda tensor, index=index: change(index, tensor))
+                for index, layer in self.layers.items()
+            },
+        )
 
 
 @dataclass(frozen=True)
 class Garment:
-    """A garment, encoded once and worn by any number of images: one entry for each image given of it.
+    """A garment, encoded once and applied to any number of images: one entry for each image given of it.
 
     Raises:
         IMAGDressingError: the images come from IMAGDressing and MagicClothing together.
@@ -110,47 +116,42 @@ class Garment:
     images: tuple[GarmentImage, ...]
 
     def __post_init__(self) -> None:
-        if len({image.is_joint for image in self.images}) > 1:
+        if len({image.kind for image in self.images}) > 1:
             raise IMAGDressingError(
-                "garment_1 and garment_2 are worn by different rules (IMAGDressing's and MagicClothing's) and cannot "
-                "be joined. Encode both with one checkpoint, or put them on with an Apply Garment each."
+                "garment_1 and garment_2 are applied by different rules (IMAGDressing's and MagicClothing's) and cannot "
+                "be joined. Encode both with one checkpoint, or use an Apply Garment for each."
             )
 
     @property
-    def is_joint(self) -> bool:
-        return self.images[0].is_joint
+    def kind(self) -> type[GarmentLayer]:
+        return self.images[0].kind
 
     @property
     def nbytes(self) -> int:
         return sum(image.nbytes for image in self.images)
 
 
-def is_wearable(tensor: Tensor) -> bool:
-    """Return whether all values are numbers that every precision holds which ComfyUI samples in."""
+def is_usable(tensor: Tensor) -> bool:
+    """Return whether every value is finite and fits into float16, the narrowest precision ComfyUI samples in."""
     return bool((tensor.abs() <= LARGEST_VALUE).all())
 
 
-def images_of_batch(parts: Parts, origin: Origin) -> tuple[GarmentImage, ...]:
-    """Take the parts of a batch, each {layer index: (batch, tokens, C)}, apart into its images.
+def images_of_batch(layers: Mapping[int, GarmentLayer], origin: Origin) -> tuple[GarmentImage, ...]:
+    """Split the layers of a batch, with tensors (batch, tokens, C), into one garment image for each of the batch.
 
     Raises:
-        IMAGDressingError: a value is NaN, infinite or beyond fp16, which would blacken every image that wears it.
+        IMAGDressingError: a value is NaN, infinite or beyond fp16. It would blacken every image it is applied to.
     """
-    for part in parts.values():
-        for layer in LAYERS:
-            if not is_wearable(part[layer.index]):
-                raise IMAGDressingError(
-                    "Encoding the garment gave NaN, infinite values or larger ones than fp16 holds (first in "
-                    f"{layer.diffusers_name}). Either the image, the VAE or the checkpoint is broken, or the garment "
-                    "U-Net overflows in fp16; against that, start ComfyUI with --bf16-unet or --fp32-unet."
-                )
-    batch = len(next(iter(parts.values()))[LAYERS[0].index])
-    return tuple(
-        GarmentImage(
-            {name: {index: tensor[i : i + 1] for index, tensor in part.items()} for name, part in parts.items()}, origin
-        )
-        for i in range(batch)
-    )
+    for layer in LAYERS:
+        if not all(is_usable(tensor) for tensor in layers[layer.index].tensors.values()):
+            raise IMAGDressingError(
+                "Encoding the garment gave NaN, infinite values or larger ones than fp16 holds (first in "
+                f"{layer.diffusers_name}). Either the image, the VAE or the checkpoint is broken, or the garment "
+                "U-Net overflows in fp16; against that, start ComfyUI with --bf16-unet or --fp32-unet."
+            )
+    whole = GarmentImage(layers, origin)
+    batch = len(next(iter(layers[LAYERS[0].index].tensors.values())))
+    return tuple(whole.map(lambda _, tensor, i=i: tensor[i : i + 1]) for i in range(batch))
 
 
 def join_images(images: Sequence[GarmentImage]) -> GarmentImage:
@@ -160,8 +161,14 @@ def join_images(images: Sequence[GarmentImage]) -> GarmentImage:
     """
     if len(images) == 1:
         return images[0]
-    parts = {
-        name: {index: torch.cat([image.parts[name][index] for image in images], dim=1) for index in part}
-        for name, part in images[0].parts.items()
+    first = images[0]
+    layers = {
+        index: type(layer)(
+            **{
+                name: torch.cat([image.layers[index].tensors[name] for image in images], dim=1)
+                for name in layer.tensors
+            }
+        )
+        for index, layer in first.layers.items()
     }
-    return replace(images[0], parts=parts)
+    return replace(first, layers=layers)

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
+from einops import rearrange
 from torch import Tensor, nn
 
+from .garment import LayerKV
 from .layers import LAYERS
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -15,59 +16,57 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 def hybrid_attention(
     self_attention: Tensor,
     q: Tensor,
-    garment_k: Tensor,
-    garment_v: Tensor,
+    garment: LayerKV,
     strength: float,
     attention: Attention,
-    region: Tensor | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Return Z = Attn(Q, K, V) + λ·Attn(Q, K', V'), paper Eq. 5, before the layer's shared output projection.
 
-    self_attention: Attn(Q, K, V), (rows, tokens, C). Given rather than computed, since other patches may own it.
-    q: the frozen layer's queries, (rows, tokens, C), shared by both terms.
-    garment_k, garment_v: K' and V', (1, garment tokens, C) of one garment that every row sees, or (rows, …) of one
-        each.
-    strength: λ, 1.0 in training, 0 … 1.5 in the paper.
-    region: share of each token in which the garment acts, (rows or 1, tokens, 1), 0 … 1; not in the paper.
+    Args:
+        self_attention: Attn(Q, K, V), (rows, tokens, C). Given rather than computed, since other patches may own it.
+        q: the frozen layer's queries, (rows, tokens, C), shared by both terms.
+        garment: K' and V', (1, garment tokens, C) of one garment that every row sees, or (rows, …) of one for each.
+        strength: λ, 1.0 in training, 0 … 1.5 in the paper.
+        attention: the attention function of the U-Net.
+        mask: share of each token in which the garment acts, (rows or 1, tokens, 1), 0 … 1; not in the paper.
     """
-    # Queries do not see each other: those of one garment make one long row, and K' and V' need not be repeated.
-    shared = len(garment_k) == 1
-    term = attention(q.reshape(1, -1, q.shape[-1]) if shared else q, garment_k, garment_v).reshape(q.shape)
-    if region is not None:
-        term = term * region
-    return self_attention + strength * term
+    return add_term(self_attention, garment_attention(q, garment, attention), strength, mask)
 
 
-def concatenated_attention(
-    self_attention: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    garment_k: Tensor,
-    garment_v: Tensor,
-    strength: float,
-    attention: Attention,
-    region: Tensor | None = None,
-) -> Tensor:
-    """Return Attn(Q, [K; K'], [V; V']), MagicClothing's rule: one softmax over the image's tokens and the garment's.
+def garment_attention(q: Tensor, garment: LayerKV, attention: Attention) -> Tensor:
+    """Return Attn(Q, K', V'), (rows, tokens, C), the second term of Eq. 5. Arguments as in :func:`hybrid_attention`."""
+    if len(garment.k) > 1:
+        return attention(q, garment.k, garment.v)
+    # Queries attend independently. If all rows share one garment, treat them as one long sequence; K' and V' then need
+    # not be copied for each row.
+    as_one_row = rearrange(q, "rows tokens c -> 1 (rows tokens) c")
+    return rearrange(attention(as_one_row, garment.k, garment.v), "1 (rows tokens) c -> rows tokens c", rows=len(q))
 
-    Written as Z = self_attention + λ·(Attn(Q, [K; K'], [V; V']) − Attn(Q, K, V)): at λ = 1 the rule itself, at 0
-    nothing, and what other patches made of ``self_attention`` stays. Arguments as in :func:`hybrid_attention`.
-    Source: official MagicClothing, attention_processor.py, its "write" processor.
-    """
-    garment_k, garment_v = (tensor.expand(len(q), -1, -1) for tensor in (garment_k, garment_v))
-    joint = attention(q, torch.cat((k, garment_k), dim=1), torch.cat((v, garment_v), dim=1))
-    term = joint - attention(q, k, v)
-    if region is not None:
-        term = term * region
-    return self_attention + strength * term
+
+def add_term(self_attention: Tensor, term: Tensor, strength: float, mask: Tensor | None = None) -> Tensor:
+    """Return Z + λ·term where the mask lets it act."""
+    return self_attention + strength * (term if mask is None else term * mask)
+
+
+class GarmentProjection(nn.Module):
+    """W'_k and W'_v of one self-attention layer, each (C, C)."""
+
+    def __init__(self, channels: int, operations: Any = nn) -> None:
+        super().__init__()
+        self.to_k_ref = operations.Linear(channels, channels, bias=False)
+        self.to_v_ref = operations.Linear(channels, channels, bias=False)
+
+    def forward(self, c_g: Tensor) -> LayerKV:
+        """Return K' = C_g W'_k and V' = C_g W'_v of garment features C_g, (batch, tokens, C)."""
+        return LayerKV(k=self.to_k_ref(c_g), v=self.to_v_ref(c_g))
 
 
 class GarmentProjections(nn.ModuleDict):
-    """K' = C_g W'_k and V' = C_g W'_v of every self-attention layer, the only new weights of hybrid attention.
+    """The garment projections of all self-attention layers, the only new weights of hybrid attention.
 
     The state dict has the official keys (``adapter_modules.`` removed): ``<index>.to_k_ref.weight`` and
-    ``<index>.to_v_ref.weight``, each (C, C).
+    ``<index>.to_v_ref.weight``.
     """
 
     def __init__(self, operations: Any = nn, channels: Mapping[int, int] | None = None) -> None:
@@ -75,15 +74,12 @@ class GarmentProjections(nn.ModuleDict):
         super().__init__()
         for layer in LAYERS:
             width = channels[layer.index] if channels else layer.channels
-            self[str(layer.index)] = nn.ModuleDict(
-                {name: operations.Linear(width, width, bias=False) for name in ("to_k_ref", "to_v_ref")}
-            )
+            self[str(layer.index)] = GarmentProjection(width, operations)
 
-    def forward(self, features: Mapping[int, Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    def forward(self, features: Mapping[int, Tensor]) -> dict[int, LayerKV]:
         """Project garment features C_g, {layer index: (batch, tokens, C)}, to K' and V' by layer index."""
-        keys = {index: self._project(index, "to_k_ref", c_g) for index, c_g in features.items()}
-        values = {index: self._project(index, "to_v_ref", c_g) for index, c_g in features.items()}
-        return keys, values
+        return {index: self.project(index, c_g) for index, c_g in features.items()}
 
-    def _project(self, index: int, name: str, c_g: Tensor) -> Tensor:
-        return self.get_submodule(f"{index}.{name}")(c_g)
+    def project(self, index: int, c_g: Tensor) -> LayerKV:
+        """Return K' and V' of one layer."""
+        return self[str(index)](c_g)

@@ -3,9 +3,10 @@
 The official file calls it ``proj`` and its class ``Resampler``: IP-Adapter-Plus' resampler, not BLIP-2's Q-Former.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -29,9 +30,9 @@ class PerceiverAttention(nn.Module):
         x, queries = self.norm1(x), self.norm2(queries)
         q = self.to_q(queries)
         k, v = self.to_kv(torch.cat((x, queries), dim=1)).chunk(2, dim=-1)
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))  # (batch, heads, tokens, 64)
-        out = scaled_dot_product_attention(q, k, v)
-        return self.to_out(out.transpose(1, 2).flatten(2))  # (batch, queries, channels)
+        # Contiguous, for some releases of PyTorch attend to wrong numbers in views on Macs.
+        q, k, v = (rearrange(t, "b n (h d) -> b h n d", h=self.heads).contiguous() for t in (q, k, v))
+        return self.to_out(rearrange(scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)"))
 
 
 def feed_forward(channels: int, operations: Any) -> nn.Sequential:
@@ -47,7 +48,7 @@ class QFormer(nn.Module):
     """CLIP hidden states (batch, 257, 1280) → garment tokens (batch, 16, 768).
 
     The state dict has the official keys (``proj.`` removed). ``operations`` supplies ``Linear`` and ``LayerNorm``
-    (default ``torch.nn``), so that a host can bring layers that cast and offload their weights.
+    (default ``torch.nn``), so that ComfyUI can bring layers that cast and offload their weights.
     Source: official adapter/resampler.py, ``Resampler(dim=768, depth=4, heads=12, num_queries=16, ...)``.
     """
 
@@ -73,7 +74,8 @@ class QFormer(nn.Module):
     def forward(self, clip_hidden: Tensor) -> Tensor:
         x = self.proj_in(clip_hidden)  # (batch, 257, 768)
         queries = self.latents.to(x).expand(len(x), -1, -1)  # (batch, 16, 768)
-        for attention, mlp in self.layers:  # pyright: ignore[reportGeneralTypeIssues]
+        for layer in self.layers:
+            attention, mlp = cast(nn.ModuleList, layer)
             queries = queries + attention(x, queries)
             queries = queries + mlp(queries)
         return self.norm_out(self.proj_out(queries))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..errors import IMAGDressingError
 from ..files.checkpoint import read_checkpoint
 from ..images.preprocess import FITS, OFFICIAL_HEIGHT, OFFICIAL_WIDTH, tensor_from_images
-from ..model.garment import Parts
+from ..model.garment import LayerKV
 from ..model.layers import LAYERS
 from .unet import GarmentInputs, GarmentModel, garment_model, guided_noise, install_hybrid_attention
 
@@ -114,8 +114,8 @@ class DressingPipeline:
         fit: str = "official",
         width: int = OFFICIAL_WIDTH,
         height: int = OFFICIAL_HEIGHT,
-    ) -> Parts:
-        """Read garment images: {"k": K', "v": V'}, each {layer index: (images, garment tokens, C)}.
+    ) -> dict[int, LayerKV]:
+        """Read garment images: K' and V' by layer index, each (images, garment tokens, C).
 
         fit: a key of ``preprocess.FITS``; width, height: in pixels, what the VAE sees.
         """
@@ -132,7 +132,7 @@ class DressingPipeline:
     @torch.inference_mode()
     def __call__(
         self,
-        garments: Parts | None,
+        garments: Mapping[int, LayerKV] | None,
         prompts: Sequence[str],
         negative: str = NEGATIVE_PROMPT,
         images_per_garment: int = 1,
@@ -179,16 +179,13 @@ class DressingPipeline:
         return tensor.to(self.device, self.unet.dtype)
 
 
-def _for_images(parts: Parts, prompts: int, repeat: int) -> Parts:
-    garments = len(parts["k"][LAYERS[0].index])
+def _for_images(layers: Mapping[int, LayerKV], prompts: int, repeat: int) -> Mapping[int, LayerKV]:
+    garments = len(layers[LAYERS[0].index].k)
     if garments not in (1, prompts):
         raise IMAGDressingError(f"{garments} garments for {prompts} prompts: give one, or one for each.")
     if garments == 1 or repeat == 1:
-        return parts
-    return {
-        name: {index: tensor.repeat_interleave(repeat, dim=0) for index, tensor in part.items()}
-        for name, part in parts.items()
-    }
+        return layers
+    return {index: layer.map(lambda t: t.repeat_interleave(repeat, dim=0)) for index, layer in layers.items()}
 
 
 def load_pipeline(
@@ -211,7 +208,7 @@ def load_pipeline(
     from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
     trained = read_checkpoint(checkpoint)
-    if trained.is_magic_clothing:
+    if not trained.qformer:
         raise IMAGDressingError(f"{checkpoint.name} is MagicClothing's, which only the nodes can use.")
     frozen = load_frozen(base, image_encoder, vae)
     with torch.device("meta"):

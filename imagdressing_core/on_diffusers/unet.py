@@ -3,18 +3,21 @@
 Needs diffusers (the extra ``training``).
 """
 
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from ..errors import IMAGDressingError
-from ..model.garment import Parts
+from ..model.garment import LayerKV
+from ..model.garment_unet import Note, no_noise, read_garment
 from ..model.hybrid_attention import GarmentProjections, hybrid_attention
-from ..model.layers import LAST_TO_RUN, LAYERS
+from ..model.layers import LAYERS
 from ..model.qformer import QFormer
 
 
@@ -30,16 +33,15 @@ class GarmentModel(nn.Module):
         self.proj = qformer
         self.adapter_modules = projections
 
-    def forward(self, latent: Tensor, clip_hidden: Tensor) -> Parts:
-        """Encode a batch of garments: {"k": K', "v": V'}, each {layer index: (batch, garment tokens, C)}.
+    def forward(self, latent: Tensor, clip_hidden: Tensor) -> dict[int, LayerKV]:
+        """Encode a batch of garments: K' and V' by layer index, each (batch, garment tokens, C).
 
         latent: the garments' scaled VAE latents, (batch, 4, height / 8, width / 8), free of noise.
         clip_hidden: CLIP's penultimate hidden states, (batch, 257, 1280).
         """
         dtype = self.proj.latents.dtype
         features = garment_features(self.ref_unet, latent.to(dtype), self.proj(clip_hidden.to(dtype)))
-        keys, values = self.adapter_modules(features)
-        return {"k": keys, "v": values}
+        return self.adapter_modules(features)
 
 
 def garment_model(garment_unet: nn.Module, clip_channels: int) -> GarmentModel:
@@ -71,37 +73,27 @@ def garment_features(unet: nn.Module, latent: Tensor, tokens: Tensor) -> dict[in
 
     tokens: (batch, 16, 768), the garment U-Net's context. The pass runs at t = 0 and ends with the last layer needed.
     """
-    features: dict[int, Tensor] = {}
 
-    def capture(index: int) -> Any:
-        def note(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-            features[index] = args[0]
-            if index == LAST_TO_RUN.index:
-                raise _AllCaptured
+    def run(note: Note) -> None:
+        with ExitStack() as hooks:
+            for layer in LAYERS:
+                attention = _self_attention(unet, layer.diffusers_name)
+                hook = attention.register_forward_pre_hook(lambda _, args, index=layer.index: note(index, args[0]))
+                hooks.callback(hook.remove)
+            unet(latent, no_noise(latent), tokens)
 
-        return note
-
-    with ExitStack() as hooks, suppress(_AllCaptured):
-        for layer in LAYERS:
-            attention = _self_attention(unet, layer.diffusers_name)
-            hooks.callback(attention.register_forward_pre_hook(capture(layer.index)).remove)
-        unet(latent, torch.zeros(len(latent), device=latent.device), tokens)
-    return features
-
-
-class _AllCaptured(Exception):
-    """Ends the garment U-Net's pass early: nothing after this layer's input is ever read."""
+    return read_garment(run, keep=lambda _, c_g: c_g)
 
 
 @dataclass(frozen=True)
 class GarmentInputs:
-    """What the rows of one call of the denoising U-Net wear.
+    """The garments of one call of the denoising U-Net.
 
-    parts: {"k": K', "v": V'}, each {layer index: (1 or as many as rows wear it, garment tokens, C)}.
-    strength: λ. first_row: from this row of the batch on it is worn, which leaves out the negative branch.
+    layers: K' and V' by layer index, (1 or as many as rows have the garment, garment tokens, C).
+    strength: λ. first_row: the first row of the batch with the garment, which leaves out the negative branch.
     """
 
-    parts: Parts
+    layers: Mapping[int, LayerKV]
     strength: float = 1.0
     first_row: int = 0
 
@@ -122,15 +114,14 @@ class HybridAttnProcessor:
         worn: GarmentInputs | None = None,
     ) -> Tensor:
         def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            q, k, v = (t.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for t in (q, k, v))
-            return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)  # (rows, tokens, C)
+            q, k, v = (rearrange(t, "b n (h d) -> b h n d", h=attn.heads) for t in (q, k, v))
+            return rearrange(scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
 
         q, k, v = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
         z = attention(q, k, v)
         if worn is not None:
-            garment_k, garment_v = (worn.parts[name][self.index].to(q.dtype) for name in ("k", "v"))
-            first = worn.first_row
-            dressed = hybrid_attention(z[first:], q[first:], garment_k, garment_v, worn.strength, attention)
+            layer, first = worn.layers[self.index].map(lambda tensor: tensor.to(q.dtype)), worn.first_row
+            dressed = hybrid_attention(z[first:], q[first:], layer, worn.strength, attention)
             z = torch.cat((z[:first], dressed)) if first else dressed
         return attn.to_out[1](attn.to_out[0](z))
 

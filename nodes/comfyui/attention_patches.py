@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ...imagdressing_core.application.applied_garment import Acting, AppliedGarment, same_garments, strength_by_layer
 from ...imagdressing_core.application.strengths import LayerWeights
 from ...imagdressing_core.model.garment import GarmentImage, join_images
-from ...imagdressing_core.model.hybrid_attention import concatenated_attention, hybrid_attention
+from ...imagdressing_core.model.hybrid_attention import hybrid_attention
 from ...imagdressing_core.model.layers import LAYERS, SelfAttentionLayer
+from ...imagdressing_core.model.magic_clothing import LayerFeatures, blank, concatenated_attention
 from ...imagdressing_core.model.mask import crop_mask, mask_tokens
 from .attention import attend
 from .feedback import warn
@@ -104,7 +105,7 @@ class AttentionPatches:
         terms: list[Term] = []
         for prompt, conditional in enumerate(call.conditional):
             wears = conditional or worn.branches == "both"
-            if not wears and not worn.garment.is_joint:
+            if not wears and worn.garment.kind is not LayerFeatures:
                 continue
             region = self._region(worn, call, prompt)
             first = prompt * len(call.image_indices)
@@ -112,7 +113,7 @@ class AttentionPatches:
                 rows = slice(first + part.start, first + part.stop)
                 own_region = region if region is None or len(region) == 1 else region[part]
                 image = self._on_device(images, call)
-                shown = image if wears else image.blank()
+                shown = image if wears else blank(image)
                 terms.append(Term(worn, call.image_indices[part], rows, shown, strengths, own_region))
         return terms
 
@@ -164,18 +165,16 @@ class AttentionPatches:
                     region = None
                 strength = term.strengths[layer.index]
                 before = z[part].clone() if self._watch else None
-                if term.image.is_joint:
+                garment: Any = term.image.layers[layer.index]
+                if isinstance(garment, LayerFeatures):
                     k, v = (t.reshape(len(q), -1, t.shape[-1]) for t in (k, v))  # HyperTile cuts q alone
                     own: Any = unet.get_submodule(f"{layer.ldm_name}.attn1")
-                    garment_k, garment_v = (
-                        project(term.image.features[layer.index]) for project in (own.to_k, own.to_v)
-                    )
+                    garment_k, garment_v = own.to_k(garment.c), own.to_v(garment.c)
                     z[part] = concatenated_attention(
                         z[part], q[part], k[part], v[part], garment_k, garment_v, strength, attention, region
                     )
                 else:
-                    garment_k, garment_v = term.image.keys[layer.index], term.image.values[layer.index]
-                    z[part] = hybrid_attention(z[part], q[part], garment_k, garment_v, strength, attention, region)
+                    z[part] = hybrid_attention(z[part], q[part], garment, strength, attention, region)
                 if self._watch and before is not None:
                     self._watch(term.worn, layer, term.image_indices, before, z[part], grid)
             return z

@@ -1,9 +1,12 @@
-"""Words that a user reads in the node itself, while it works and after."""
+"""What a user sees in the node itself while it works and after: texts, warnings, the progress bar."""
 
 import logging
 import sys
 
+import comfy.utils
 from comfy_api.latest import io
+
+from ...imagdressing_core.model.garment_unet import Progress
 
 
 def node_id(node: type[io.ComfyNode]) -> str | None:
@@ -23,3 +26,9 @@ def warn(text: str, node: str | None) -> None:
     """Show a warning in the node of that id, and write it to the log for who has no editor open."""
     logging.warning("IMAGDressing: %s", text)
     show(f"⚠ {text}", node)
+
+
+def progress_bar() -> Progress:
+    """Return a callback (done, in all) that moves the running node's progress bar."""
+    bar = comfy.utils.ProgressBar(1)
+    return lambda done, total: bar.update_absolute(done, total)

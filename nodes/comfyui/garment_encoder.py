@@ -1,6 +1,6 @@
 """The garment U-Net as a ComfyUI model: loaded, run once per garment, offloaded by ComfyUI like any other."""
 
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,14 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ...imagdressing_core.files.checkpoint import Checkpoint, Progress, Weights
-from ...imagdressing_core.model.garment import PIXELS_PER_LATENT, GarmentImage, Origin, Parts, images_of_batch
+from ...imagdressing_core.files.checkpoint import Checkpoint, Weights
+from ...imagdressing_core.images.preprocess import IMAGDRESSING, Preprocessing
+from ...imagdressing_core.model import magic_clothing
+from ...imagdressing_core.model.garment import PIXELS_PER_LATENT, GarmentImage, GarmentLayer, Origin, images_of_batch
+from ...imagdressing_core.model.garment_unet import Kept, Note, Progress, no_noise, read_garment
 from ...imagdressing_core.model.hybrid_attention import GarmentProjections
-from ...imagdressing_core.model.layers import LAST_TO_RUN, LAYERS
+from ...imagdressing_core.model.layers import LAYERS
+from ...imagdressing_core.model.magic_clothing import LayerFeatures
 from ...imagdressing_core.model.qformer import QFormer
 
 
@@ -34,34 +38,58 @@ class GarmentEncoder:
     fingerprint: str
 
     @property
-    def is_magic_clothing(self) -> bool:
-        return self.adapter.model.qformer is None
+    def preprocessing(self) -> Preprocessing:
+        """How its method prepares a garment image."""
+        return magic_clothing.PREPROCESSING if self.adapter.model.qformer is None else IMAGDRESSING
+
+    # The names by which ComfyUI's caches and memory management look for models inside other objects, CLIP and VAE.
+
+    @property
+    def patcher(self) -> ModelPatcher:
+        return self.garment_unet
+
+    def get_models(self) -> list[ModelPatcher]:
+        return [self.garment_unet, self.adapter]
+
+    def is_dynamic(self) -> bool:
+        return self.garment_unet.is_dynamic()
 
     def encode(
-        self, latent: Tensor, context: Tensor, fit: str = "official", progress: Progress | None = None
+        self, latents: Tensor, contexts: Tensor, fit: str = "official", progress: Progress | None = None
     ) -> tuple[GarmentImage, ...]:
-        """Encode a batch of garments: one pass of the garment U-Net at t = 0, projected to K' and V' there and then.
+        """Encode garments, each in one pass of the garment U-Net at t = 0, projected to K' and V' there and then.
 
-        latent: the garments' VAE latents, (batch, 4, height / 8, width / 8), as the VAE gives them, unscaled.
-        context: CLIP ViT-H's penultimate hidden states, (batch, 257, 1280), which the Q-Former makes tokens of; for
-            MagicClothing the empty prompt's conditioning, (batch, 77, 768).
-        fit: how the images were brought to size.
-        progress: told the number of layers read, and of all.
+        One after the other, and each layer moved off the device at once, so that many need no more memory than one.
+
+        Args:
+            latents: the garments' VAE latents, (batch, 4, height / 8, width / 8), as the VAE gives them, unscaled.
+            contexts: CLIP ViT-H's penultimate hidden states, (batch, 257, 1280), which the Q-Former makes tokens of;
+                for MagicClothing the empty prompt's conditioning, (batch, 77, 768).
+            fit: how the images were brought to size.
+            progress: told the number of layers read, and of all.
         """
-        unet = self.garment_unet.model
         comfy.model_management.load_models_gpu(
-            [self.garment_unet, self.adapter], memory_required=unet.memory_required(list(latent.shape))
+            self.get_models(), memory_required=self.garment_unet.memory_required([1, *latents.shape[1:]])
         )
+        height, width = (PIXELS_PER_LATENT * side for side in latents.shape[-2:])
+        origin = Origin(self.checkpoint, self.fingerprint, fit, width, height)
+        images: list[GarmentImage] = []
+        for i, (latent, context) in enumerate(zip(latents.split(1), contexts.split(1), strict=True)):
+            read = _counted(progress, i, len(latents))
+            images += images_of_batch(self._layers(latent, context, read), origin)
+        return tuple(images)
+
+    def _layers(self, latent: Tensor, context: Tensor, progress: Progress | None) -> dict[int, GarmentLayer]:
+        unet, adapter = self.garment_unet.model, self.adapter.model
         device, dtype = self.garment_unet.load_device, unet.get_dtype_inference()
-        tokens = self.adapter.model.tokens(context.to(device, dtype))
-        features = garment_features(unet, unet.process_latent_in(latent).to(device, dtype), tokens, progress)
         stored = comfy.model_management.intermediate_device()
-        parts = {
-            name: {index: tensor.to(stored) for index, tensor in part.items()}
-            for name, part in self.adapter.model.parts(features).items()
-        }
-        height, width = (PIXELS_PER_LATENT * side for side in latent.shape[-2:])
-        return images_of_batch(parts, Origin(self.checkpoint, self.fingerprint, fit, width, height))
+        return garment_features(
+            unet,
+            unet.process_latent_in(latent).to(device, dtype),
+            adapter.tokens(context.to(device, dtype)),
+            lambda index, c_g: adapter.layer(index, c_g).map(lambda tensor: tensor.to(stored)),
+            progress,
+        )
 
 
 class Adapter(nn.Module):
@@ -76,12 +104,9 @@ class Adapter(nn.Module):
         """Return what the garment U-Net attends to, (batch, tokens, 768)."""
         return context if self.qformer is None else self.qformer(context)
 
-    def parts(self, features: dict[int, Tensor]) -> Parts:
-        """Return what is kept of the garment: K' and V', or the features C_g themselves."""
-        if self.projections is None:
-            return {"c": features}
-        keys, values = self.projections(features)
-        return {"k": keys, "v": values}
+    def layer(self, index: int, c_g: Tensor) -> GarmentLayer:
+        """Return what a layer keeps of the garment: K' and V', or the features C_g themselves."""
+        return LayerFeatures(c_g) if self.projections is None else self.projections.project(index, c_g)
 
 
 def load_garment_encoder(checkpoint: Checkpoint) -> GarmentEncoder:
@@ -90,36 +115,33 @@ def load_garment_encoder(checkpoint: Checkpoint) -> GarmentEncoder:
     return GarmentEncoder(garment_unet, adapter, checkpoint.path.name, checkpoint.fingerprint)
 
 
-def garment_features(unet: Any, latent: Tensor, tokens: Tensor, progress: Progress | None = None) -> dict[int, Tensor]:
-    """Return C_g: the normalised input of each self-attention layer, {layer index: (batch, tokens, C)}.
+def garment_features(
+    unet: Any, latent: Tensor, tokens: Tensor, keep: Callable[[int, Tensor], Kept], progress: Progress | None = None
+) -> dict[int, Kept]:
+    """Return what ``keep`` makes of C_g, the normalised input of each self-attention layer, by layer index.
 
-    unet: the garment U-Net, on its device; latent: scaled, (batch, 4, h, w); tokens: (batch, 16, 768), its context.
-    The pass runs at t = 0 and ends with the last layer that is needed.
+    Args:
+        unet: the garment U-Net, on its device.
+        latent: scaled, (batch, 4, h, w).
+        tokens: its context, (batch, 16, 768).
+        keep, progress: as in :func:`.garment_unet.read_garment`.
     """
-    layers = {layer.block: layer for layer in LAYERS}
-    features: dict[int, Tensor] = {}
+    indices = {layer.block: layer.index for layer in LAYERS}
 
-    def capture(n: Tensor, context: Tensor, value: Tensor, extra_options: dict[str, Any]):
-        layer = layers[extra_options["block"]]
-        features[layer.index] = n
-        if progress is not None:
-            progress(len(features), len(LAYERS))
-        if layer is LAST_TO_RUN:
-            raise _AllCaptured
-        return n, context, value
+    def run(note: Note) -> None:
+        def capture(n: Tensor, context: Tensor, value: Tensor, extra_options: dict[str, Any]):
+            note(indices[extra_options["block"]], n)
+            return n, context, value
 
-    with suppress(_AllCaptured):
-        unet.diffusion_model(
-            latent,
-            timesteps=torch.zeros(len(latent), device=latent.device),
-            context=tokens,
-            transformer_options={"patches": {"attn1_patch": [capture]}},
-        )
-    return features
+        options = {"patches": {"attn1_patch": [capture]}}
+        unet.diffusion_model(latent, timesteps=no_noise(latent), context=tokens, transformer_options=options)
+
+    return read_garment(run, keep, progress)
 
 
-class _AllCaptured(Exception):
-    """Ends the garment U-Net's pass early: nothing after this layer's input is ever read."""
+def _counted(progress: Progress | None, image: int, images: int) -> Progress | None:
+    """Return ``progress`` as one image of several moves it."""
+    return None if progress is None else lambda done, total: progress(image * total + done, images * total)
 
 
 def _load_garment_unet(weights: Weights, dtype: torch.dtype) -> Any:

@@ -27,11 +27,11 @@ def test_layers_get_their_own_share_of_the_strength(model: Any, garment: Any, no
     weights = {0: 1.0, 4: 0.5, 15: 0.25}
     by_index = {LAYERS[number].index: weight for number, weight in weights.items()}
     image = garment.images[0]
-    weighted = {
-        index: tensor * by_index.get(index, 0.0) for index, tensor in image.values.items()
-    }  # λ·Attn(Q, K', V') is linear in V'
     module = comfyui.pack("imagdressing_core.model.garment")
-    plain = module.GarmentImage({"k": image.keys, "v": weighted}, image.origin)
+    weighted = {  # λ·Attn(Q, K', V') is linear in V'
+        index: module.LayerKV(layer.k, layer.v * by_index.get(index, 0.0)) for index, layer in image.layers.items()
+    }
+    plain = module.GarmentImage(weighted, image.origin)
     with wearing(model, module.Garment((plain,)), 0.8, [parity.vectors()["input.prompt"]]):
         reference = predict(model, noise)
     layers = ", ".join(f"{number}:{weight}" for number, weight in weights.items())

@@ -87,7 +87,7 @@ def test_a_garment_is_nothing_but_its_keys_and_values(garment: Any):
     (image,) = garment.images
     layers = comfyui.pack("imagdressing_core.model.layers").LAYERS
     computed = sum(2 * _tokens(layer, 10, 8) * layer.channels for layer in layers)
-    assert image.nbytes == garment.nbytes == computed * image.keys[0].element_size()
+    assert image.nbytes == garment.nbytes == computed * image.layers[0].k.element_size()
     held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors(image)}
     assert sum(held.values()) == image.nbytes
 
@@ -103,7 +103,7 @@ def _tokens(layer: Any, height: int, width: int) -> int:
 
 
 def _tensors(image: Any) -> list[torch.Tensor]:
-    return [tensor for part in image.parts.values() for tensor in part.values()]
+    return [tensor for layer in image.layers.values() for tensor in layer.tensors.values()]
 
 
 def _bytes_of_tensors() -> int:

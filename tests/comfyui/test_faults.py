@@ -46,9 +46,9 @@ def encode(encoder: Any, vae: Any, clip_vision: Any) -> Any:
 
 def same_garment(ours: Any, theirs: Any) -> bool:
     return all(
-        torch.equal(part[index], theirs.images[0].parts[name][index])
-        for name, part in ours.images[0].parts.items()
-        for index in part
+        torch.equal(tensor, theirs.images[0].layers[index].tensors[name])
+        for index, layer in ours.images[0].layers.items()
+        for name, tensor in layer.tensors.items()
     )
 
 
@@ -155,11 +155,13 @@ def test_a_loaded_garment_needs_its_file_no_more(garment: Any, tmp_path: Path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("joint", [False, True], ids=["hybrid", "joint"])
+@pytest.mark.parametrize("joint", [False, True], ids=["hybrid", "concatenated"])
 def test_extreme_attention_stays_finite_where_plain_attention_does(dtype: torch.dtype, joint: bool):
     from comfy.ldm.modules.attention import optimized_attention
 
-    attention = comfyui.pack("imagdressing_core.model.hybrid_attention")
+    hybrid = comfyui.pack("imagdressing_core.model.hybrid_attention").hybrid_attention
+    concatenated = comfyui.pack("imagdressing_core.model.magic_clothing").concatenated_attention
+    layer_kv = comfyui.pack("imagdressing_core.model.garment").LayerKV
     q, k, v, garment_k, garment_v = (random(1, 80, 320, seed=i).to(dtype) for i in range(5))
     q, k, garment_k = 60 * q, 60 * k, 150 * garment_k  # logits of tens of thousands, where fp16 ends
     v, garment_v = 3000 * v, 3000 * garment_v
@@ -169,15 +171,16 @@ def test_extreme_attention_stays_finite_where_plain_attention_does(dtype: torch.
 
     plain = attend(q, k, v)
     assert torch.isfinite(plain).all()
-    own = (k, v) if joint else ()
-    rule = attention.concatenated_attention if joint else attention.hybrid_attention
-    dressed = rule(plain, q, *own, garment_k, garment_v, 1.0, attend)
+    if joint:
+        dressed = concatenated(plain, q, k, v, garment_k, garment_v, 1.0, attend)
+    else:
+        dressed = hybrid(plain, q, layer_kv(garment_k, garment_v), 1.0, attend)
     assert torch.isfinite(dressed).all()
     assert not torch.equal(dressed, plain)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6, -1e30])
-def test_a_garment_that_would_blacken_a_image_in_fp16_is_found_when_it_is_read(value: float):
+def test_a_garment_that_would_blacken_an_image_in_fp16_is_found_when_it_is_read(value: float):
     garments = comfyui.pack("imagdressing_core.model.garment")
     layers = comfyui.pack("imagdressing_core.model.layers").LAYERS
     part = {layer.index: torch.zeros(1, 4, layer.channels) for layer in layers}
@@ -185,7 +188,9 @@ def test_a_garment_that_would_blacken_a_image_in_fp16_is_found_when_it_is_read(v
     with pytest.raises(
         ValueError, match="Encoding the garment gave NaN, infinite values or larger ones than fp16 holds"
     ):
-        garments.images_of_batch({"k": part, "v": part}, garments.Origin("a", "b", "pad", 16, 16))
+        garments.images_of_batch(
+            {index: garments.LayerKV(one, one) for index, one in part.items()}, garments.Origin("a", "b", "pad", 16, 16)
+        )
 
 
 @pytest.mark.parametrize(("flag", "dtype"), [("fp16_unet", torch.float16), ("bf16_unet", torch.bfloat16)])

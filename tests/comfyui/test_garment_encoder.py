@@ -82,9 +82,9 @@ def test_the_backgrounds_tokens_can_be_left_out(encoder: Any):
     mask[:, :40] = 1
     image = images(1, 80, 64, 3)
     whole, part = (encode(encoder, image, mask=mask, fit="pad", drop_background=drop) for drop in (False, True))
-    assert [k.shape[1] for k in whole.images[0].keys.values()][:3] == [80, 80, 20]
-    assert [k.shape[1] for k in part.images[0].keys.values()][:3] == [40, 40, 12]
-    assert torch.equal(part.images[0].keys[0], whole.images[0].keys[0][:, :40])
+    assert [layer.k.shape[1] for layer in whole.images[0].layers.values()][:3] == [80, 80, 20]
+    assert [layer.k.shape[1] for layer in part.images[0].layers.values()][:3] == [40, 40, 12]
+    assert torch.equal(part.images[0].layers[0].k, whole.images[0].layers[0].k[:, :40])
 
 
 def test_leaving_the_background_out_needs_a_mask(encoder: Any):

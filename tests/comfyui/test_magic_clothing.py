@@ -17,6 +17,7 @@ from support.sampling import apply_garment, predict, prompt, sample
 from torch import Tensor
 
 GARMENT = comfyui.pack("imagdressing_core.model.garment")
+MAGIC_CLOTHING = comfyui.pack("imagdressing_core.model.magic_clothing")
 LAYERS = comfyui.pack("imagdressing_core.model.layers").LAYERS
 LIMIT = 1e-4
 JOINT, ADDITIVE = "magic_clothing_768_vitonhd_joint.safetensors", "garment_extractor.safetensors"
@@ -70,7 +71,7 @@ def wearing_joint(model: Any, garment: Any, conditional: list[Tensor]) -> Iterat
     with ExitStack() as hooks:
         hooks.callback(unet.register_forward_pre_hook(note, with_kwargs=True).remove)
         for layer in LAYERS:
-            for handle in _join(unet.get_submodule(f"{layer.ldm_name}.attn1"), image.features[layer.index][0], rows):
+            for handle in _join(unet.get_submodule(f"{layer.ldm_name}.attn1"), image.layers[layer.index].c[0], rows):
                 hooks.callback(handle.remove)
         yield
 
@@ -151,22 +152,21 @@ def test_it_runs_with_tiled_tokens(model: Any, joint_garment: Any):
 def test_the_additive_form_is_hybrid_attention(model: Any, checkpoints: Path):
     with torch.inference_mode():
         encoder = load(checkpoints / ADDITIVE)
-        assert encoder.is_magic_clothing
+        assert encoder.preprocessing is MAGIC_CLOTHING.PREPROCESSING
         latent = parity.vectors()["input.garment_latent"] / 0.18215
         images = encoder.encode(latent, other_nodes.random(1, 77, 768, seed=4))
         plain = encode_by_hand(encoder, latent * 0.18215)
-    assert not images[0].is_joint
+    assert images[0].kind is GARMENT.LayerKV
     for layer in LAYERS:
-        assert parity.relative_error(images[0].keys[layer.index].float(), plain[layer.index]) <= 1e-3
+        assert parity.relative_error(images[0].layers[layer.index].k.float(), plain[layer.index]) <= 1e-3
 
 
 def encode_by_hand(encoder: Any, latent: Tensor) -> dict[int, Tensor]:
     """Return K' as the checkpoint's projections of the features."""
-    module = comfyui.pack("nodes.comfyui.garment_encoder")
     context = other_nodes.random(1, 77, 768, seed=4)
     unet = encoder.garment_unet.model
     where = encoder.garment_unet.load_device, unet.get_dtype_inference()
-    features = module.garment_features(unet, latent.to(*where), context.to(*where))
+    features = parity.garment_features(unet, latent.to(*where), context.to(*where))
     weights = encoder.adapter.model.projections.state_dict()
     return {index: c.float() @ weights[f"{index}.to_k_ref.weight"].to(c).float().T for index, c in features.items()}
 
@@ -193,7 +193,7 @@ def test_it_is_encoded_with_the_empty_prompt_on_grey(checkpoints: Path):
     mask = torch.zeros(1, 80, 64)
     mask[:, 20:60] = 1
     garment = encode(load(checkpoints / JOINT), clip=clip, mask=mask)
-    assert garment.is_joint
+    assert garment.kind is MAGIC_CLOTHING.LayerFeatures
     assert garment.images[0].thumbnail[2, 30].tolist() == [128, 128, 128]
 
 

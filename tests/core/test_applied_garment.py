@@ -8,16 +8,15 @@ import torch
 from imagdressing_core.application.applied_garment import AppliedGarment, same_garments, strength_by_layer
 from imagdressing_core.application.strengths import LAYER_PRESETS, parse_schedule
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.model.garment import Garment, GarmentImage, Origin, images_of_batch, join_images
+from imagdressing_core.model.garment import Garment, GarmentImage, LayerKV, Origin, images_of_batch, join_images
 from imagdressing_core.model.layers import LAYERS
+from imagdressing_core.model.magic_clothing import LayerFeatures
 
 
 def garment(images: int, tokens: int = 80) -> Garment:
-    parts = {
-        name: {layer.index: torch.randn(images, max(1, tokens >> 2 * layer.level), layer.channels) for layer in LAYERS}
-        for name in "kv"
-    }
-    return Garment(images_of_batch(parts, Origin("a.pt", "", "official", 64, 80)))
+    shapes = {layer.index: (images, max(1, tokens >> 2 * layer.level), layer.channels) for layer in LAYERS}
+    layers = {index: LayerKV(torch.randn(shape), torch.randn(shape)) for index, shape in shapes.items()}
+    return Garment(images_of_batch(layers, Origin("a.pt", "", "official", 64, 80)))
 
 
 def numbers(applied: AppliedGarment, image_indices: list[int]) -> list[tuple[int, int, list[int]]]:
@@ -96,8 +95,8 @@ def test_views_are_joined_token_by_token():
     images = garment(2).images
     joined = join_images(images)
     for layer in LAYERS:
-        one, other = (image.keys[layer.index] for image in images)
-        assert torch.equal(joined.keys[layer.index], torch.cat((one, other), dim=1))
+        one, other = (image.layers[layer.index].tensors["k"] for image in images)
+        assert torch.equal(joined.layers[layer.index].tensors["k"], torch.cat((one, other), dim=1))
 
 
 def test_tokens_of_the_background_can_be_left_out():
@@ -107,20 +106,23 @@ def test_tokens_of_the_background_can_be_left_out():
     kept = image.without_background(mask)
     for layer in LAYERS:
         rows, columns = layer.grid(10, 8)
-        assert torch.equal(kept.keys[layer.index], image.keys[layer.index][:, : -(-rows // 2) * columns])
+        ours, whole = (one.layers[layer.index].tensors["k"] for one in (kept, image))
+        assert torch.equal(ours, whole[:, : -(-rows // 2) * columns])
 
 
 def test_nan_is_found_at_encoding():
-    parts = {name: {layer.index: torch.zeros(1, 4, layer.channels) for layer in LAYERS} for name in "kv"}
-    parts["v"][30][0, 0, 0] = float("nan")
+    zeros = {layer.index: torch.zeros(1, 4, layer.channels) for layer in LAYERS}
+    layers = {index: LayerKV(zero, zero.clone()) for index, zero in zeros.items()}
+    layers[30].v[0, 0, 0] = float("nan")
     with pytest.raises(
         IMAGDressingError, match=r"NaN, infinite values or larger ones than fp16 holds \(first in mid_block"
     ):
-        images_of_batch(parts, Origin("a.pt", "", "official", 64, 80))
+        images_of_batch(layers, Origin("a.pt", "", "official", 64, 80))
 
 
 def test_garments_of_two_rules_are_not_joined():
     (hybrid,) = garment(1).images
-    joint = GarmentImage({"c": hybrid.keys}, hybrid.origin)
+    features = {index: LayerFeatures(layer.tensors["k"]) for index, layer in hybrid.layers.items()}
+    joint = GarmentImage(features, hybrid.origin)
     with pytest.raises(IMAGDressingError, match="different rules"):
         Garment((hybrid, joint))

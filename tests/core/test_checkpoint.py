@@ -290,7 +290,7 @@ def magic_clothing(tmp_path: Path, weights: Weights) -> Path:
 
 def test_magic_clothing_is_a_bare_unet(magic_clothing: Path):
     checkpoint = read_checkpoint(magic_clothing / "magic_clothing.pt")
-    assert checkpoint.is_magic_clothing
+    assert not checkpoint.qformer
     assert checkpoint.variant == "MagicClothing"
     assert checkpoint.garment_unet.keys() == unet_shapes().keys()
     assert not checkpoint.projections
@@ -299,7 +299,7 @@ def test_magic_clothing_is_a_bare_unet(magic_clothing: Path):
 
 def test_magic_clothings_stable_form_has_projections_beside_it(magic_clothing: Path, weights: Weights):
     checkpoint = read_checkpoint(magic_clothing / "garment_extractor.pt")
-    assert checkpoint.is_magic_clothing
+    assert not checkpoint.qformer
     for key, tensor in checkpoint.projections.items():
         assert torch.equal(tensor, weights[PROJECTIONS + key])
     (magic_clothing / "ip_layer.pth").unlink()

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.files.garment_file import load_garment, save_garment
-from imagdressing_core.model.garment import Garment, GarmentImage, Origin
+from imagdressing_core.model.garment import Garment, GarmentImage, LayerKV, Origin
 from imagdressing_core.model.layers import LAYERS
+from imagdressing_core.model.magic_clothing import LayerFeatures
 
 ORIGIN = Origin("IMAGDressing-v1_512.pt", "0" * 64, "official", 16, 24)
 
@@ -23,11 +24,12 @@ Metadata = dict[str, str]
 
 def image(seed: int, tokens: int = 6, dtype: torch.dtype = torch.float16) -> GarmentImage:
     generator = torch.Generator().manual_seed(seed)
-    keys, values = (
-        {layer.index: torch.randn(1, tokens, layer.channels, generator=generator).to(dtype) for layer in LAYERS}
-        for _ in "kv"
-    )
-    return GarmentImage({"k": keys, "v": values}, ORIGIN, torch.full((4, 3, 3), seed, dtype=torch.uint8))
+
+    def random(channels: int) -> torch.Tensor:
+        return torch.randn(1, tokens, channels, generator=generator).to(dtype)
+
+    layers = {layer.index: LayerKV(random(layer.channels), random(layer.channels)) for layer in LAYERS}
+    return GarmentImage(layers, ORIGIN, torch.full((4, 3, 3), seed, dtype=torch.uint8))
 
 
 @pytest.fixture
@@ -54,25 +56,28 @@ def test_a_garment_comes_back_bit_for_bit_with_its_origin(tmp_path: Path, dtype:
     assert [one.origin for one in loaded.images] == [ORIGIN, ORIGIN]
     for ours, theirs in zip(loaded.images, saved.images, strict=True):
         for layer in LAYERS:
-            assert torch.equal(ours.keys[layer.index], theirs.keys[layer.index])
-            assert torch.equal(ours.values[layer.index], theirs.values[layer.index])
+            found, expected = ours.layers[layer.index].tensors, theirs.layers[layer.index].tensors
+            assert found.keys() == expected.keys()
+            assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert torch.equal(loaded.images[0].thumbnail, saved.images[0].thumbnail)  # pyright: ignore[reportArgumentType]
     assert loaded.images[1].thumbnail is None
 
 
-def test_a_garment_for_joint_attention_comes_back_as_one(tmp_path: Path):
-    joint = replace(image(1), parts={"c": image(1).keys})
-    save_garment(Garment((joint,)), tmp_path / "joint.safetensors")
-    (loaded,) = load_garment(tmp_path / "joint.safetensors").images
-    assert loaded.is_joint
-    assert all(torch.equal(loaded.features[layer.index], joint.features[layer.index]) for layer in LAYERS)
+def test_a_garment_for_concatenated_attention_comes_back_as_one(tmp_path: Path):
+    features = {layer.index: LayerFeatures(torch.randn(1, 6, layer.channels).half()) for layer in LAYERS}
+    save_garment(Garment((replace(image(1), layers=features),)), tmp_path / "features.safetensors")
+    (loaded,) = load_garment(tmp_path / "features.safetensors").images
+    assert loaded.kind is LayerFeatures
+    for index, expected in features.items():
+        assert torch.equal(loaded.layers[index].tensors["c"], expected.c)
 
 
 def test_images_that_are_views_of_one_batch_can_be_saved(tmp_path: Path):
     one = image(1)
-    views = replace(one, parts={"k": one.keys, "v": one.keys})
+    k = {index: layer.tensors["k"] for index, layer in one.layers.items()}
+    views = replace(one, layers={index: LayerKV(tensor, tensor) for index, tensor in k.items()})
     save_garment(Garment((views,)), tmp_path / "views.safetensors")
-    assert torch.equal(load_garment(tmp_path / "views.safetensors").images[0].values[0], one.keys[0])
+    assert torch.equal(load_garment(tmp_path / "views.safetensors").images[0].layers[0].tensors["v"], k[0])
 
 
 DAMAGE: dict[str, Callable[[Tensors, Metadata], object]] = {

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from imagdressing_core.model.hybrid_attention import GarmentProjections, concatenated_attention, hybrid_attention
+from imagdressing_core.model.garment import LayerKV
+from imagdressing_core.model.hybrid_attention import GarmentProjections, hybrid_attention
 from imagdressing_core.model.layers import LAYERS
+from imagdressing_core.model.magic_clothing import concatenated_attention
 
 HEADS = 8
 
@@ -35,31 +37,34 @@ def tensors() -> dict[str, Tensor]:
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 1.5, -0.3])
 def test_hybrid_attention_is_equation_5(tensors: dict[str, Tensor], strength: float):
     q, k, v, garment_k, garment_v = tensors.values()
-    ours = hybrid_attention(attention(q, k, v), q, garment_k, garment_v, strength, attention)
+    ours = hybrid_attention(attention(q, k, v), q, LayerKV(garment_k, garment_v), strength, attention)
     expected = written_out(q, k, v) + strength * written_out(q, garment_k, garment_v)
     torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
-def test_joint_attention_goes_from_no_garment_to_one_softmax_over_both(tensors: dict[str, Tensor], strength: float):
+def test_concatenated_attention_goes_from_no_garment_to_one_softmax_over_both(
+    tensors: dict[str, Tensor], strength: float
+):
     q, k, v, garment_k, garment_v = tensors.values()
     ours = concatenated_attention(attention(q, k, v), q, k, v, garment_k, garment_v, strength, attention)
-    joint = written_out(
+    concatenated = written_out(
         q, torch.cat((k, garment_k.expand(3, -1, -1)), 1), torch.cat((v, garment_v.expand(3, -1, -1)), 1)
     )
-    expected = (1 - strength) * written_out(q, k, v) + strength * joint
+    expected = (1 - strength) * written_out(q, k, v) + strength * concatenated
     torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("rule", [hybrid_attention, concatenated_attention])
-def test_a_region_weighs_the_garments_part_token_by_token(tensors: dict[str, Tensor], rule: Any):
+def test_a_mask_weighs_the_garments_part_token_by_token(tensors: dict[str, Tensor], rule: Any):
     q, k, v, garment_k, garment_v = tensors.values()
-    image = (q,) if rule is hybrid_attention else (q, k, v)
-    region = torch.rand(3, 12, 1, generator=torch.Generator().manual_seed(6))
+    hybrid = rule is hybrid_attention
+    own = (q, LayerKV(garment_k, garment_v)) if hybrid else (q, k, v, garment_k, garment_v)
+    mask = torch.rand(3, 12, 1, generator=torch.Generator().manual_seed(6))
     plain = attention(q, k, v)
-    whole = rule(plain, *image, garment_k, garment_v, 0.7, attention)
-    masked = rule(plain, *image, garment_k, garment_v, 0.7, attention, region)
-    torch.testing.assert_close(masked, plain + region * (whole - plain), rtol=1e-5, atol=1e-5)
+    whole = rule(plain, *own, 0.7, attention)
+    masked = rule(plain, *own, 0.7, attention, mask)
+    torch.testing.assert_close(masked, plain + mask * (whole - plain), rtol=1e-5, atol=1e-5)
 
 
 def test_the_projections_have_the_official_keys_and_are_plain_products():
@@ -68,8 +73,8 @@ def test_the_projections_have_the_official_keys_and_are_plain_products():
         f"{index}.to_{name}_ref.weight" for index in range(0, 32, 2) for name in "kv"
     }
     features = {layer.index: torch.randn(2, 3, layer.channels) for layer in LAYERS}
-    keys, values = projections(features)
+    projected = projections(features)
     for layer in LAYERS:
-        for name, projected in (("to_k_ref", keys), ("to_v_ref", values)):
-            weight = projections.state_dict()[f"{layer.index}.{name}.weight"]
-            torch.testing.assert_close(projected[layer.index], features[layer.index] @ weight.T, rtol=1e-4, atol=1e-4)
+        for name, ours in projected[layer.index].tensors.items():
+            weight = projections.state_dict()[f"{layer.index}.to_{name}_ref.weight"]
+            torch.testing.assert_close(ours, features[layer.index] @ weight.T, rtol=1e-4, atol=1e-4)

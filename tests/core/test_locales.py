@@ -19,7 +19,7 @@ PAGES = REPOSITORY / "web" / "docs"
 
 # The script that every text of a language is written in; Latin letters say nothing about the language.
 SCRIPTS = {"zh": "[一-鿿]", "zh-TW": "[一-鿿]", "ja": "[぀-ヿ]", "ko": "[가-힣]", "ru": "[а-яё]"}
-LANGUAGES = [*SCRIPTS, "fr", "es", "de"]
+LANGUAGES = [*SCRIPTS, "fr", "es"]
 
 CHOICES = ("conditional", "both", "broadcast", "one per image", "corrected", "published")
 OPTIONS = {*FITS, *LAYER_PRESETS, *SCHEDULES, *CHOICES}

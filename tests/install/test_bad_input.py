@@ -12,7 +12,7 @@ from support.comfyui_server import ComfyUIServer, Prompt, serving
 from support.rights import WITHOUT_ROOTS_RIGHTS
 
 from imagdressing_core.files.garment_file import save_garment
-from imagdressing_core.model.garment import Garment, GarmentImage, Origin
+from imagdressing_core.model.garment import Garment, GarmentImage, LayerKV, Origin
 from imagdressing_core.model.layers import LAYERS
 
 
@@ -35,8 +35,14 @@ def server(models: Path) -> Iterator[ComfyUIServer]:
 
 
 def small_garment() -> Garment:
-    parts = {part: {layer.index: torch.ones(1, 4, layer.channels) for layer in LAYERS} for part in ("k", "v")}
-    return Garment((GarmentImage(parts, Origin("a.pt", "", "official", 512, 640)),))
+    ones = {layer.index: torch.ones(1, 4, layer.channels) for layer in LAYERS}
+    return Garment(
+        (
+            GarmentImage(
+                {index: LayerKV(one, one) for index, one in ones.items()}, Origin("a.pt", "", "official", 512, 640)
+            ),
+        )
+    )
 
 
 def load_and_save(name: str, prefix: str = "again") -> Prompt:

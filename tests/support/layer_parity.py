@@ -69,7 +69,7 @@ def rows_of_layers(dtype: str) -> Iterator[Row]:
         for i, wears in enumerate(conditional):
             expected = plain_attention(layer["q"][i], layer["k"][i], layer["v"][i], heads)
             if wears:
-                k, v = (part[index][0].to(layer["q"]) for part in (image.keys, image.values))
+                k, v = (tensor[0].to(layer["q"]) for tensor in (image.layers[index].k, image.layers[index].v))
                 expected = expected + plain_attention(layer["q"][i], k, v, heads)
             errors[wears].append(relative_error(layer["z"][i], expected.cpu()))
     for wears, name in ((True, "with the garment"), (False, "without")):

@@ -144,6 +144,12 @@ def _conditioning(name: str) -> list[Any]:
     return [[vectors()[f"input.{name}"], {}]]
 
 
+def garment_features(unet: Any, latent: Tensor, tokens: Tensor) -> dict[int, Tensor]:
+    """Return C_g by layer index."""
+    encoder = comfyui.pack("nodes.comfyui.garment_encoder")
+    return encoder.garment_features(unet, latent, tokens, keep=lambda _, c_g: c_g)
+
+
 def rows_of_vectors() -> Iterator[Row]:
     """Compare everything from CLIP's hidden states and the garment's latent onwards."""
     reference = vectors()
@@ -152,9 +158,8 @@ def rows_of_vectors() -> Iterator[Row]:
     tokens = encoder.adapter.model.qformer(as_garment_unet(reference["input.clip_hidden"]))
     yield Row("garment tokens (Q-Former)", relative_error(tokens, reference["tokens"]), 1e-5)
 
-    module = comfyui.pack("nodes.comfyui.garment_encoder")
     latent = as_garment_unet(reference["input.garment_latent"])
-    features = module.garment_features(encoder.garment_unet.model, latent, tokens)
+    features = garment_features(encoder.garment_unet.model, latent, tokens)
     yield Row("garment features, worst of 16 layers", _worst_feature(features, reference, "feature"), 1e-5)
 
     for timestep in (981, 501, 1):
@@ -196,7 +201,7 @@ def rows_of_picture() -> Iterator[Row]:
     yield Row("garment latent", relative_error(latent, reference["garment_latent"]), 1e-2)
 
     tokens = garment_encoder().adapter.model.qformer(as_garment_unet(clip_hidden))
-    features = comfyui.pack("nodes.comfyui.garment_encoder").garment_features(unet, latent, tokens)
+    features = garment_features(unet, latent, tokens)
     heads = {index: c_g[:, :: c_g.shape[1] // 8][:, :8] for index, c_g in features.items()}
     error = _worst_feature(heads, reference, "feature_head")
     yield Row("garment features from the picture, worst of 16 layers", error, 1e-2)

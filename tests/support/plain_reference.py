@@ -36,7 +36,7 @@ def wearing(
         hooks.callback(handle.remove)
         for layer in comfyui.pack("imagdressing_core.model.layers").LAYERS:
             attention = unet.get_submodule(f"{layer.ldm_name}.attn1")
-            k, v = picture.keys[layer.index], picture.values[layer.index]
+            k, v = picture.layers[layer.index].k, picture.layers[layer.index].v
             for handle in _add_term(attention, k, v, strength, rows, latent, layer, region):
                 hooks.callback(handle.remove)
         yield

@@ -17,7 +17,7 @@ from support.tiny_models import tiny_tokenizer, tiny_vae
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.model.garment import Parts
+from imagdressing_core.model.garment import LayerKV
 from imagdressing_core.on_diffusers.pipeline import DressingPipeline, load_pipeline
 
 SMALL: dict[str, Any] = {"width": 32, "height": 40, "steps": 1}
@@ -58,16 +58,16 @@ def dress(base: Path) -> DressingPipeline:
 
 
 @pytest.fixture(scope="module")
-def garments(dress: DressingPipeline) -> Parts:
+def garments(dress: DressingPipeline) -> dict[int, LayerKV]:
     pictures = [Image.new("RGB", (30, 40), colour) for colour in ("navy", "gold")]
     return dress.encode_garments(pictures, width=32, height=40)
 
 
-def only(garments: Parts, which: int) -> Parts:
-    return {name: {i: one[which : which + 1] for i, one in part.items()} for name, part in garments.items()}
+def only(garments: dict[int, LayerKV], which: int) -> dict[int, LayerKV]:
+    return {index: layer.map(lambda tensor: tensor[which : which + 1]) for index, layer in garments.items()}
 
 
-def test_a_picture_of_a_batch_is_the_picture_alone(dress: DressingPipeline, garments: Parts):
+def test_a_picture_of_a_batch_is_the_picture_alone(dress: DressingPipeline, garments: dict[int, LayerKV]):
     made = dress(garments, ["a", "b"], images_per_garment=2, seed=5, **SMALL)
     assert [picture.size for picture in made] == [(32, 40)] * 4
     assert min(differences(made[:3], made[1:])) > 10
@@ -76,18 +76,18 @@ def test_a_picture_of_a_batch_is_the_picture_alone(dress: DressingPipeline, garm
     assert max(differences(made, first + second)) <= 2
 
 
-def test_one_garment_is_worn_in_all_prompts(dress: DressingPipeline, garments: Parts):
+def test_one_garment_is_worn_in_all_prompts(dress: DressingPipeline, garments: dict[int, LayerKV]):
     made = dress(only(garments, 1), ["a", "b"], **SMALL)
     assert max(differences(made[1:], dress(only(garments, 1), ["b"], seed=43, **SMALL))) <= 2
 
 
-def test_a_garment_without_strength_is_none(dress: DressingPipeline, garments: Parts):
+def test_a_garment_without_strength_is_none(dress: DressingPipeline, garments: dict[int, LayerKV]):
     bare = dress(None, ["a"], **SMALL)
     assert differences(dress(only(garments, 0), ["a"], strength=0.0, **SMALL), bare) == [0]
     assert differences(dress(only(garments, 0), ["a"], **SMALL), bare)[0] > 10
 
 
-def test_without_guidance_a_step_is_one_row(dress: DressingPipeline, garments: Parts):
+def test_without_guidance_a_step_is_one_row(dress: DressingPipeline, garments: dict[int, LayerKV]):
     rows: list[int] = []
     hook = dress.unet.conv_in.register_forward_hook(lambda _, inputs, __: rows.append(len(inputs[0])))
     alone, guided = (dress(only(garments, 0), ["a"], guidance=w, **SMALL) for w in (1, 1 + 1e-6))
@@ -96,7 +96,7 @@ def test_without_guidance_a_step_is_one_row(dress: DressingPipeline, garments: P
     assert differences(alone, guided)[0] <= 2
 
 
-def test_what_does_not_fit_is_said(dress: DressingPipeline, garments: Parts, base: Path, tmp_path: Path):
+def test_what_does_not_fit_is_said(dress: DressingPipeline, garments: dict[int, LayerKV], base: Path, tmp_path: Path):
     with pytest.raises(IMAGDressingError, match="2 garments for 3 prompts: give one, or one for each"):
         dress(garments, ["a", "b", "c"], **SMALL)
     with pytest.raises(IMAGDressingError, match="A picture of 33 × 40 cannot be made: take multiples of 2"):

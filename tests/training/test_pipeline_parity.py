@@ -16,7 +16,7 @@ from torch import Tensor
 
 from imagdressing_core.files.checkpoint import read_checkpoint
 from imagdressing_core.images.preprocess import fit_official
-from imagdressing_core.model.garment import Parts
+from imagdressing_core.model.garment import LayerKV
 from imagdressing_core.model.layers import LAYERS
 from imagdressing_core.model.qformer import CLIP_CHANNELS
 from imagdressing_core.on_diffusers.pipeline import clip_pixels, denoise, official_scheduler, vae_pixels
@@ -44,7 +44,7 @@ class Models:
     vectors: dict[str, Tensor]
     tokens: Tensor
     features: dict[int, Tensor]
-    parts: Parts
+    layers: dict[int, LayerKV]
 
     def predict(self, timestep: int, worn: GarmentInputs | None, text: str = "prompt") -> Tensor:
         return noise_prediction(
@@ -85,7 +85,7 @@ def test_tokens_and_garment_features_are_the_official_ones(models: Models):
 def test_noise_predictions_are_the_official_ones(models: Models, timestep: int):
     with torch.inference_mode():
         for strength in (0.0, 0.5, 1.0):
-            ours = models.predict(timestep, GarmentInputs(models.parts, strength))
+            ours = models.predict(timestep, GarmentInputs(models.layers, strength))
             assert relative_error(ours, models.vectors[f"noise_pred.t{timestep}.lambda{strength}"]) < 1e-4
         ours = models.predict(timestep, None, "negative")
         assert relative_error(ours, models.vectors[f"noise_pred.t{timestep}.uncond"]) < 1e-4
@@ -96,7 +96,7 @@ def test_ten_steps_of_ddim_in_a_batch_are_the_official_ones(models: Models):
         noise, prompt, negative = (models.vectors[f"input.{name}"] for name in ("noise", "prompt", "negative"))
         noise = torch.cat((noise, noise.flip(-1)))  # another picture in the same batch
         prompt, negative = (text.expand(2, -1, -1) for text in (prompt, negative))
-        worn, scheduler = GarmentInputs(models.parts), official_scheduler()
+        worn, scheduler = GarmentInputs(models.layers), official_scheduler()
         latents = denoise(models.unet, noise, prompt, negative, worn, scheduler, steps=10, guidance=7.5)
         assert relative_error(latents[:1], models.vectors["latent.ddim10.cfg7.5"]) < 1e-3
         assert relative_error(latents[1:], models.vectors["latent.ddim10.cfg7.5"]) > 0.1

@@ -84,11 +84,11 @@ supply-chain: $(READY)  ## licences and known vulnerabilities of what the pack b
 		echo "NOT CHECKED for vulnerabilities: the packages above. No vulnerability database could be reached."
 
 SECONDS ?= 60
-fuzz: setup  ## hostile input for each reader, twice SECONDS: make fuzz SECONDS=600
-	$(BIN)/python fuzz/run.py --seconds $(SECONDS)
+fuzz: setup  ## hostile input for each reader, twice SECONDS: make fuzz SECONDS=600, or RUNS=10000
+	$(BIN)/python fuzz/run.py $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(if $(RECORD),--record)
 
-soak: setup  ## prompts in one running host for SECONDS: make soak SECONDS=600
-	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS)
+soak: setup  ## prompts in one running ComfyUI for SECONDS: make soak SECONDS=600, or PROMPTS=540
+	$(BIN)/python benchmarks/soak.py $(if $(PROMPTS),--prompts $(PROMPTS),--seconds $(SECONDS)) $(if $(RECORD),--record)
 
 clean:
 	rm -rf .venv .comfyui artefacts

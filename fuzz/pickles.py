@@ -84,7 +84,7 @@ LEAVES = st.one_of(
 
 def mappings(values: Bytes) -> Bytes:
     """Return a strategy for pickles of dictionaries, most of their keys names of a checkpoint's parts."""
-    entry = st.tuples(mostly(one_of(*KEYS).map(text), LEAVES), values).map(b"".join)
+    entry = st.tuples(mostly(one_of(*KEYS).map(text), values), values).map(b"".join)
     return st.lists(entry, min_size=1, max_size=4).map(lambda entries: b"}q\x00(" + b"".join(entries) + b"u")
 
 

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import compared_models as compared
-import model_files
 import torch
 from bench import DEVICE, ON_GPU, Row, clock, fastest, in_turn, save
-from support import comfyui_process as comfyui
 
 STEPS = 50
 ROUNDS = 5 if ON_GPU else 2
@@ -64,7 +62,7 @@ def main() -> None:
     chosen = parser.parse_args()
     compared.start()
     with torch.inference_mode():
-        loaded = comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+        loaded = compared.encoder()
         for size in chosen.sizes:
             width, height = map(int, size.split("x"))
             save("image", measure(loaded, width, height, chosen.rounds))

@@ -19,10 +19,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from imagdressing_core.metrics.manifest import Case, Method, PairFiles
 from imagdressing_core.metrics.outcome import total
-from imagdressing_core.metrics.protocol import Mode
+from imagdressing_core.metrics.paper import CAMI_U_TERMS, Mode
 from imagdressing_core.metrics.run import Setting, evaluate
 from imagdressing_core.metrics.scoring import SCORERS
-from imagdressing_core.metrics.terms import CAMI_U_TERMS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULT = REPOSITORY / "benchmarks" / "results" / "metrics.json"

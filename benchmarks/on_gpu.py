@@ -43,7 +43,7 @@ TINY = "--rounds 1 --sizes 64x64"
 # In the order of what matters most, each alone, since most of them are timings.
 ALONE = (
     Part("parity", "-m support.parity", 70, "-m support.parity", exact=True),
-    Part("layers", "-m support.layer_parity", 60, "-m support.layer_parity"),
+    Part("layers", "-m support.layer_parity", 60, "-m pytest -q {tests}/test_layer_parity.py"),
     Part("sampling-512", "sampling.py --sizes 512x640 --rounds 3", 100, f"sampling.py {TINY} --batches 1 2 --steps 2"),
     Part("http", "over_http.py default", 75, "over_http.py default --tiny"),
     Part("image", "image.py", 45, f"image.py {TINY}"),
@@ -57,7 +57,7 @@ TOGETHER = (
         "tests",
         "-m pytest -q -x {tests} --ignore {tests}/test_faults.py",
         120,
-        "-m pytest -q -x {tests}/test_apply.py",
+        "-m pytest -q -x {tests}/test_costs.py",
         exact=True,
     ),
     Part("http-otherwise", "over_http.py no-dynamic novram fp8 bf16", 120, "over_http.py novram --tiny"),
@@ -114,7 +114,8 @@ class Session:
         return [sys.executable, "-u", *script, *words]
 
     def _environment(self, part: Part) -> dict[str, str]:
-        results = {"BENCHMARK_RESULTS": str(self.folder / "results")} if self.rehearse else {}
+        apart = {"BENCHMARK_RESULTS": str(self.folder / "results"), "BENCHMARK_NARROW": "1"}
+        results = apart if self.rehearse else {}
         own = {"HF_HUB_OFFLINE": "1", "GPU_IMAGES": str(self.folder / "images")}
         return environment() | own | results | (EXACT if part.exact else {})
 

@@ -26,8 +26,8 @@ from imagdressing_core.model.layers import LAYERS
 from imagdressing_core.on_diffusers import pipeline
 from imagdressing_core.on_diffusers import unet as diffusers_unet
 from imagdressing_core.training.config import Objective
-from imagdressing_core.training.model import Batch, freeze_unread, start_projections, training_loss
-from imagdressing_core.training.objective import Draws, noise_schedule
+from imagdressing_core.training.model import TrainingBatch, freeze_unread, start_projections, training_loss
+from imagdressing_core.training.objective import RandomDraws, noise_schedule
 
 WIDTH, HEIGHT = 192, 256
 CONTEXT, CLIP = 96, 160
@@ -109,7 +109,7 @@ def measure(way: str) -> None:
 
 
 @torch.no_grad()
-def _batch(found: dict[str, Any], step: int) -> Batch:
+def _batch(found: dict[str, Any], step: int) -> TrainingBatch:
     """Return one sample, the same in all ways; where there is no cache, images go through VAE and CLIP."""
     generator = torch.Generator().manual_seed(step)
 
@@ -122,13 +122,13 @@ def _batch(found: dict[str, Any], step: int) -> Batch:
         for image in pixels:
             found["vae"].encode(image[None])
         pipeline.clip_hidden_states(found["clip"], torch.zeros(1, 3, 224, 224))
-    return Batch(
+    return TrainingBatch(
         person=normal(1, 8, *latent[2:]),
         garment=normal(1, 8, *latent[2:]),
         garment_kept=torch.ones(1, 1, 1, 1),
         clip_hidden=normal(1, 257, CLIP),
         text=normal(1, 77, CONTEXT),
-        draws=Draws(torch.tensor([500]), normal(*latent), normal(1, 4, 1, 1), normal(*latent), normal(*latent)),
+        draws=RandomDraws(torch.tensor([500]), normal(*latent), normal(1, 4, 1, 1), normal(*latent), normal(*latent)),
         scaling=0.18215,
     )
 

@@ -31,7 +31,8 @@ from imagdressing_core.images.preprocess import (
 )
 from imagdressing_core.metrics.manifest import Method, read_manifest
 from imagdressing_core.training.config import Data
-from imagdressing_core.training.data import Pair, read_pairs, whole_pairs
+from imagdressing_core.training.data import read_pairs, whole_pairs
+from imagdressing_core.training.pairs import TrainingPair
 
 LONGEST_MESSAGE = 2000
 
@@ -136,7 +137,7 @@ def _manifest(given: tuple[str, bytes], folder: Path) -> None:
     path.write_bytes(content)
     method = Method("ours", folder / "ours")
     # An image's name decides where results go beside it, so it leads nowhere else.
-    assert all((method.folder / c.picture).resolve().is_relative_to(method.folder) for c in read_manifest(path))
+    assert all((method.folder / c.file_name).resolve().is_relative_to(method.folder) for c in read_manifest(path))
 
 
 def _training_pairs(given: tuple[str, bytes], folder: Path) -> object:
@@ -145,7 +146,7 @@ def _training_pairs(given: tuple[str, bytes], folder: Path) -> object:
     path = folder / ("pairs.json" if kind == "igpair" else "manifest.jsonl")
     path.write_bytes(content)
     data = Data("igpair", str(path), folder) if kind == "igpair" else Data("folder", str(folder))
-    assert all(isinstance(entry, Pair) or len(str(entry)) <= LONGEST_MESSAGE for entry in read_pairs(data))
+    assert all(isinstance(entry, TrainingPair) or len(str(entry)) <= LONGEST_MESSAGE for entry in read_pairs(data))
     return whole_pairs(data)
 
 

@@ -38,8 +38,8 @@ class EncodeGarment(io.ComfyNode):
             node_id="IMAGDressingEncodeGarment",
             display_name="Encode Garment",
             category=CATEGORY,
-            description="Reads a garment once; any number of images can wear the result. The preview shows what the "
-            "VAE sees, framed where CLIP sees it too.",
+            description="Encodes a garment once; any number of images can use the result. The preview shows what the "
+            "VAE sees, and a frame in it shows what CLIP sees.",
             search_aliases=SEARCH_ALIASES,
             inputs=[
                 IMAGDressingModel.Input("imagdressing", tooltip="From Load IMAGDressing Model."),
@@ -55,7 +55,7 @@ class EncodeGarment(io.ComfyNode):
                     "fit",
                     options=list(FITS),
                     default="official",
-                    tooltip="How the image is brought to size. official: as the published code, squashed for the "
+                    tooltip="How the image gets its size. official: as in the published code, squashed for the "
                     "VAE and cut to its centre square for CLIP. pad: whole and undistorted, on white. crop: "
                     "undistorted, its middle only.",
                 ),
@@ -63,25 +63,28 @@ class EncodeGarment(io.ComfyNode):
                     "width",
                     default=OFFICIAL_WIDTH,
                     **size,
-                    tooltip="Width of the garment in pixels, independent of the image you generate. "
-                    "More keeps finer detail and costs memory and time.",
+                    tooltip="Width in pixels at which the garment is encoded, independent of the image you generate. "
+                    "A larger width keeps finer detail and costs memory and time.",
                 ),
-                io.Int.Input("height", default=OFFICIAL_HEIGHT, **size, tooltip="Height of the garment in pixels."),
-                io.Mask.Input(
-                    "mask", optional=True, tooltip="White marks the garment; everything else becomes white paper."
+                io.Int.Input(
+                    "height",
+                    default=OFFICIAL_HEIGHT,
+                    **size,
+                    tooltip="Height in pixels at which the garment is encoded.",
                 ),
+                io.Mask.Input("mask", optional=True, tooltip="White marks the garment; everything else becomes white."),
                 io.Boolean.Input(
                     "drop_background",
                     default=False,
                     optional=True,
-                    tooltip="Leave what the mask does not mark out of the garment altogether: less of the background "
-                    "leaks into the image, and sampling is faster. Needs a mask.",
+                    tooltip="Remove everything outside the mask from the garment: less of the background leaks into "
+                    "the image, and sampling is faster. Needs a mask.",
                 ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="For MagicClothing checkpoints only, which read the empty prompt instead of clip_vision: "
-                    "the CLIP of the SD1.5 checkpoint.",
+                    tooltip="Only for MagicClothing checkpoints, which read the empty prompt instead of clip_vision: "
+                    "the CLIP of your SD1.5 checkpoint.",
                 ),
             ],
             outputs=[

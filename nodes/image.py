@@ -27,23 +27,25 @@ class PasteBack(io.ComfyNode):
             description="Puts the generated part into the original image; nothing outside the mask changes.",
             search_aliases=[*SEARCH_ALIASES, "composite", "stitch"],
             inputs=[
-                io.Image.Input("original", tooltip="The image before, which sets the size."),
-                io.Image.Input("generated", tooltip="The same scene, generated; resized to the original."),
-                io.Mask.Input("mask", tooltip="White is where the generated image shows."),
+                io.Image.Input("original", tooltip="The original image. It sets the size."),
+                io.Image.Input(
+                    "generated", tooltip="The generated image of the same scene. The node resizes it to the original."
+                ),
+                io.Mask.Input("mask", tooltip="White marks where the generated image shows."),
                 io.Int.Input(
                     "feather",
                     default=8,
                     min=0,
                     max=WIDEST_FEATHER,
-                    tooltip="Pixels inside the mask's edge over which the one fades into the other.",
+                    tooltip="Width in pixels of the soft edge, inside the mask, where one image fades into the other.",
                 ),
                 io.Boolean.Input(
                     "match_color",
                     default=False,
-                    tooltip="Give the generated image the colours that the original has outside the mask.",
+                    tooltip="Match the generated image's colours to those of the original, measured outside the mask.",
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="The original with the generated part in it.")],
+            outputs=[io.Image.Output(tooltip="The original image with the generated part in it.")],
         )
 
     @classmethod
@@ -60,25 +62,25 @@ class GarmentHeatMap(io.ComfyNode):
             node_id="IMAGDressingHeatMap",
             display_name="Garment Heat Map",
             category=CATEGORY,
-            description="Shows where in the finished image each garment acts: how much of the attention is the "
-            "garment's, over the chosen layers and noise levels. Costs nothing where it is not connected.",
+            description="Shows where in the finished image each garment acts, as its share of the attention over the "
+            "chosen layers and noise levels. Sampling itself costs nothing more.",
             search_aliases=[*SEARCH_ALIASES, "attention map", "heatmap", "visualize"],
             inputs=[
-                io.Model.Input("model", tooltip="The model that wears the garments, as the sampler got it."),
+                io.Model.Input("model", tooltip="The model with the garments, as the sampler got it."),
                 io.Conditioning.Input("positive", tooltip="The prompt, as the sampler got it."),
-                io.Latent.Input("samples", tooltip="What the sampler made."),
+                io.Latent.Input("samples", tooltip="The latent that the sampler returned."),
                 io.Image.Input("image", tooltip="The same as an image, from VAE Decode."),
                 io.String.Input(
                     "layers",
                     default="all",
-                    tooltip=f"Which layers to look at: {', '.join(LAYER_PRESETS)}; or weights such as 0:1.0, 5:0.5.",
+                    tooltip=f"The layers to look at: {', '.join(LAYER_PRESETS)}; or weights such as 0:1.0, 5:0.5.",
                 ),
                 io.Int.Input(
                     "steps",
                     default=4,
                     min=1,
                     max=MOST_STEPS,
-                    tooltip="At how many noise levels to look, evenly over the sampling. Each takes as long as a "
+                    tooltip="The number of noise levels to look at, evenly over the sampling. Each takes as long as a "
                     "sampling step.",
                 ),
             ],
@@ -89,7 +91,8 @@ class GarmentHeatMap(io.ComfyNode):
                     "brightest is where any garment acts most.",
                 ),
                 io.Mask.Output(
-                    display_name="shares", tooltip="The same as numbers, 0 to 1: the garment's part of the attention."
+                    display_name="shares",
+                    tooltip="The same maps as numbers, 0 to 1: the garment's share of the attention.",
                 ),
             ],
         )

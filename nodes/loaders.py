@@ -15,7 +15,8 @@ def _model_name_input() -> io.Combo.Input:
         "model_name",
         options=CHECKPOINTS.names(),
         default=OFFICIAL_NAME,
-        tooltip=f"A file in models/imagdressing: {OFFICIAL_NAME} as published, or a .safetensors converted from it.",
+        tooltip=f"A file in models/imagdressing: {OFFICIAL_NAME} as published, or a .safetensors file converted from "
+        "it.",
     )
 
 
@@ -26,7 +27,7 @@ class LoadIMAGDressingModel(io.ComfyNode):
             node_id="IMAGDressingModelLoader",
             display_name="Load IMAGDressing Model",
             category=CATEGORY,
-            description="Loads the garment U-Net, Q-Former and garment projections that encode a garment.",
+            description="Loads the garment U-Net, the Q-Former and the garment projections, which encode a garment.",
             search_aliases=SEARCH_ALIASES,
             inputs=[_model_name_input()],
             outputs=[IMAGDressingModel.Output(display_name="imagdressing", tooltip="For Encode Garment.")],
@@ -58,8 +59,8 @@ class ConvertCheckpoint(io.ComfyNode):
             node_id="IMAGDressingConvertCheckpoint",
             display_name="Convert Checkpoint",
             category=CATEGORY,
-            description="Writes a .safetensors with only the parts that are used, beside the other checkpoints: "
-            "safe to share and about half the size.",
+            description="Writes a .safetensors file with only the parts that the nodes use, beside the other "
+            "checkpoints: safe to share and about half the size.",
             search_aliases=["imagdressing", "safetensors", "convert"],
             inputs=[
                 _model_name_input(),

@@ -16,14 +16,14 @@ class SaveGarment(io.ComfyNode):
             node_id="IMAGDressingSaveGarment",
             display_name="Save Garment",
             category=CATEGORY,
-            description="Keeps an encoded garment in models/imagdressing_garments, to be worn later without encoding.",
+            description="Saves an encoded garment in models/imagdressing_garments, so that you can use it again.",
             search_aliases=[*SEARCH_ALIASES, "wardrobe"],
             inputs=[
                 IMAGDressingGarment.Input("garment", tooltip="From Encode Garment or Join Garments."),
                 io.String.Input(
                     "filename_prefix",
                     default="garment",
-                    tooltip="Name of the file; a number is added. May begin with a folder, as in summer/shirt.",
+                    tooltip="Name of the file; the node adds a number. It may begin with a folder, as in summer/shirt.",
                 ),
             ],
             is_output_node=True,
@@ -46,7 +46,7 @@ class LoadGarment(io.ComfyNode):
             node_id="IMAGDressingLoadGarment",
             display_name="Load Garment",
             category=CATEGORY,
-            description="Takes a saved garment; it needs no checkpoint, VAE or CLIP vision.",
+            description="Loads a saved garment, without checkpoint, VAE or CLIP vision.",
             search_aliases=[*SEARCH_ALIASES, "wardrobe"],
             inputs=[
                 io.Combo.Input("garment_name", options=GARMENTS.names(), tooltip="A file that Save Garment wrote.")
@@ -83,12 +83,12 @@ class JoinGarments(io.ComfyNode):
             node_id="IMAGDressingJoinGarments",
             display_name="Join Garments",
             category=CATEGORY,
-            description="Makes one of two garments, of any sizes: views of one thing for batch = broadcast, or one for "
-            "each image of a batch for batch = one per image.",
+            description="Joins two garments of any sizes into one: views of one garment for batch = broadcast, or one "
+            "for each image of a batch for batch = one per image.",
             search_aliases=[*SEARCH_ALIASES, "batch"],
             inputs=[
                 IMAGDressingGarment.Input("garment_1", tooltip="Its images come first."),
-                IMAGDressingGarment.Input("garment_2", tooltip="Its images come after them."),
+                IMAGDressingGarment.Input("garment_2", tooltip="Its images come second."),
             ],
             outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment (Advanced).")],
         )

@@ -16,8 +16,12 @@ def garment_share(base: Tensor, dressed: Tensor) -> Tensor:
 
     base, dressed: attention without and with the garment's term, (batch, tokens, C).
     """
-    added = (dressed - base).float().norm(dim=-1)
-    return added / (base.float().norm(dim=-1) + added).clamp_min(torch.finfo(torch.float32).tiny)
+    added = _norm(dressed - base)
+    return added / (_norm(base) + added).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _norm(tokens: Tensor) -> Tensor:
+    return tokens.float().square().sum(dim=-1).sqrt()  # (batch, tokens)
 
 
 class HeatMap:

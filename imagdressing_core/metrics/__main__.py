@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from ..errors import IMAGDressingError, run_command
+from ..command_line import run_command
+from ..errors import IMAGDressingError, packages
 from .cluster import WHOLE, join
 from .manifest import Method, PairFiles, parse_method, read_manifest
-from .needs import packages
-from .protocol import Mode
+from .paper import Mode
 from .run import Setting, evaluate
 from .scoring import SCORERS, Scorer
 
@@ -26,8 +26,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 @app.command("evaluate")
 def evaluate_command(
-    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt.")],
-    method: Annotated[list[str], typer.Option(help="NAME=FOLDER of a method's pictures. Once for each method.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: image, garment, garment_mask, pose, face, prompt.")],
+    method: Annotated[list[str], typer.Option(help="NAME=FOLDER of a method's images. Once for each method.")],
     score: Annotated[
         list[str], typer.Option(help=f"What to compute: {', '.join([*(one.name for one in SCORERS), *SUMS])}.")
     ] = ["cami-u"],  # noqa: B006
@@ -39,12 +39,14 @@ def evaluate_command(
     processes: Annotated[int, typer.Option(min=1, help="How many work at once.")] = os.cpu_count() or 1,
     device: Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1 …")] = "cpu",
     weights: Annotated[list[str], typer.Option(help="SCORE=PATH of a score's weights, if not from the hub.")] = [],  # noqa: B006
-    pictures: Annotated[int, typer.Option(min=0, help="Rows of the manifest whose pictures the page shows.")] = 100,
+    images: Annotated[
+        int, typer.Option("--pictures", min=0, help="The number of manifest rows whose images the page shows.")
+    ] = 100,
     address: Annotated[str, typer.Option(help="On several machines: host:port of machine 0.")] = "",
     machines: Annotated[int, typer.Option(min=1, help="How many machines run this command.")] = 1,
     machine: Annotated[int, typer.Option(min=0, help="Which of them this is, from 0.")] = 0,
 ) -> None:
-    """Score all pictures of all methods, and write the result table.
+    """Score all images of all methods, and write the result table.
 
     What is scored is kept at once: the same command goes on where a stopped one was.
     """
@@ -66,7 +68,7 @@ def evaluate_command(
     scored = [Scored(files, found) for files, found in zip(pairs, scores, strict=True)]
     asked = [term for scorer in scorers for term in scorer.terms]
     table = make_table(methods, scored, asked, reference)
-    write_report(table, mode, output, pictures)
+    write_report(table, mode, output, images)
     *results, differing = grids(table, mode)
     for grid in results:
         if len(grid.rows) <= LONGEST_PRINTED:
@@ -113,7 +115,7 @@ def _scorers(names: Sequence[str]) -> list[Scorer]:
 
 
 def _weights(texts: Sequence[str]) -> dict[str, str]:
-    learned = [scorer.name for scorer in SCORERS if scorer.weights is not None]
+    learned = [one.name for scorer in SCORERS for one in scorer.weights]
     pairs = [text.partition("=") for text in texts]
     wrong = [text for text, (name, _, path) in zip(texts, pairs, strict=True) if name not in learned or not path]
     if wrong:

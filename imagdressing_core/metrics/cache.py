@@ -1,4 +1,4 @@
-"""Scores on disk, so that a run that was stopped goes on where it was, even if it was killed."""
+"""The scores on disk, from which a run that was stopped or killed resumes."""
 
 import hashlib
 import json
@@ -9,13 +9,13 @@ from .manifest import PairFiles
 from .outcome import NoScore, Outcome
 from .scoring import Scorer, Scores
 
-VERSION = "1"  # to be raised when a term is computed otherwise
+VERSION = "1"  # raise it whenever a term is computed in another way
 
 
 def key(scorer: Scorer, files: PairFiles, setting: str, digest: Callable[[Path], str | None]) -> str | None:
-    """Return all that a pair's scores depend on as one digest: the contents of its files, the scorer, the setting.
+    """Return one digest of everything that a pair's scores depend on: file contents, scorer and setting.
 
-    None where a file is not there: that may change, so its scores are not kept.
+    None where a file is missing: it may appear later, so that pair's scores are not kept.
     """
     needed = [VERSION, *scorer.terms, setting]
     for name in scorer.parts:
@@ -45,7 +45,7 @@ def read_scores(folder: Path) -> dict[str, Scores]:
 
 
 class ScoreLog:
-    """The file to which one process adds its scores, each at once and whole."""
+    """The file to which one process appends its scores, each as soon as it is computed."""
 
     def __init__(self, folder: Path, process: int) -> None:
         self._path = folder / f"scores-{process}.jsonl"

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from ..errors import IMAGDressingError
-from .needs import packages
+from ..errors import IMAGDressingError, first_line, packages
 
 Item = TypeVar("Item")
 
@@ -15,7 +14,7 @@ LONGEST_WAIT = timedelta(days=7)  # for the slowest machine
 
 
 @dataclass(frozen=True)
-class Share:
+class WorkShare:
     """Which part of the work is this process's: every ``count``-th item from ``index`` on."""
 
     index: int = 0
@@ -43,10 +42,10 @@ class Share:
             ) from error
 
 
-WHOLE = Share()  # of a run on one machine
+WHOLE = WorkShare()  # of a run on one machine
 
 
-def join(address: str, machines: int, machine: int) -> Share:
+def join(address: str, machines: int, machine: int) -> WorkShare:
     """Wait for the other machines at ``address``, host:port of machine 0, and return this machine's share.
 
     Raises:
@@ -64,5 +63,5 @@ def join(address: str, machines: int, machine: int) -> Share:
     try:
         state = PartialState(cpu=True, timeout=LONGEST_WAIT)  # only scores travel; models run where they run
     except (RuntimeError, ValueError) as error:
-        raise IMAGDressingError(f"The machines did not meet at {address}: {str(error).splitlines()[0]}") from error
-    return Share(state.process_index, state.num_processes)
+        raise IMAGDressingError(f"The machines did not meet at {address}: {first_line(error)}") from error
+    return WorkShare(state.process_index, state.num_processes)

@@ -1,4 +1,4 @@
-"""The result table as files: Markdown, CSV, LaTeX, and one HTML page with the pictures side by side."""
+"""The result table as files: Markdown, CSV, LaTeX, and one HTML page with the images side by side."""
 
 import base64
 import csv
@@ -9,14 +9,12 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from .needs import packages
+from ..errors import packages
+from .images import read_image
 from .outcome import NoScore
-from .pictures import read_picture
-from .protocol import CORRECTIONS, REPAIRS, Mode
-from .published import PAPER, PUBLISHED
+from .paper import COLUMNS, CORRECTIONS, PAPER, PAPER_ROWS, REPAIRS, Column, Mode
 from .scoring import MASKS
 from .table import TERM_COLUMNS, Cell, Scored, Table, by_garment
-from .terms import COLUMNS, Column
 
 with packages("The report"):
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -72,10 +70,10 @@ def latex(grid: Grid) -> str:
     return text
 
 
-def write_report(table: Table, mode: Mode, folder: Path, most_pictures: int) -> None:
+def write_report(table: Table, mode: Mode, folder: Path, most_images: int) -> None:
     """Write ``table.md``, ``table.tex``, ``table.csv``, ``scores.csv``, ``garments.csv`` and ``report.html``.
 
-    most_pictures: of how many rows of the manifest the page shows the pictures.
+    most_images: of how many rows of the manifest the page shows the images.
     """
     all_grids = grids(table, mode)
     sections = (f"## {grid.title}\n\n{grid.note}\n\n{markdown(grid)}\n" for grid in all_grids)
@@ -85,7 +83,7 @@ def write_report(table: Table, mode: Mode, folder: Path, most_pictures: int) -> 
         "table.csv": _csv(_table_records(table)),
         "scores.csv": _csv(_score_records(table.scored)),
         "garments.csv": _csv(_garment_records(table.scored)),
-        "report.html": _page(table, all_grids, mode, most_pictures),
+        "report.html": _page(table, all_grids, mode, most_images),
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -97,20 +95,20 @@ def corrections(mode: Mode) -> Grid:
     return Grid(
         f"What differs from the official code (mode: {mode})",
         ("term", "official code", "here", "why"),
-        [(one.term, one.published, one.corrected, one.reason) for one in listed],
+        [(one.term, one.official, one.corrected, one.reason) for one in listed],
     )
 
 
 def _results(table: Table, mode: Mode) -> Grid:
     rows: list[Sequence[str]] = []
     for row in table.rows:
-        cells = [_cell_text(column, row.cells[column.name], row.pictures) for column in COLUMNS]
-        rows.append((row.method, "here", f"{row.pictures}" if row.pictures else EMPTY, *cells))
-        if row.published is not None:
-            values = [_number(column, row.published.values.get(column.name)) for column in COLUMNS]
-            rows.append((row.method, row.published.table, EMPTY, *values))
+        cells = [_cell_text(column, row.cells[column.name], row.images) for column in COLUMNS]
+        rows.append((row.method, "here", f"{row.images}" if row.images else EMPTY, *cells))
+        if row.paper is not None:
+            values = [_number(column, row.paper.values.get(column.name)) for column in COLUMNS]
+            rows.append((row.method, row.paper.table, EMPTY, *values))
     note = (
-        f"Mean over the pictures that have a score, with its 95 % bootstrap interval over garments. Table 2 and 3 are "
+        f"Mean over the images that have a score, with its 95 % bootstrap interval over garments. Table 2 and 3 are "
         f"the paper's own numbers ({PAPER}). "
     )
     if mode == "corrected":
@@ -135,7 +133,7 @@ def _differences(table: Table) -> Grid:
         f"Difference from {table.reference}",
         ("method", *(column.heading for column in COLUMNS)),
         rows,
-        "Over the pictures that both have a score for, as means of garments; p is two-sided, of a paired permutation "
+        "Over the images that both have a score for, as means of garments; p is two-sided, of a paired permutation "
         "test, not corrected for the number of tests.",
     )
 
@@ -143,7 +141,7 @@ def _differences(table: Table) -> Grid:
 def _terms(table: Table) -> Grid:
     columns = _term_columns(table)
     rows = [
-        (row.method, *(_cell_text(column, row.cells[column.name], row.pictures) for column in columns))
+        (row.method, *(_cell_text(column, row.cells[column.name], row.images) for column in columns))
         for row in table.terms
     ]
     return Grid("Terms", ("method", *(column.heading for column in columns)), rows if columns else [])
@@ -160,7 +158,7 @@ def _gaps(table: Table) -> Grid:
         for name, cell in row.cells.items():
             if cell.mean is None:
                 columns.setdefault((row.method, "here", cell.reason), []).append(name)
-    for row in PUBLISHED:
+    for row in PAPER_ROWS:
         for name, reason in row.gaps.items():
             columns.setdefault((row.method, row.table, reason), []).append(name)
     rows = [(method, source, ", ".join(names), reason) for (method, source, reason), names in columns.items()]
@@ -184,7 +182,7 @@ def _unmasked(table: Table) -> Grid:
                 group = one.files.method.name, part.replace("_", " ")
                 missing[group] = missing.get(group, 0) + 1
     rows = [(method, part, str(count)) for (method, part), count in missing.items()]
-    note = "There the whole picture was compared, its background too."
+    note = "There the whole image was compared, its background too."
     return Grid("Pairs without a mask", ("method", "mask", "pairs"), rows, note)
 
 
@@ -198,14 +196,14 @@ def _garments(table: Table) -> Grid:
     return Grid("Garments", ("garment", "method", *(column.heading for column in columns)), rows if columns else [])
 
 
-def _cell_text(column: Column, cell: Cell, pictures: int) -> str:
+def _cell_text(column: Column, cell: Cell, images: int) -> str:
     if cell.mean is None:
         return EMPTY
     text = _number(column, cell.mean.value)
     if cell.mean.interval is not None:
         text += f" [{', '.join(_number(column, end) for end in cell.mean.interval)}]"
-    if cell.mean.count < pictures:
-        text += f" ({cell.mean.count} of {pictures})"
+    if cell.mean.count < images:
+        text += f" ({cell.mean.count} of {images})"
     return text
 
 
@@ -218,7 +216,7 @@ def _table_records(table: Table) -> Iterable[Mapping[str, object]]:
     for row in (*table.rows, *table.terms):
         for name, cell in row.cells.items():
             yield {"method": row.method, "source": "here", "column": name, **_cell_record(cell)}
-    for row in PUBLISHED:
+    for row in PAPER_ROWS:
         source = f"{PAPER}, {row.table}"
         for name, value in row.values.items():
             yield {"method": row.method, "source": source, "column": name, "mean": value}
@@ -238,7 +236,7 @@ def _cell_record(cell: Cell) -> Mapping[str, object]:
 
 def _score_records(scored: Sequence[Scored]) -> Iterable[Mapping[str, object]]:
     for one in scored:
-        record: dict[str, object] = {"method": one.files.method.name, "picture": one.picture}
+        record: dict[str, object] = {"method": one.files.method.name, "picture": one.image}
         record["garment"] = str(one.garment)
         outcomes = one.scores | {column.name: one.outcome(column) for column in COLUMNS[2:]}
         record |= {name: "" if isinstance(value, NoScore) else value for name, value in outcomes.items()}
@@ -260,7 +258,7 @@ def _csv(records: Iterable[Mapping[str, object]]) -> str:
     return file.getvalue()
 
 
-def _page(table: Table, all_grids: Sequence[Grid], mode: Mode, most_pictures: int) -> str:
+def _page(table: Table, all_grids: Sequence[Grid], mode: Mode, most_images: int) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -272,11 +270,11 @@ def _page(table: Table, all_grids: Sequence[Grid], mode: Mode, most_pictures: in
             {
                 "case": case,
                 "garment": _thumbnail(case.garment),
-                "pictures": [_shown(one) for one in table.scored if one.files.case == case],
+                "images": [_shown(one) for one in table.scored if one.files.case == case],
             }
-            for case in cases[:most_pictures]
+            for case in cases[:most_images]
         ],
-        left_out=max(0, len(cases) - most_pictures),
+        left_out=max(0, len(cases) - most_images),
     )
 
 
@@ -287,18 +285,18 @@ def _shown(one: Scored) -> Mapping[str, object]:
     path = one.files.part("generated")
     return {
         "method": one.files.method.name,
-        "picture": _thumbnail(path) if isinstance(path, Path) else None,
+        "image": _thumbnail(path) if isinstance(path, Path) else None,
         "numbers": numbers,
         "reasons": list(reasons),
     }
 
 
 def _thumbnail(path: Path) -> str | None:
-    """Return a small copy of a picture as a data URI; None where it cannot be read."""
+    """Return a small copy of an image as a data URI; None where it cannot be read."""
     try:
-        picture = Image.fromarray(read_picture(path))
+        image = Image.fromarray(read_image(path))
     except NoScore:
         return None
     file = io.BytesIO()
-    ImageOps.contain(picture, THUMBNAIL).save(file, "WEBP", quality=80)
+    ImageOps.contain(image, THUMBNAIL).save(file, "WEBP", quality=80)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from .cache import ScoreLog, file_digest, key, read_scores
-from .cluster import WHOLE, Share
+from .cluster import WHOLE, WorkShare
+from .images import read_image, read_mask
 from .manifest import PairFiles
 from .outcome import NoScore
-from .pictures import read_mask, read_picture
-from .protocol import PROTOCOLS, Mode
-from .scoring import Pair, Score, Scorer, Scores, score
+from .paper import PROTOCOLS, Mode
+from .scoring import PairContent, Score, Scorer, Scores, score
 
 BATCH = 8  # pairs that a process or a model takes at once
 
@@ -24,10 +24,13 @@ Progress: TypeAlias = Callable[[int, int], None]  # done, total
 
 @dataclass(frozen=True)
 class Setting:
-    """How to score.
+    """The way to score.
 
-    processes: how many work at once on what needs no model; device: on which the models run.
-    weights: by scorer, where they are if not at their hub id.
+    Attributes:
+        mode: The way to compute CAMI.
+        processes: The number of processes that share the scores without a model.
+        device: The device of the models.
+        weights: By name, the paths of weights that are not to come from their hub id.
     """
 
     mode: Mode
@@ -35,17 +38,17 @@ class Setting:
     device: str
     weights: Mapping[str, str]
 
-    def weights_of(self, scorer: Scorer) -> str:
-        return self.weights.get(scorer.name, scorer.weights or "")
+    def weights_of(self, scorer: Scorer) -> list[str]:
+        return [self.weights.get(one.name, one.hub_id) for one in scorer.weights]
 
     def key_of(self, scorer: Scorer) -> str:
-        """Return what of this its scores depend on: the mode changes nothing that is learned."""
-        return self.mode if scorer.weights is None else self.weights_of(scorer)
+        """Return the part of this setting that the scores depend on: the mode changes no learned score."""
+        return " ".join(self.weights_of(scorer)) or self.mode
 
 
 @dataclass(frozen=True)
 class Task:
-    """One scorer on one pair. index: the pair's; key: under which the scores are kept, None if they are not."""
+    """One scorer on one pair. index: of the pair; key: of the kept scores, None if they are not kept."""
 
     scorer: Scorer
     index: int
@@ -59,7 +62,7 @@ def evaluate(
     setting: Setting,
     folder: Path,
     progress: Progress,
-    share: Share = WHOLE,
+    share: WorkShare = WHOLE,
 ) -> list[Scores]:
     """Return the terms of each pair, in order.
 
@@ -89,7 +92,7 @@ def evaluate(
     return [{term: found[term] for term in terms} for found in merged]
 
 
-def _tasks(pairs: Sequence[PairFiles], scorers: Sequence[Scorer], setting: Setting, share: Share) -> list[Task]:
+def _tasks(pairs: Sequence[PairFiles], scorers: Sequence[Scorer], setting: Setting, share: WorkShare) -> list[Task]:
     digest = cache(file_digest)
 
     def task(scorer: Scorer, index: int) -> Task:
@@ -105,10 +108,10 @@ def _load(scorer: Scorer, setting: Setting) -> Score:
 def _scored(
     todo: Sequence[Task], setting: Setting, models: Mapping[str, Score]
 ) -> Generator[tuple[Task, Scores], None, None]:
-    """Yield each task with its scores: first what needs no model, by several processes, then the models' here."""
-    plain = [task for task in todo if task.scorer.weights is None]
+    """Yield each task with its scores: several processes do those without a model, then this one runs the models."""
+    plain = [task for task in todo if not task.scorer.weights]
     yield from _in_processes(plain, setting) if setting.processes > 1 else _here(plain, models)
-    yield from _here([task for task in todo if task.scorer.weights is not None], models)
+    yield from _here([task for task in todo if task.scorer.weights], models)
 
 
 def _here(tasks: Sequence[Task], models: Mapping[str, Score]) -> Iterator[tuple[Task, Scores]]:
@@ -127,7 +130,7 @@ def _in_processes(tasks: Sequence[Task], setting: Setting) -> Iterator[tuple[Tas
 
 
 def _one_thread() -> None:
-    """Keep OpenCV to one thread in each process: they are as many as there is to do."""
+    """Keep OpenCV to one thread: there are as many processes as cores."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -139,7 +142,7 @@ def _load_and_score(batch: Sequence[Task], setting: Setting) -> list[Scores]:
 
 def _score(batch: Sequence[Task], loaded: Score) -> list[Scores]:
     scorer = batch[0].scorer
-    read = cache(_read)  # a garment once for all its pictures in the batch
+    read = cache(_read)  # a garment once for all its images in the batch
     return score([_pair(task.files, scorer.parts, read) for task in batch], scorer, loaded)
 
 
@@ -150,7 +153,7 @@ def _batches(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
         yield from (same[start : start + BATCH] for start in range(0, len(same), BATCH))
 
 
-def _pair(files: PairFiles, parts: Sequence[str], read: Callable[[str, Path], Any]) -> Pair:
+def _pair(files: PairFiles, parts: Sequence[str], read: Callable[[str, Path], Any]) -> PairContent:
     """Read the parts of a pair that are asked for; those that cannot be read are in its problems."""
     found: dict[str, Any] = {}
     problems: dict[str, NoScore] = {}
@@ -160,8 +163,8 @@ def _pair(files: PairFiles, parts: Sequence[str], read: Callable[[str, Path], An
             found[name] = read(name, part) if isinstance(part, Path) else part
         except NoScore as reason:
             problems[name] = NoScore(f"{name.replace('_', ' ')}: {reason.reason}", reason.detail)
-    return Pair(**found, problems=problems)
+    return PairContent(**found, problems=problems)
 
 
 def _read(name: str, path: Path) -> Any:
-    return read_mask(path) if name.endswith("mask") else read_picture(path)
+    return read_mask(path) if name.endswith("mask") else read_image(path)

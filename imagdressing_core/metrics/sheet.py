@@ -1,14 +1,14 @@
-"""Scores of a few pictures for the eye: as text and as a table picture."""
+"""Scores of a few images for the eye: as text and as a table image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from .images import ImageArray
 from .outcome import NoScore, Outcome, total
-from .pictures import Picture
+from .paper import Column
 from .scoring import Scores
-from .terms import Column
 
 PAPER, INK, FAINT, TRACK, BAR = "#ffffff", "#1d2433", "#7a8395", "#e6e9f0", "#3f6fd8"
 THUMBNAIL = (160, 200)
@@ -20,47 +20,47 @@ LONGEST_REASON = 34
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """A generated picture beside its garment, with its scores."""
+    """A generated image beside its garment, with its scores."""
 
-    garment: Picture
-    generated: Picture
+    garment: ImageArray
+    generated: ImageArray
     scores: Scores
 
 
 def score_lines(scores: Scores, columns: Sequence[Column]) -> list[tuple[str, Outcome]]:
-    """Return what is written of one picture, top down: its terms, then the sums that have all their terms."""
+    """Return what is written of one image, top down: its terms, then the sums that have all their terms."""
     sums = [(column.name, total(scores, column.terms)) for column in columns if scores.keys() >= set(column.terms)]
     return [*scores.items(), *sums]
 
 
-def score_text(pictures: Sequence[ScoredImage], columns: Sequence[Column]) -> str:
-    """Return a Markdown table: a row for each picture, a column for each term and sum; then the reasons for gaps."""
-    lines = [score_lines(picture.scores, columns) for picture in pictures]
+def score_text(images: Sequence[ScoredImage], columns: Sequence[Column]) -> str:
+    """Return a Markdown table: a row for each image, a column for each term and sum; then the reasons for gaps."""
+    lines = [score_lines(image.scores, columns) for image in images]
     names = [name for name, _ in lines[0]]
-    rows = [["picture", *names], ["---"] * (len(names) + 1)]
+    rows = [["image", *names], ["---"] * (len(names) + 1)]
     rows += [[str(i + 1), *(_number(outcome) for _, outcome in one)] for i, one in enumerate(lines)]
     reasons = {
         f"{name}: {outcome}": None
-        for picture in pictures
-        for name, outcome in picture.scores.items()
+        for image in images
+        for name, outcome in image.scores.items()
         if isinstance(outcome, NoScore)
     }
     return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), *([""] if reasons else []), *reasons])
 
 
-def score_sheet(pictures: Sequence[ScoredImage], columns: Sequence[Column]) -> Image.Image:
-    """Return one picture: for each pair garment, generated picture, and a bar and number for each term and sum."""
-    lines = [score_lines(picture.scores, columns) for picture in pictures]
+def score_sheet(images: Sequence[ScoredImage], columns: Sequence[Column]) -> Image.Image:
+    """Return one image: for each pair garment, generated image, and a bar and number for each term and sum."""
+    lines = [score_lines(image.scores, columns) for image in images]
     height = MARGIN + max(THUMBNAIL[1], LINE * max(map(len, lines))) + MARGIN
-    sheet = Image.new("RGB", (WIDTH, height * len(pictures)), PAPER)
+    sheet = Image.new("RGB", (WIDTH, height * len(images)), PAPER)
     draw = ImageDraw.Draw(sheet)
-    for i, (picture, one) in enumerate(zip(pictures, lines, strict=True)):
+    for i, (image, one) in enumerate(zip(images, lines, strict=True)):
         top = i * height + MARGIN
-        for place, shown in enumerate((picture.garment, picture.generated)):
+        for place, shown in enumerate((image.garment, image.generated)):
             thumbnail = ImageOps.pad(Image.fromarray(shown), THUMBNAIL, color=TRACK)
             sheet.paste(thumbnail, (MARGIN + place * (THUMBNAIL[0] + MARGIN), top))
         for row, (name, outcome) in enumerate(one):
-            _draw_line(draw, top + row * LINE, name, outcome, is_sum=name not in picture.scores)
+            _draw_line(draw, top + row * LINE, name, outcome, is_sum=name not in image.scores)
     return sheet
 
 

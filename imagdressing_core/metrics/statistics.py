@@ -1,6 +1,6 @@
 """How sure a mean is: bootstrap intervals, and paired tests between methods. The unit is the garment.
 
-Pictures of one garment are not independent of each other, so garments are resampled and not pictures.
+Images of one garment are not independent of each other, so garments are resampled and not images.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy
 
-from .needs import packages
+from ..errors import packages
 
 with packages("Confidence intervals"):
     from scipy.stats import bootstrap, permutation_test
@@ -20,7 +20,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of the scores of ``count`` pictures; low … high is its 95 % interval, None under two garments."""
+    """The mean of the scores of ``count`` images; low … high is its 95 % interval, None under two garments."""
 
     value: float
     count: int
@@ -60,14 +60,14 @@ def mean(scores: Sequence[float], garments: Sequence[Hashable]) -> Mean:
 def difference(
     scores: Mapping[str, float], others: Mapping[str, float], garments: Mapping[str, Hashable]
 ) -> Difference | None:
-    """Compare two methods on the pictures that both have a score for; None under two common garments.
+    """Compare two methods on the images that both have a score for; None under two common garments.
 
     The p is two-sided, by a permutation test that swaps the methods garment by garment.
 
-    scores, others: by picture. garments: which one each picture shows.
+    scores, others: by image. garments: which one each image shows.
     """
-    common = [picture for picture in scores if picture in others]
-    groups = _by_garment([scores[picture] - others[picture] for picture in common], [garments[p] for p in common])
+    common = [image for image in scores if image in others]
+    groups = _by_garment([scores[image] - others[image] for image in common], [garments[p] for p in common])
     if len(groups) < 2:
         return None
     differences = numpy.array([numpy.mean(group) for group in groups.values()])

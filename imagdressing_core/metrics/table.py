@@ -7,10 +7,9 @@ from pathlib import Path
 
 from .manifest import Method, PairFiles
 from .outcome import NoScore, Outcome, total
-from .published import PUBLISHED, PublishedRow
+from .paper import COLUMNS, PAPER_ROWS, TERMS, Column, PaperRow
 from .scoring import Scores
 from .statistics import Difference, Mean, difference, mean
-from .terms import COLUMNS, TERMS, Column
 
 NOT_GIVEN = "no folder of this method was given"
 
@@ -23,8 +22,8 @@ class Scored:
     scores: Scores
 
     @property
-    def picture(self) -> str:
-        return self.files.case.picture
+    def image(self) -> str:
+        return self.files.case.file_name
 
     @property
     def garment(self) -> Path:
@@ -51,9 +50,9 @@ class Row:
     """A method's row: a cell for each column, and what the paper says of it."""
 
     method: str
-    pictures: int
+    images: int
     cells: Mapping[str, Cell]
-    published: PublishedRow | None
+    paper: PaperRow | None
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def make_table(methods: Sequence[Method], scored: Sequence[Scored], asked: Seque
     """Return the table of all methods. asked: the terms that were to be computed."""
     by_method = {method.name: [one for one in scored if one.files.method == method] for method in methods}
     term_columns = [column for column in TERM_COLUMNS if column.name in asked]
-    names = [*(row.method for row in PUBLISHED), *(name for name in by_method if name not in _PUBLISHED)]
+    names = [*(row.method for row in PAPER_ROWS), *(name for name in by_method if name not in _PAPER)]
     return Table(
         rows=tuple(_row(name, by_method, COLUMNS, asked, reference) for name in names),
         terms=tuple(_row(name, by_method, term_columns, asked, reference) for name in by_method),
@@ -101,7 +100,7 @@ def make_table(methods: Sequence[Method], scored: Sequence[Scored], asked: Seque
     )
 
 
-_PUBLISHED = {row.method: row for row in PUBLISHED}
+_PAPER = {row.method: row for row in PAPER_ROWS}
 
 
 def _row(
@@ -114,7 +113,7 @@ def _row(
     ones = by_method.get(name, ())
     others = by_method.get(reference, ()) if reference != name else ()
     cells = {column.name: _cell(column, ones, others, asked) for column in columns}
-    return Row(name, len(ones), cells, _PUBLISHED.get(name))
+    return Row(name, len(ones), cells, _PAPER.get(name))
 
 
 def _cell(column: Column, ones: Sequence[Scored], others: Sequence[Scored], asked: Sequence[str]) -> Cell:
@@ -127,17 +126,17 @@ def _cell(column: Column, ones: Sequence[Scored], others: Sequence[Scored], aske
     if not scores:
         reasons = Counter(outcome.reason for one in ones if isinstance(outcome := one.outcome(column), NoScore))
         return Cell(None, reasons.most_common(1)[0][0])
-    garments = {one.picture: one.garment for one in (*ones, *others)}
+    garments = {one.image: one.garment for one in (*ones, *others)}
     return Cell(
-        mean(list(scores.values()), [garments[picture] for picture in scores]),
+        mean(list(scores.values()), [garments[image] for image in scores]),
         difference=difference(scores, _numbers(column, others), garments),
     )
 
 
 def _numbers(column: Column, ones: Sequence[Scored]) -> dict[str, float]:
-    """Return the scores by picture."""
-    outcomes = {one.picture: one.outcome(column) for one in ones}
-    return {picture: outcome for picture, outcome in outcomes.items() if not isinstance(outcome, NoScore)}
+    """Return the scores by image."""
+    outcomes = {one.image: one.outcome(column) for one in ones}
+    return {image: outcome for image, outcome in outcomes.items() if not isinstance(outcome, NoScore)}
 
 
 def _failures(method: str, ones: Sequence[Scored]) -> list[Failure]:
@@ -145,15 +144,15 @@ def _failures(method: str, ones: Sequence[Scored]) -> list[Failure]:
     for one in ones:
         for term, outcome in one.scores.items():
             if isinstance(outcome, NoScore):
-                terms.setdefault((outcome.reason, outcome.detail, one.picture), []).append(term)
+                terms.setdefault((outcome.reason, outcome.detail, one.image), []).append(term)
     places: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for (reason, detail, picture), failed in terms.items():
-        places.setdefault((reason, tuple(failed)), []).append(f"{picture} ({detail})" if detail else picture)
+    for (reason, detail, image), failed in terms.items():
+        places.setdefault((reason, tuple(failed)), []).append(f"{image} ({detail})" if detail else image)
     return [Failure(method, failed, reason, len(found), found[0]) for (reason, failed), found in places.items()]
 
 
 def by_garment(scored: Sequence[Scored]) -> dict[tuple[Path, str], dict[str, float]]:
-    """Return each column's mean over the pictures of one garment by one method, by (garment, method)."""
+    """Return each column's mean over the images of one garment by one method, by (garment, method)."""
     groups: dict[tuple[Path, str], list[Scored]] = {}
     for one in scored:
         groups.setdefault((one.garment, one.files.method.name), []).append(one)

@@ -41,7 +41,7 @@ def test_the_garment_itself_scores_best_and_another_less():
 def test_the_scores_are_those_of_the_core():
     shirt, trousers = image("shirt"), image("trousers")
     cami = comfyui.pack("imagdressing_core.metrics.cami")
-    protocols = comfyui.pack("imagdressing_core.metrics.protocol").PROTOCOLS
+    protocols = comfyui.pack("imagdressing_core.metrics.paper").PROTOCOLS
     arrays = [(one[0].numpy() * 255).round().astype(numpy.uint8) for one in (shirt, trousers)]
     for mode in ("corrected", "published"):
         ((row, *_), _, _) = evaluate(shirt, trousers, mode=mode)
@@ -120,8 +120,8 @@ def test_what_is_no_image_is_refused_by_the_name_of_its_socket(inputs: dict[str,
 
 def test_no_metric_is_loaded_before_the_node_runs():
     code = (
-        "import sys, host_process; host_process.start(); "
+        "import sys; from support import comfyui_process; comfyui_process.start(); "
         "print([name for name in sys.modules if 'imagdressing_core.metrics' in name or name == 'skimage'])"
     )
-    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY / "scripts", capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY / "tests", capture_output=True, text=True)
     assert result.stdout.splitlines()[-1] == "[]"

@@ -21,11 +21,10 @@ from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.metrics.__main__ import app
 from imagdressing_core.metrics.manifest import Method, PairFiles, read_manifest
 from imagdressing_core.metrics.outcome import NoScore
-from imagdressing_core.metrics.protocol import CORRECTIONS, REPAIRS, Mode
-from imagdressing_core.metrics.published import PUBLISHED
+from imagdressing_core.metrics.paper import CORRECTIONS, PAPER_ROWS, REPAIRS, Mode
 from imagdressing_core.metrics.report import corrections, wrapped
 from imagdressing_core.metrics.run import Setting, evaluate
-from imagdressing_core.metrics.scoring import SCORERS, Pair, face_similarity, score
+from imagdressing_core.metrics.scoring import SCORERS, PairContent, face_similarity, score
 
 OURS, OTHER = "IMAGDressing-v1", "IP-Adapter"
 CAMI_U, POSE = SCORERS[:2]
@@ -104,11 +103,11 @@ def test_the_better_method_comes_out_better_with_interval_and_test(folder: Path)
     assert float(ours["mean"]) > float(other["mean"]) + 0.3
     assert float(other["difference"]) == pytest.approx(float(other["mean"]) - float(ours["mean"]))
     assert float(other["p"]) == 0.125  # 2 of the 16 exchanges of four garments
-    for text in (f"{float(ours['mean']):.3f} [", "p = 0.1250", "Over the pictures that both have"):
+    for text in (f"{float(ours['mean']):.3f} [", "p = 0.1250", "Over the images that both have"):
         assert text in printed
 
 
-def test_a_mean_is_that_of_its_pictures_and_cami_u_the_sum_of_its_terms(folder: Path):
+def test_a_mean_is_that_of_its_images_and_cami_u_the_sum_of_its_terms(folder: Path):
     run(folder)
     rows = [one for one in records(folder, "scores.csv") if one["method"] == OURS]
     sums = [sum(float(one[term]) for term in ("structure", "texture", "keypoints")) for one in rows]
@@ -128,7 +127,7 @@ def test_the_papers_numbers_stand_beside_ours_and_empty_cells_say_why(folder: Pa
     assert "incompatible with several plugins" in cell(folder, OTHER, "CAMI-S", "Table 2")["reason"]
     assert cell(folder, OURS, "CAMI-S")["reason"] == "not asked for: face, text"
     assert cell(folder, "BLIP-Diffusion", "CAMI-U")["reason"] == "no folder of this method was given"
-    for row in PUBLISHED:
+    for row in PAPER_ROWS:
         assert row.method in printed
         assert row.values.keys() | row.gaps.keys() == {"ImageReward", "MP-LPIPS", "CAMI-U", "CAMI-S"}
 
@@ -165,19 +164,19 @@ def test_every_pair_that_cannot_be_scored_is_named_counted_and_in_no_mean(folder
     whole = run(folder) and cell(folder, OURS, "CAMI-U")
     other = folder / "other"
     (other / "0.png").unlink()
-    (other / "1.png").write_bytes(b"not a picture")
+    (other / "1.png").write_bytes(b"not an image")
     drawn.save(numpy.zeros((96, 72), bool), other / "masks/2.png")
     drawn.save(numpy.ones((72, 96), bool), other / "masks/3.png")
     drawn.save(numpy.zeros((96, 72, 3), numpy.uint8), other / "poses/0.png")
     (other / "poses/1.png").unlink()
     printed = run(folder)
-    reasons = {picture: one["reasons"] for (method, picture), one in scores_by_pair(folder).items() if method == OTHER}
+    reasons = {image: one["reasons"] for (method, image), one in scores_by_pair(folder).items() if method == OTHER}
     assert "structure: generated: missing file" in reasons["0.png"]
-    assert "pose: no pose in the generated picture" in reasons["0.png"]
+    assert "pose: no pose in the generated image" in reasons["0.png"]
     assert "texture: generated: unreadable file" in reasons["1.png"]
     assert "pose: generated pose: missing file" in reasons["1.png"]
-    assert "keypoints: empty mask of the generated picture" in reasons["2.png"]
-    assert "structure: mask of another size than the generated picture: 96 × 72 for 72 × 96 pixels" in reasons["3.png"]
+    assert "keypoints: empty mask of the generated image" in reasons["2.png"]
+    assert "structure: mask of another size than the generated image: 96 × 72 for 72 × 96 pixels" in reasons["3.png"]
     found = cell(folder, OTHER, "CAMI-U")
     assert found["mean"] == ""
     assert found["reason"] == "generated: missing file"
@@ -196,16 +195,16 @@ def test_pairs_without_masks_are_scored_whole_and_counted(folder: Path):
     assert cell(folder, OTHER, "CAMI-U")["pictures"] == "4"
 
 
-def test_a_picture_without_a_face_has_no_face_score():
+def test_a_image_without_a_face_has_no_face_score():
     face = numpy.ones(512) / numpy.sqrt(512)
     assert face_similarity(face, face) == pytest.approx(1)
-    assert "no face in the generated picture" in str(face_similarity(face, None))
-    assert "no face in the picture of the face asked for" in str(face_similarity(None, face))
+    assert "no face in the generated image" in str(face_similarity(face, None))
+    assert "no face in the image of the face asked for" in str(face_similarity(None, face))
     assert "not a number" in str(face_similarity(face, face * numpy.nan))
 
 
 def test_what_is_not_given_is_said_by_its_name():
-    (found,) = score([Pair(generated=drawn.skeleton())], POSE, lambda pairs: [])
+    (found,) = score([PairContent(generated=drawn.skeleton())], POSE, lambda pairs: [])
     assert isinstance(found["pose"], NoScore)
     assert found["pose"].reason == "no pose given"
 
@@ -232,7 +231,7 @@ def test_the_command_ends_with_one_line_and_no_traceback(folder: Path):
     (folder / "manifest.csv").write_text("picture,garment\n")
     code, _, errors = finished(start(folder))
     assert code == 2
-    assert "manifest.csv holds no picture" in errors
+    assert "manifest.csv holds no image" in errors
     assert "Traceback" not in errors
 
 
@@ -254,8 +253,8 @@ def test_nothing_is_scored_twice_until_its_files_change(folder: Path):
     assert done_at_the_start(folder) == (0, 16)
     assert done_at_the_start(folder) == (16, 16)
     assert done_at_the_start(folder, "published") == (0, 16)
-    picture, where = drawn.worn(*drawn.garment(2), seed=9)
-    drawn.save(picture, folder / "ours/2.png")
+    image, where = drawn.worn(*drawn.garment(2), seed=9)
+    drawn.save(image, folder / "ours/2.png")
     drawn.save(where, folder / "ours/masks/2.png")
     assert done_at_the_start(folder) == (15, 16)
 
@@ -349,12 +348,12 @@ def test_names_and_prompts_are_text_in_every_format(hostile: Path):
     assert r"a|b \& \ensuremath{<}b\ensuremath{>}c\_d" in (hostile / "out/table.tex").read_text(encoding="utf-8")
 
 
-def test_the_page_shows_the_pictures_side_by_side_and_needs_no_other_file(folder: Path):
+def test_the_page_shows_the_images_side_by_side_and_needs_no_other_file(folder: Path):
     (folder / "other/3.png").unlink()
     run(folder)
     page = (folder / "out/report.html").read_text(encoding="utf-8")
     assert page.count('src="data:image/webp;base64,') == 4 + 4 + 3
-    assert page.count('<div class="missing">no picture</div>') == 1
+    assert page.count('<div class="missing">no image</div>') == 1
     assert "http" not in page
     run(folder, "--pictures", "1")
     page = (folder / "out/report.html").read_text(encoding="utf-8")
@@ -367,7 +366,7 @@ def test_latex_has_signs_that_it_can_set(folder: Path):
     text = (folder / "out/table.tex").read_text(encoding="utf-8")
     assert text.isascii()
     assert r"CAMI-U $\uparrow$" in text and r"MP-LPIPS $\downarrow$" in text
-    assert text.count(r"\\") == 1 + 2 * len(PUBLISHED)
+    assert text.count(r"\\") == 1 + 2 * len(PAPER_ROWS)
 
 
 def test_the_command_and_the_docs_list_the_corrections_from_one_table():

@@ -18,7 +18,7 @@ def test_the_interval_is_that_of_the_normal_distribution_where_scores_are_normal
     assert found.interval == pytest.approx((found.value - half, found.value + half), abs=0.1 * half)
 
 
-def test_many_pictures_of_few_garments_are_no_surer_than_the_garments():
+def test_many_images_of_few_garments_are_no_surer_than_the_garments():
     per_garment = numpy.random.default_rng(0).normal(1.7, 0.2, 20)
     few = mean(per_garment.tolist(), range(20)).interval
     many = mean(numpy.repeat(per_garment, 50).tolist(), numpy.repeat(range(20), 50).tolist()).interval
@@ -43,7 +43,7 @@ def test_p_is_the_share_of_all_exchanges_that_differ_as_much():
     assert found.p == pytest.approx(numpy.mean([abs(one) >= abs(found.value) - 1e-12 for one in means]))
 
 
-def test_only_pictures_that_both_have_are_compared():
+def test_only_images_that_both_have_are_compared():
     ours, theirs = {"a": 1.0, "b": 2.0, "c": 9.0}, {"a": 0.0, "b": 1.0, "d": 9.0}
     found = difference(ours, theirs, {name: name for name in "abcd"})
     assert found is not None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import requests
 
-from imagdressing_core.baselines.host import POLL_SECONDS, Host, Result
+from imagdressing_core.baselines.comfyui_client import POLL_SECONDS, ComfyUI, Result
 from imagdressing_core.baselines.workflow_api import Prompt
 from support import comfyui_release
 from support.comfyui_release import BASE, HOME, comfyui_path, prepare_base
@@ -26,8 +26,8 @@ START_SECONDS = 300
 
 
 @dataclass(frozen=True)
-class ComfyUIServer(Host):
-    """A host that was started here. log: the file that holds everything it printed; pid: its process."""
+class ComfyUIServer(ComfyUI):
+    """A ComfyUI that was started here. log: the file that holds everything it printed; pid: its process."""
 
     log: Path
     pid: int

@@ -85,11 +85,15 @@ def dressing_checkpoint() -> Weights:
     """Return an SD1.5 checkpoint without VAE in the single-file format, as Realistic Vision V4.0 (noVAE) is."""
     unet = synthetic_state(sd15_unet, "unet.")
     names = _host_unet_names(unet)
-    text = synthetic_state(clip_text, "text_encoder.")
-    text = {key if key.startswith("text_model.") else f"text_model.{key}": tensor for key, tensor in text.items()}
     return {f"model.diffusion_model.{names[key]}": tensor for key, tensor in unet.items()} | {
-        f"cond_stage_model.transformer.{key}": tensor for key, tensor in text.items()
+        f"cond_stage_model.transformer.{key}": tensor for key, tensor in text_encoder().items()
     }
+
+
+def text_encoder() -> Weights:
+    """Return SD1.5's text encoder under the names of the file on the hub, whatever transformers calls them."""
+    text = synthetic_state(clip_text, "text_encoder.")
+    return {key if key.startswith("text_model.") else f"text_model.{key}": tensor for key, tensor in text.items()}
 
 
 def garment_checkpoint() -> Weights:

@@ -94,7 +94,7 @@ def test_noise_predictions_are_the_official_ones(models: Models, timestep: int):
 def test_ten_steps_of_ddim_in_a_batch_are_the_official_ones(models: Models):
     with torch.inference_mode():
         noise, prompt, negative = (models.vectors[f"input.{name}"] for name in ("noise", "prompt", "negative"))
-        noise = torch.cat((noise, noise.flip(-1)))  # another picture in the same batch
+        noise = torch.cat((noise, noise.flip(-1)))  # another image in the same batch
         prompt, negative = (text.expand(2, -1, -1) for text in (prompt, negative))
         worn, scheduler = GarmentInputs(models.layers), official_scheduler()
         latents = denoise(models.unet, noise, prompt, negative, worn, scheduler, steps=10, guidance=7.5)
@@ -102,7 +102,7 @@ def test_ten_steps_of_ddim_in_a_batch_are_the_official_ones(models: Models):
         assert relative_error(latents[1:], models.vectors["latent.ddim10.cfg7.5"]) > 0.1
 
 
-def test_the_pictures_pixels_are_the_official_ones():
+def test_the_images_pixels_are_the_official_ones():
     reference = load_file(REFERENCE / "garment_picture.safetensors")
     fitted = fit_official(Image.open(REFERENCE / "garment.png").convert("RGB"), 512, 640)
     assert relative_error(vae_pixels([fitted.vae]), reference["vae_pixels"]) < 2e-3

@@ -12,9 +12,8 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import IMAGDressingError
-from ..metrics.needs import packages
-from .host import Host
+from ..errors import IMAGDressingError, packages
+from .comfyui_client import ComfyUI
 from .recipe import Order
 from .workflow_api import Prompt, api_form
 
@@ -32,18 +31,22 @@ MAGIC_CLOTHING_SIZE = {"width": 576, "height": 768}
 
 @dataclass(frozen=True)
 class Slot:
-    """The input of a node that differs from picture to picture."""
+    """The input of a node that differs from image to image."""
 
     node: str
     input: str
 
 
 @dataclass(frozen=True)
-class ComfyRecipe:
-    """A workflow in API form, whose slots are filled for each picture. mask: None if the method reads no mask."""
+class WorkflowRecipe:
+    """A workflow in API form, whose slots are filled for each image.
+
+    Attributes:
+        mask: The slot of the garment's mask; None if the method reads no mask.
+    """
 
     name: str
-    host: Host
+    comfyui: ComfyUI
     workflow: Prompt
     garment: Slot
     mask: Slot | None
@@ -65,8 +68,12 @@ class ComfyRecipe:
         inputs = [item for node in self.workflow.values() for item in node["inputs"].items()]
         return {name: value for name, value in inputs if name.endswith("_name") and "." in str(value)}
 
-    def picture(self, order: Order) -> Image.Image:
-        """Raises IMAGDressingError: ComfyUI is gone, or says that it cannot run the workflow."""
+    def image(self, order: Order) -> Image.Image:
+        """Make the image of an order.
+
+        Raises:
+            IMAGDressingError: ComfyUI does not answer, or cannot run the workflow.
+        """
         workflow = copy.deepcopy(self.workflow)
 
         def fill(slot: Slot, value: str | int) -> None:
@@ -75,48 +82,52 @@ class ComfyRecipe:
         fill(self.prompt, order.text)
         fill(self.seed, order.seed)
         for node in workflow.values():
-            if node["class_type"] == "SaveImage":  # another name each time: of what it has made, ComfyUI shows nothing
+            # A new prefix each time: ComfyUI caches SaveImage and reports no images for a cached node.
+            if node["class_type"] == "SaveImage":
                 node["inputs"]["filename_prefix"] = f"imagdressing-{uuid.uuid4().hex}"
-        with _speaking(self.host):
-            fill(self.garment, _uploaded(self.host, order.garment))
+        with _speaking(self.comfyui):
+            fill(self.garment, _uploaded(self.comfyui, order.garment))
             if self.mask is not None and order.garment_mask is not None:
-                fill(self.mask, _uploaded(self.host, order.garment_mask))
-            result = self.host.run(workflow)
+                fill(self.mask, _uploaded(self.comfyui, order.garment_mask))
+            result = self.comfyui.run(workflow)
             if result.error is not None or not result.images:
-                raise IMAGDressingError(f"{order.garment.name}: ComfyUI made no picture. {result.error or ''}")
-            return Image.open(io.BytesIO(self.host.image(result.images[0]))).convert("RGB")
+                raise IMAGDressingError(f"{order.garment.name}: ComfyUI made no image. {result.error or ''}")
+            return Image.open(io.BytesIO(self.comfyui.image(result.images[0]))).convert("RGB")
 
 
-def imagdressing(url: str = URL) -> ComfyRecipe:
+def imagdressing(url: str = URL) -> WorkflowRecipe:
     """IMAGDressing by the shipped workflow as it is.
 
     Raises:
-        IMAGDressingError: no ComfyUI answers there, or it has not got this pack.
+        IMAGDressingError: no ComfyUI answers there, or this pack is not installed in it.
     """
-    host, workflow = _shipped_workflow(url)
+    comfyui, workflow = _shipped_workflow(url)
     encode, sampler = _only(workflow, ENCODE), _only(workflow, SAMPLER)
-    return ComfyRecipe(
+    return WorkflowRecipe(
         "IMAGDressing-v1",
-        host,
+        comfyui,
         workflow,
         garment=Slot(_source(workflow, encode, "image"), "image"),
         mask=None,
         prompt=Slot(_source(workflow, sampler, "positive"), "text"),
         seed=Slot(sampler, "seed"),
-        versions=_versions(host),
+        versions=_versions(comfyui),
     )
 
 
-def magic_clothing(url: str = URL, checkpoint: str = MAGIC_CLOTHING) -> ComfyRecipe:
+def magic_clothing(url: str = URL, checkpoint: str = MAGIC_CLOTHING) -> WorkflowRecipe:
     """MagicClothing by the same nodes, with its own constants and its guidance of three branches.
 
-    checkpoint: the file's name in ``models/imagdressing``, of the 768 joint kind.
+    Args:
+        url: The address of ComfyUI.
+        checkpoint: The name of a file of the 768 joint kind in ``models/imagdressing``.
+
     Source: MagicClothing's gradio_generate.py and pipelines/OmsDiffusionPipeline.py.
 
     Raises:
         IMAGDressingError: as :func:`imagdressing`.
     """
-    host, workflow = _shipped_workflow(url)
+    comfyui, workflow = _shipped_workflow(url)
     encode, sampler = _only(workflow, ENCODE), _only(workflow, SAMPLER)
     plain = workflow[sampler]["inputs"]
     model, positive, negative = plain["model"], plain["positive"], plain["negative"]
@@ -126,7 +137,7 @@ def magic_clothing(url: str = URL, checkpoint: str = MAGIC_CLOTHING) -> ComfyRec
     workflow[encode]["inputs"] |= {"clip": clip, "mask": ["mask", 0], **MAGIC_CLOTHING_SIZE}
     workflow[_only(workflow, LATENT)]["inputs"] |= MAGIC_CLOTHING_SIZE
     workflow[negative[0]]["inputs"]["text"] = MAGIC_CLOTHING_NEGATIVE
-    # ε_u + 7.5 (ε_text − ε_cloth) + 2.5 (ε_cloth − ε_u); ε_cloth, of cond2, has the negative prompt but is dressed.
+    # ε_u + 7.5 (ε_text − ε_cloth) + 2.5 (ε_cloth − ε_u); ε_cloth, of cond2, has the negative prompt and the garment.
     guidance = {"cfg_conds": 7.5, "cfg_cond2_negative": 2.5, "style": "regular"}
     branches = {"model": model, "cond1": positive, "cond2": negative, "negative": negative}
     workflow |= {
@@ -144,50 +155,50 @@ def magic_clothing(url: str = URL, checkpoint: str = MAGIC_CLOTHING) -> ComfyRec
             latent_image=plain["latent_image"],
         ),
     }
-    return ComfyRecipe(
+    return WorkflowRecipe(
         "MagicClothing",
-        host,
+        comfyui,
         workflow,
         garment=Slot(_source(workflow, encode, "image"), "image"),
         mask=Slot("mask", "image"),
         prompt=Slot(positive[0], "text"),
         seed=Slot("noise", "noise_seed"),
-        versions=_versions(host),
+        versions=_versions(comfyui),
     )
 
 
-def _shipped_workflow(url: str) -> tuple[Host, Prompt]:
+def _shipped_workflow(url: str) -> tuple[ComfyUI, Prompt]:
     """Return ComfyUI and the workflow in API form, as the pack that ComfyUI has loaded ships it."""
-    host = Host(url.rstrip("/"))
-    with _speaking(host):
-        packs = [pack for pack, names in host.get("/workflow_templates").items() if WORKFLOW in names]
+    comfyui = ComfyUI(url.rstrip("/"))
+    with _speaking(comfyui):
+        packs = [pack for pack, names in comfyui.get("/workflow_templates").items() if WORKFLOW in names]
         if not packs:
             raise IMAGDressingError(
                 f"The ComfyUI at {url} has no template {WORKFLOW}: install this pack in it and restart it."
             )
-        workflow = host.get(f"/api/workflow_templates/{packs[0]}/{WORKFLOW}.json")
-        return host, api_form(workflow, host.get("/object_info"))
+        workflow = comfyui.get(f"/api/workflow_templates/{packs[0]}/{WORKFLOW}.json")
+        return comfyui, api_form(workflow, comfyui.get("/object_info"))
 
 
-def _versions(host: Host) -> dict[str, str]:
-    with _speaking(host):
-        return {"comfyui": host.get("/system_stats")["system"]["comfyui_version"]}
+def _versions(comfyui: ComfyUI) -> dict[str, str]:
+    with _speaking(comfyui):
+        return {"comfyui": comfyui.get("/system_stats")["system"]["comfyui_version"]}
 
 
 @contextlib.contextmanager
-def _speaking(host: Host) -> Iterator[None]:
+def _speaking(comfyui: ComfyUI) -> Iterator[None]:
     try:
         yield
     except requests.RequestException as error:
         raise IMAGDressingError(
-            f"The ComfyUI at {host.url} does not answer as one: {error}. Start it, or give its address with --url."
+            f"The ComfyUI at {comfyui.url} does not answer as one: {error}. Start it, or give its address with --url."
         ) from error
 
 
-def _uploaded(host: Host, picture: Path) -> str:
-    """Bring a picture to ComfyUI, under a name that no other picture has; return the name."""
-    name = f"imagdressing-{hashlib.sha256(picture.read_bytes()).hexdigest()[:16]}{picture.suffix}"
-    host.upload(picture, name)
+def _uploaded(comfyui: ComfyUI, image: Path) -> str:
+    """Upload an image to ComfyUI under a name that no other image has; return the name."""
+    name = f"imagdressing-{hashlib.sha256(image.read_bytes()).hexdigest()[:16]}{image.suffix}"
+    comfyui.upload(image, name)
     return name
 
 
@@ -201,5 +212,5 @@ def _only(workflow: Prompt, class_type: str) -> str:
 
 
 def _source(workflow: Prompt, node: str, name: str) -> str:
-    """Return the node that an input is connected to."""
+    """Return the id of the node that an input is connected to."""
     return workflow[node]["inputs"][name][0]

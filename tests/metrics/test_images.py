@@ -1,4 +1,4 @@
-"""Reading pictures and masks: whatever the file holds, it is RGB, a mask, or a named reason."""
+"""Reading images and masks: whatever the file holds, it is RGB, a mask, or a named reason."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import numpy
 import pytest
 from PIL import Image
 
+from imagdressing_core.metrics.images import read_image, read_mask
 from imagdressing_core.metrics.outcome import NoScore
-from imagdressing_core.metrics.pictures import read_mask, read_picture
 
 
 def noise(*shape: int) -> numpy.ndarray:
@@ -15,18 +15,18 @@ def noise(*shape: int) -> numpy.ndarray:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "CMYK"])
-def test_every_common_kind_of_picture_becomes_rgb(tmp_path: Path, mode: str):
+def test_every_common_kind_of_image_becomes_rgb(tmp_path: Path, mode: str):
     image = Image.fromarray(noise(20, 30, 3)).convert(mode)
-    image.save(tmp_path / "picture.tiff")
-    assert numpy.array_equal(read_picture(tmp_path / "picture.tiff"), numpy.array(image.convert("RGB")))
+    image.save(tmp_path / "image.tiff")
+    assert numpy.array_equal(read_image(tmp_path / "image.tiff"), numpy.array(image.convert("RGB")))
 
 
 def test_what_is_transparent_is_white(tmp_path: Path):
     pixels = noise(20, 30, 4)
     pixels[..., 3] = 0
     pixels[5, 5, 3] = 255
-    Image.fromarray(pixels).save(tmp_path / "picture.png")
-    read = read_picture(tmp_path / "picture.png")
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    read = read_image(tmp_path / "image.png")
     assert numpy.array_equal(read[5, 5], pixels[5, 5, :3])
     assert (read.reshape(-1, 3) == 255).all(1).sum() == 20 * 30 - 1
 
@@ -35,8 +35,8 @@ def test_a_turned_photograph_is_turned_back(tmp_path: Path):
     image = Image.fromarray(noise(20, 30, 3))
     exif = image.getexif()
     exif[0x0112] = 6
-    image.save(tmp_path / "picture.png", exif=exif)
-    assert read_picture(tmp_path / "picture.png").shape == (30, 20, 3)
+    image.save(tmp_path / "image.png", exif=exif)
+    assert read_image(tmp_path / "image.png").shape == (30, 20, 3)
 
 
 def test_a_mask_is_what_is_lighter_than_mid_grey(tmp_path: Path):
@@ -54,15 +54,15 @@ def test_a_mask_is_what_is_lighter_than_mid_grey(tmp_path: Path):
     [
         (None, "missing file"),
         (b"", "unreadable file"),
-        (b"not a picture", "unreadable file"),
+        (b"not an image", "unreadable file"),
         ("cut off", "unreadable file"),
-        ("floating point", "not a picture of 8 bits a channel"),
-        ("16 bits", "not a picture of 8 bits a channel"),
-        ("tiny", "picture too small"),
+        ("floating point", "not an image of 8 bits a channel"),
+        ("16 bits", "not an image of 8 bits a channel"),
+        ("tiny", "image too small"),
     ],
 )
-def test_what_is_no_picture_has_a_named_reason(tmp_path: Path, content: bytes | str | None, reason: str):
-    path = tmp_path / "picture.tiff"
+def test_what_is_no_image_has_a_named_reason(tmp_path: Path, content: bytes | str | None, reason: str):
+    path = tmp_path / "image.tiff"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content == "cut off":
@@ -74,13 +74,13 @@ def test_what_is_no_picture_has_a_named_reason(tmp_path: Path, content: bytes | 
         Image.fromarray(numpy.zeros((20, 20), numpy.uint16)).save(path)
     elif content == "tiny":
         Image.fromarray(noise(20, 8, 3)).save(path)
-    for read in (read_picture, read_mask):
+    for read in (read_image, read_mask):
         with pytest.raises(NoScore) as error:
             read(path)
         assert error.value.reason == reason
         assert str(path) in error.value.detail
 
 
-def test_a_folder_is_no_picture(tmp_path: Path):
+def test_a_folder_is_no_image(tmp_path: Path):
     with pytest.raises(NoScore, match="missing file"):
-        read_picture(tmp_path)
+        read_image(tmp_path)

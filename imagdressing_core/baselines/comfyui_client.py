@@ -1,4 +1,4 @@
-"""A running ComfyUI, spoken to over HTTP as its editor does."""
+"""A client of a running ComfyUI that speaks to it over HTTP, as the editor does."""
 
 import json
 import time
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..metrics.needs import packages
+from ..errors import packages
 from .workflow_api import Prompt
 
 with packages("Speaking to ComfyUI"):
@@ -17,10 +17,13 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Result:
-    """What one queued prompt did.
+    """The result of one queued prompt.
 
-    outputs: what the editor was given to show, by node id. executed, cached: ids of the nodes that ran or did not.
-    error: the message a user would see in the editor's dialog, or None.
+    Attributes:
+        outputs: By node id, the outputs that the editor would show.
+        executed: The ids of the nodes that ran.
+        cached: The ids of the nodes whose outputs were kept from an earlier prompt.
+        error: The message that a user would see in the editor's dialog, or None.
     """
 
     outputs: dict[str, Any]
@@ -30,14 +33,14 @@ class Result:
 
     @property
     def images(self) -> list[dict[str, str]]:
-        """The pictures that were saved, without previews."""
+        """The images that were saved, without previews."""
         shown = [image for output in self.outputs.values() for image in output.get("images", ())]
         return [image for image in shown if image["type"] == "output"]
 
 
 @dataclass(frozen=True)
-class Host:
-    """A running host. url: as the browser has it, without a slash at the end."""
+class ComfyUI:
+    """A running ComfyUI. url: its address as in the browser, without a slash at the end."""
 
     url: str
 
@@ -47,13 +50,13 @@ class Host:
         return answer.json()
 
     def run(self, prompt: Prompt) -> Result:
-        """Queue ``prompt`` and wait until it is done, or refused."""
+        """Queue a prompt and wait until it is done or rejected."""
         queued = self.queue(prompt)
         return queued if isinstance(queued, Result) else self.wait(prompt, queued)
 
     def queue(self, prompt: Prompt) -> str | Result:
-        """Queue ``prompt``; return its id in the queue, or what was refused of it."""
-        body = json.dumps({"prompt": prompt})  # with NaN and whatever else ComfyUI's own parser takes
+        """Queue a prompt; return its id in the queue, or a result with the error if ComfyUI rejects it."""
+        body = json.dumps({"prompt": prompt})  # json and not requests: ComfyUI's own parser accepts NaN too
         answer = requests.post(f"{self.url}/prompt", data=body.encode(), timeout=60)
         if answer.status_code == 400:
             return Result({}, frozenset(), frozenset(), _refusal(answer.json()))
@@ -66,12 +69,12 @@ class Host:
             time.sleep(POLL_SECONDS)
         return _result(prompt, history[prompt_id])
 
-    def upload(self, picture: Path, name: str | None = None) -> None:
-        """Put a picture into ComfyUI's input folder, as the editor does when one is dropped on Load Image."""
-        with picture.open("rb") as file:
+    def upload(self, image: Path, name: str | None = None) -> None:
+        """Put an image into ComfyUI's input folder, as the editor does when one is dropped on Load Image."""
+        with image.open("rb") as file:
             answer = requests.post(
                 f"{self.url}/upload/image",
-                files={"image": (name or picture.name, file)},
+                files={"image": (name or image.name, file)},
                 data={"overwrite": "1"},
                 timeout=60,
             )

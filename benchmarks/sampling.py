@@ -39,7 +39,7 @@ def measure(size: tuple[int, int], batch: int, suffix: str, chosen: argparse.Nam
     goals = GOALS.get((*size, batch), ("", ""))
     for steps in dict.fromkeys((1, chosen.steps)):
         step = compared.steps_in_turn(found, *size, batch, chosen.rounds, steps)
-        where = f"{size[0]}x{size[1]}, " + (f"batch {batch}, " if ON_GPU else "") + DEVICE + suffix
+        where = f"{size[0]}x{size[1]}, " + (f"batch {batch}, " if ON_GPU or batch > 1 else "") + DEVICE + suffix
         where += f", {steps} steps with one wait" if steps > 1 else ""
         yield against(f"step against plain, {where}", step["one"], step["plain"], goals[0])
         yield against(f"step with two garments against plain, {where}", step["two"], step["plain"], goals[1])

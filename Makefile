@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 export PYTHONPATH := $(CURDIR)/tests:$(CURDIR)/scripts  # tests/support is the library of tests, demo and benchmarks
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # These three work together; ComfyUI asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test test-extras lint parity pictures bench gpu gpu-bundle learning supply-chain fuzz soak clean
+.PHONY: setup demo serve test test-extras test-faults test-beside browser lint parity pictures bench gpu gpu-bundle learning supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python -m support.synthetic_models
@@ -17,6 +18,8 @@ $(READY):  # of a `make gpu-bundle`, on a machine without a network
 else
 $(READY): pyproject.toml tests/support/comfyui_release.py
 	$(PYTHON) -m venv .venv
+# Each command that the docs name finds tests/support, also without make.
+	printf "%s\n" "$(CURDIR)/tests" "$(CURDIR)/scripts" > $$(echo .venv/lib/python3*/site-packages)/development.pth
 	$(BIN)/pip install --quiet uv
 	host=$$($(BIN)/python -m support.comfyui_release) && \
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) -r "$$host/requirements.txt" \
@@ -35,11 +38,20 @@ test: setup  ## the nodes: core; ComfyUI in process; ComfyUI over HTTP. Apart, s
 	$(BIN)/pytest tests/comfyui --ignore tests/comfyui/test_faults.py
 	$(BIN)/pytest tests/server --ignore tests/server/test_faults.py
 
-test-extras: setup  ## all around them: hostile files, faults, a short soak, evaluation, training, installing, the editor in a browser
+browser:  ## Chromium for the editor's tests, where there is neither it nor Chrome; on Debian and Ubuntu
+	@for name in $$CHROMIUM chromium chromium-browser google-chrome google-chrome-stable; do \
+		command -v $$name && exit; done; \
+	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --yes chromium > /dev/null
+
+test-extras: test-faults test-beside  ## all around them
+
+test-faults: setup  ## hostile files, what fails half-way, a short soak
 	$(BIN)/pytest tests/hostile
 	$(BIN)/pytest tests/comfyui/test_faults.py
 	$(BIN)/pytest tests/server/test_faults.py
 	$(BIN)/python benchmarks/soak.py --prompts 30 --different 10 --limit 100
+
+test-beside: setup  ## evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/training
 	$(BIN)/pytest tests/install

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import model_files
 import torch
 from bench import DEVICE, ROUNDS, VISIT_SECONDS, clock, in_turn
 from support import comfyui_process as comfyui
 from support import narrow_encoder, narrow_unet
 from torch import Tensor, nn
 from torch.utils.benchmark import Measurement, Timer
+
+from imagdressing_core.files import official_files
 
 CFG = 7.5
 NARROW = bool(os.environ.get("BENCHMARK_NARROW"))
@@ -83,14 +84,14 @@ def plain() -> Any:
     """Return SD1.5 without a garment: the floor."""
     if NARROW:
         return narrow_unet.narrow_model()
-    return comfyui.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[0]
+    return comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name)[0]
 
 
 def encoder() -> Any:
     """Return what Load IMAGDressing Model gives."""
     if NARROW:
         return narrow_encoder.narrow_encoder()
-    return comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+    return comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
 
 
 def ours(*garments: Any) -> Any:

@@ -121,11 +121,11 @@ def ours(folder: Path, mode: Mode, count: int) -> tuple[float, list[float]]:
     """Return pairs per second, and the scores, of the command's engine."""
     method = Method("worn", folder / "worn")
     pairs = [PairFiles(method, Case(f"{i}.png", folder / f"garments/{i % GARMENTS}.png")) for i in range(count)]
-    setting = Setting(mode, PROCESSES, "cpu", {})
+    setting = Setting(mode, PROCESSES)
     start = time.perf_counter()
     found = evaluate(pairs, SCORERS[:1], setting, folder / mode, lambda done, total: None)
     seconds = time.perf_counter() - start
-    return count / seconds, [cast(float, total(one, CAMI_U_TERMS)) for one in found]
+    return count / seconds, [cast(float, total(one, CAMI_U_TERMS)) for one in found.scores]
 
 
 def count_corners(files: Sequence[tuple[Path, Path, Path]]) -> dict[str, int]:

@@ -149,12 +149,13 @@ def _run(command: list[str], limit: float, output: IO[str], environment: dict[st
         status = process.wait(limit)
         return "ok" if status == 0 else f"failed with status {status}"
     except subprocess.TimeoutExpired:
-        if own_group:
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-        process.wait()
         return f"stopped after {limit:.0f} s"
+    finally:
+        if process.poll() is None:
+            if own_group:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.wait()
 
 
 def _tells(line: str) -> bool:

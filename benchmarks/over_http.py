@@ -17,13 +17,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import demo
 import numpy
 import torch
 from bench import DEVICE, Row, save
 from PIL import Image
 from support.comfyui_release import HOME
 from support.comfyui_server import ComfyUIServer, Prompt, serving
+from support.shipped_prompts import make_small, shipped_prompt
 
 SITUATIONS: dict[str, tuple[str, ...]] = {
     "default": (),
@@ -63,10 +63,10 @@ def ballast(gigabytes_free: float) -> Iterator[None]:
 
 def prompts(server: ComfyUIServer, situation: str, tiny: bool) -> dict[str, Prompt]:
     """Return the shipped workflow with its garment, without one, and at the edge with a large one."""
-    dressed = demo.shipped_workflow(server)
+    dressed = shipped_prompt(server)
     kind = {node["class_type"]: key for key, node in dressed.items()}
     if tiny:
-        demo.make_small(dressed, width=64, height=80, steps=1)
+        make_small(dressed, width=64, height=80, steps=1)
     else:
         steps = STEPS_AT_THE_EDGE if situation.startswith("edge") else STEPS
         dressed[kind["KSampler"]]["inputs"]["steps"] = steps

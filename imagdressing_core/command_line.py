@@ -2,12 +2,19 @@
 
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 from .errors import IMAGDressingError, first_line
 
 
 def run_command(command: Callable[[], object]) -> None:
-    """Run a command line; an IMAGDressingError ends the process with its message, no trace and status 2."""
+    """Run a command line; an IMAGDressingError ends the process with its message, no trace and status 2.
+
+    What the console cannot show (Windows' often know 256 letters) becomes a question mark.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         command()
     except IMAGDressingError as error:

@@ -25,6 +25,8 @@ def require_between(socket: str, value: float, low: float, high: float) -> None:
 
     NaN is outside of everything; ComfyUI lets it through widgets too.
     """
+    if not isinstance(value, int | float):
+        raise IMAGDressingError(f"{socket} is {value!r}, which is no number: look at the node wired to it.")
     if not low <= value <= high:
         raise IMAGDressingError(
             f"{socket} is {value:g}, which is outside {low:g} to {high:g}. Choose a value in between."

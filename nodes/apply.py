@@ -2,16 +2,15 @@
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..imagdressing_core.application.applied_garment import AppliedGarment, Batch, Branches
 from ..imagdressing_core.application.strengths import LAYER_PRESETS, SCHEDULES, parse_layers, parse_schedule
-from ..imagdressing_core.errors import IMAGDressingError
 from ..imagdressing_core.model.garment import Garment
+from ..imagdressing_core.model.mask import as_masks
 from .comfyui.feedback import node_id
-from .comfyui.requirements import require_sd15
+from .comfyui.requirements import require_applicable
 from .comfyui.wrappers import apply_garment
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
 
@@ -52,16 +51,8 @@ MASK = io.Mask.Input(
 DRESSED = io.Model.Output(tooltip="The model with the garment, for any sampler.")
 
 
-def _region(mask: Tensor | None) -> Tensor | None:
-    """Return a mask as (masks, height, width): some nodes make it of one dimension less or more."""
-    if mask is None:
-        return None
-    if mask.ndim < 2 or not mask.numel() or not bool(torch.isfinite(mask).all()):
-        raise IMAGDressingError(
-            f"mask must be an image of finite values, found {tuple(mask.shape)}, or NaN in it: look at the node that "
-            "makes it."
-        )
-    return mask if mask.ndim == 3 else mask.reshape(-1, *mask.shape[-2:])
+def _masks(mask: Tensor | None) -> Tensor | None:
+    return None if mask is None else as_masks(mask)
 
 
 class ApplyGarment(io.ComfyNode):
@@ -88,8 +79,8 @@ class ApplyGarment(io.ComfyNode):
         end_percent: float,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        require_sd15(model)
-        worn = AppliedGarment(garment, strength, start_percent, end_percent, _region(mask), label=node_id(cls))
+        require_applicable(model, garment, mask)
+        worn = AppliedGarment(garment, strength, start_percent, end_percent, _masks(mask), label=node_id(cls))
         return io.NodeOutput(apply_garment(model, worn))
 
 
@@ -156,13 +147,13 @@ class ApplyGarmentAdvanced(io.ComfyNode):
         mask: Tensor | None = None,
         schedule: str = "constant",
     ) -> io.NodeOutput:
-        require_sd15(model)
+        require_applicable(model, garment, mask)
         worn = AppliedGarment(
             garment,
             strength,
             start_percent,
             end_percent,
-            _region(mask),
+            _masks(mask),
             parse_layers(layers),
             branches,
             batch,

@@ -11,13 +11,17 @@ from torch.nn.functional import interpolate
 
 from ..imagdressing_core.errors import IMAGDressingError
 from ..imagdressing_core.images.preprocess import images_from_tensor, tensor_from_images
+from ..imagdressing_core.model.mask import as_masks
 from .comfyui.feedback import node_id, show
 from .comfyui.folders import evaluation_weights
+from .comfyui.wires import IMAGE, MASK, require_option, require_wires
 from .sockets import CATEGORY, SEARCH_ALIASES
 
 if TYPE_CHECKING:  # the metrics are not imported at ComfyUI's start
     from ..imagdressing_core.metrics.paper import Mode
     from ..imagdressing_core.metrics.scoring import PairContent, Scorer, Scores
+
+MODES = ("corrected", "published")
 
 
 class EvaluateGarmentFidelity(io.ComfyNode):
@@ -37,7 +41,7 @@ class EvaluateGarmentFidelity(io.ComfyNode):
                 io.Image.Input("generated", tooltip="The images to score."),
                 io.Combo.Input(
                     "mode",
-                    options=["corrected", "published"],
+                    options=list(MODES),
                     default="corrected",
                     tooltip="corrected: the paper's scores without the mistakes of the official code. published: what "
                     "the official code computes, to compare with the paper's numbers.",
@@ -94,6 +98,8 @@ class EvaluateGarmentFidelity(io.ComfyNode):
         from ..imagdressing_core.metrics.scoring import PairContent
         from ..imagdressing_core.metrics.sheet import ScoredImage, score_sheet, score_text
 
+        require_wires(garment_image=(garment_image, IMAGE), generated=(generated, IMAGE))
+        require_option("mode", mode, MODES)
         count = len(generated)
         garments = _images("garment_image", garment_image, count)
         results = _images("generated", generated, count)
@@ -156,6 +162,7 @@ def _images(socket: str, batch: Tensor | None, count: int) -> list[Any]:
     """Return ``count`` images as arrays (height, width, 3) in uint8, or as often None where nothing is connected."""
     if batch is None:
         return [None] * count
+    require_wires(**{socket: (batch, IMAGE)})
     try:
         images = [numpy.array(image) for image in images_from_tensor(batch)]
     except IMAGDressingError as error:
@@ -167,9 +174,8 @@ def _masks(socket: str, masks: Tensor | None, images: list[Any]) -> list[Any]:
     """Return a mask (height, width) for each image, brought to its size, or as often None."""
     if masks is None:
         return [None] * len(images)
-    if masks.ndim != 3 or not masks.numel() or not bool(masks.isfinite().all()):
-        raise IMAGDressingError(f"{socket} must be (batch, height, width) without NaN, found {tuple(masks.shape)}.")
-    repeated = _repeated(socket, list(masks), len(images))
+    require_wires(**{socket: (masks, MASK)})
+    repeated = _repeated(socket, list(as_masks(masks, socket)), len(images))
     return [
         interpolate(mask[None, None].float(), image.shape[:2], mode="bilinear")[0, 0].cpu().numpy() >= 0.5
         for mask, image in zip(repeated, images, strict=True)

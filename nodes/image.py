@@ -9,9 +9,13 @@ from torch import Tensor
 from ..imagdressing_core.application.heatmap import overlay, resized
 from ..imagdressing_core.application.strengths import LAYER_PRESETS, parse_layers
 from ..imagdressing_core.errors import require_between
+from ..imagdressing_core.images.garment_mask import FAINTEST
 from ..imagdressing_core.images.paste import WIDEST_FEATHER, paste_back
-from .comfyui.feedback import progress_bar
+from ..imagdressing_core.model.mask import as_masks
+from .comfyui.feedback import node_id, progress_bar, warn
 from .comfyui.heat_maps import heat_maps
+from .comfyui.requirements import require_sd15
+from .comfyui.wires import CONDITIONING, IMAGE, LATENT, MASK, require_wires
 from .sockets import CATEGORY, SEARCH_ALIASES
 
 MOST_STEPS = 50
@@ -46,13 +50,18 @@ class PasteBack(io.ComfyNode):
                 ),
             ],
             outputs=[io.Image.Output(tooltip="The original image with the generated part in it.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(
         cls, original: Tensor, generated: Tensor, mask: Tensor, feather: int, match_color: bool
     ) -> io.NodeOutput:
-        return io.NodeOutput(paste_back(original, generated, mask, feather, match_color))
+        require_wires(original=(original, IMAGE), generated=(generated, IMAGE), mask=(mask, MASK))
+        masks = as_masks(mask)
+        if float(masks.max()) < FAINTEST:
+            warn("The mask is empty, so the original is given back unchanged. Paint or connect a mask.", node_id(cls))
+        return io.NodeOutput(paste_back(original, generated, masks, feather, match_color))
 
 
 class GarmentHeatMap(io.ComfyNode):
@@ -99,6 +108,8 @@ class GarmentHeatMap(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, positive: Any, samples: Any, image: Tensor, layers: str, steps: int) -> io.NodeOutput:
+        require_wires(positive=(positive, CONDITIONING), samples=(samples, LATENT), image=(image, IMAGE))
+        require_sd15(model)
         require_between("steps", steps, 1, MOST_STEPS)
         maps = heat_maps(model, positive, samples["samples"], steps, parse_layers(layers), progress_bar())
         images = image[torch.arange(maps.shape[1]) % len(image)]

@@ -4,8 +4,10 @@ from comfy_api.latest import io, ui
 
 from ..imagdressing_core.files.garment_file import load_garment, save_garment
 from ..imagdressing_core.model.garment import Garment, Origin
+from .comfyui.counted import counted
 from .comfyui.feedback import node_id, show
 from .comfyui.folders import GARMENTS, free_garment_path
+from .comfyui.wires import GARMENT, require_wires
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
 
 
@@ -23,7 +25,8 @@ class SaveGarment(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="garment",
-                    tooltip="Name of the file; the node adds a number. It may begin with a folder, as in summer/shirt.",
+                    tooltip="Name of the file; the node adds a number. It may begin with a folder, as in summer/shirt, "
+                    "and hold the patterns of Save Image, as in %date:yyyy-MM-dd% or %KSampler.seed%.",
                 ),
             ],
             is_output_node=True,
@@ -32,7 +35,9 @@ class SaveGarment(io.ComfyNode):
 
     @classmethod
     def execute(cls, garment: Garment, filename_prefix: str) -> io.NodeOutput:
-        path = free_garment_path(filename_prefix)
+        require_wires(garment=(garment, GARMENT))
+        origin = garment.images[0].origin
+        path = free_garment_path(filename_prefix, origin.width, origin.height)
         save_garment(garment, path)
         report = f"{path}\n{path.stat().st_size / 1e6:.0f} MB"
         show(report, node_id(cls))
@@ -58,18 +63,18 @@ class LoadGarment(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, garment_name: str) -> bool | str:
+    def validate_inputs(cls, garment_name: str | None) -> bool | str:
         return GARMENTS.check(garment_name)
 
     @classmethod
-    def fingerprint_inputs(cls, garment_name: str) -> tuple[str, int, int]:
+    def fingerprint_inputs(cls, garment_name: str | None) -> tuple[str, int, int] | None:
         return GARMENTS.fingerprint(garment_name)
 
     @classmethod
     def execute(cls, garment_name: str) -> io.NodeOutput:
         garment = load_garment(GARMENTS.path(garment_name))
         show("\n".join(_summary(image.origin) for image in garment.images), node_id(cls))
-        return io.NodeOutput(garment)
+        return io.NodeOutput(counted(garment))
 
 
 def _summary(origin: Origin) -> str:
@@ -95,4 +100,5 @@ class JoinGarments(io.ComfyNode):
 
     @classmethod
     def execute(cls, garment_1: Garment, garment_2: Garment) -> io.NodeOutput:
-        return io.NodeOutput(Garment(garment_1.images + garment_2.images))
+        require_wires(garment_1=(garment_1, GARMENT), garment_2=(garment_2, GARMENT))
+        return io.NodeOutput(counted(Garment(garment_1.images + garment_2.images)))

@@ -35,7 +35,7 @@ class HeatMap:
         self._weight = torch.full((batch,), weight)
 
     def add(self, image_indices: Sequence[int], share: Tensor, grid: tuple[int, int], weight: float) -> None:
-        """Add one layer at one noise level. share: (len(image_indices), tokens); grid: (rows, columns) of the tokens."""
+        """Add a layer at one noise level. share: (len(image_indices), tokens); grid: (rows, columns) of the tokens."""
         maps = functional.interpolate(
             share.float().cpu().reshape(-1, 1, *grid), self._sum.shape[-2:], mode="bilinear", align_corners=False
         )

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from ..command_line import run_command
+from ..command_line import require_device, run_command
 from ..errors import packages
+from ..metrics.launch import launched_process
 from ..metrics.manifest import read_manifest
 from . import on_comfyui, pipelines
 from .recipe import Recipe, generate
@@ -23,9 +24,16 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 
 @app.command()
-def imagdressing(manifest: Manifest, out: Out, url: Url = on_comfyui.URL) -> None:
+def imagdressing(
+    manifest: Manifest,
+    out: Out,
+    url: Url = on_comfyui.URL,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="An own file in ComfyUI's models/imagdressing. [default: the official one]")
+    ] = None,
+) -> None:
     """IMAGDressing-v1, by the shipped workflow in a running ComfyUI."""
-    _make(manifest, out, on_comfyui.imagdressing(url))
+    _make(manifest, out, on_comfyui.imagdressing(url, checkpoint))
 
 
 @app.command()
@@ -51,7 +59,7 @@ def ip_adapter(
     device: Device = "cpu",
 ) -> None:
     """IP-Adapter-Plus, by diffusers."""
-    _make(manifest, out, pipelines.ip_adapter(base, vae, adapter, device))
+    _make(manifest, out, pipelines.ip_adapter(base, vae, adapter, _own(device)))
 
 
 @app.command()
@@ -63,7 +71,7 @@ def blip_diffusion(
     device: Device = "cpu",
 ) -> None:
     """BLIP-Diffusion, by the last diffusers that runs it."""
-    _make(manifest, out, pipelines.blip_diffusion(weights, category, device))
+    _make(manifest, out, pipelines.blip_diffusion(weights, category, _own(device)))
 
 
 @app.command()
@@ -71,11 +79,19 @@ def versatile_diffusion(
     manifest: Manifest, out: Out, weights: Weights = pipelines.VERSATILE_DIFFUSION.hub_id, device: Device = "cpu"
 ) -> None:
     """Versatile Diffusion, by diffusers."""
-    _make(manifest, out, pipelines.versatile_diffusion(weights, device))
+    _make(manifest, out, pipelines.versatile_diffusion(weights, _own(device)))
+
+
+def _own(device: str) -> str:
+    """Return the device of this process among those of a launch."""
+    own = launched_process().device_of(device)
+    require_device(own)
+    return own
 
 
 def _make(manifest: Path, out: Path, recipe: Recipe) -> None:
-    cases = read_manifest(manifest)
+    """Make this process's share of the images; there is one process without a launcher."""
+    cases = launched_process().share_of(read_manifest(manifest))
     with tqdm(total=len(cases), unit=" images") as bar:
         made = generate(cases, recipe, out, lambda done, _: _move(bar, done))
     typer.echo(f"{recipe.name}: {made} images made, {len(cases) - made} existed; all {len(cases)} in {out}")

@@ -95,14 +95,20 @@ class WorkflowRecipe:
             return Image.open(io.BytesIO(self.comfyui.image(result.images[0]))).convert("RGB")
 
 
-def imagdressing(url: str = URL) -> WorkflowRecipe:
-    """IMAGDressing by the shipped workflow as it is.
+def imagdressing(url: str = URL, checkpoint: str | None = None) -> WorkflowRecipe:
+    """IMAGDressing by the shipped workflow.
+
+    Args:
+        url: The address of ComfyUI.
+        checkpoint: The name of an own file in ``models/imagdressing``, such as one of the paper's ablation.
 
     Raises:
         IMAGDressingError: no ComfyUI answers there, or this pack is not installed in it.
     """
     comfyui, workflow = _shipped_workflow(url)
     encode, sampler = _only(workflow, ENCODE), _only(workflow, SAMPLER)
+    if checkpoint is not None:
+        workflow[_source(workflow, encode, "imagdressing")]["inputs"]["model_name"] = checkpoint
     return WorkflowRecipe(
         "IMAGDressing-v1",
         comfyui,

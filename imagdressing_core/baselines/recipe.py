@@ -11,6 +11,7 @@ from PIL import Image
 
 from .. import __version__
 from ..errors import IMAGDressingError
+from ..files.storage import written_whole
 from ..metrics.images import read_image, read_mask
 from ..metrics.manifest import Case, require_none
 from ..metrics.outcome import NoScore
@@ -134,9 +135,8 @@ def _keep(image: Image.Image, made_from: dict[str, Any], path: Path) -> None:
     """Write the provenance, then the image as a whole file, so that no image is without its provenance."""
     path.parent.mkdir(parents=True, exist_ok=True)
     provenance_path(path).write_text(json.dumps(made_from, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished = path.with_name(f".{path.name}")
-    image.save(unfinished, format=Image.registered_extensions()[path.suffix.lower()])
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        image.save(unfinished, format=Image.registered_extensions()[path.suffix.lower()])
 
 
 def _require_same(image: Path, made_from: dict[str, Any]) -> None:

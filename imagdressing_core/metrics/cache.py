@@ -1,15 +1,15 @@
 """The scores on disk, from which a run that was stopped or killed resumes."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
+from .digests import text_digest
 from .manifest import PairFiles
 from .outcome import NoScore, Outcome
 from .scoring import Scorer, Scores
 
-VERSION = "1"  # raise it whenever a term is computed in another way
+VERSION = "2"  # raise it whenever a term is computed in another way
 
 
 def key(scorer: Scorer, files: PairFiles, setting: str, digest: Callable[[Path], str | None]) -> str | None:
@@ -24,15 +24,7 @@ def key(scorer: Scorer, files: PairFiles, setting: str, digest: Callable[[Path],
         if content is None:
             return None
         needed.append(f"{name} {content}")
-    return hashlib.blake2b("\n".join(needed).encode(), digest_size=16).hexdigest()
-
-
-def file_digest(path: Path) -> str | None:
-    """Return a digest of the file's content; None where it cannot be read."""
-    try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    except OSError:
-        return None
+    return text_digest("\n".join(needed))
 
 
 def read_scores(folder: Path) -> dict[str, Scores]:

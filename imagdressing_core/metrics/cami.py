@@ -33,6 +33,7 @@ CORNER_THRESHOLD = 0.01  # of the largest response
 PUBLISHED_MOST_CORNERS = 5000
 PUBLISHED_NO_MATCH = 0.99
 PUBLISHED_DIAGONAL = 512 * math.sqrt(2)
+COMPARED_HEIGHT = 192  # pixels of the garments' boxes, about half of a usual box, so that every method's is reduced
 # Pixels from a mask's edge that texture and corners leave out: they would see the edge and not the cloth.
 EDGE = 2
 
@@ -82,12 +83,14 @@ def compare(
     height, width = generated.shape[:2]
     if min(height, width) < SSIM_WINDOW:
         raise NoScore("garment too small", f"it fills {width} × {height} pixels of the generated image")
-    smooth = protocol.resized_by_area and garment.shape[0] * garment.shape[1] > height * width
-    how = cv2.INTER_AREA if smooth else cv2.INTER_LINEAR
+    if protocol.one_height:
+        height, width = COMPARED_HEIGHT, max(SSIM_WINDOW, round(width * COMPARED_HEIGHT / height))
+        generated, generated_mask = _resized(generated, generated_mask, width, height, protocol)
+    garment, garment_mask = _resized(garment, garment_mask, width, height, protocol)
     return Comparison(
-        garment=_uint8(cv2.resize(garment, (width, height), interpolation=how)),
+        garment=garment,
         generated=generated,
-        garment_mask=cv2.resize(garment_mask.astype(numpy.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0,
+        garment_mask=garment_mask,
         generated_mask=generated_mask,
         photograph=photograph,
         protocol=protocol,
@@ -236,6 +239,15 @@ def _cut_to_box(image: ImageArray, mask: Mask) -> tuple[ImageArray, Mask]:
     rows, columns = numpy.flatnonzero(mask.any(axis=1)), numpy.flatnonzero(mask.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     return image[box], mask[box]
+
+
+def _resized(image: ImageArray, mask: Mask, width: int, height: int, protocol: CamiProtocol) -> tuple[ImageArray, Mask]:
+    if image.shape[:2] == (height, width):
+        return image, mask
+    smooth = protocol.resized_by_area and image.shape[0] * image.shape[1] > height * width
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smooth else cv2.INTER_LINEAR)
+    nearest = cv2.resize(mask.astype(numpy.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return _uint8(resized), nearest > 0
 
 
 def _blackened(image: ImageArray, mask: Mask) -> ImageArray:

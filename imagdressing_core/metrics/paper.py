@@ -107,6 +107,7 @@ class CamiProtocol:
 
     garments_aligned: bool
     resized_by_area: bool
+    one_height: bool
     all_texture_codes: bool
     corners_once: bool
     corners_at_one_scale: bool
@@ -129,6 +130,13 @@ CORRECTIONS = {
         "The photograph is reduced to the generated size bilinearly, without smoothing.",
         "It is reduced by averaging areas.",
         "Without smoothing, fine weaves and prints alias into a texture that the garment does not have.",
+    ),
+    "one_height": Correction(
+        "structure, texture, keypoints",
+        "The images are compared at the generated size.",
+        "Both garments are compared at a height of 192 pixels.",
+        "The windows of SSIM, patterns and corners are a few pixels wide, so the same image at another size scored "
+        "otherwise. The methods of the paper's table generate two sizes.",
     ),
     "all_texture_codes": Correction(
         "texture",
@@ -164,7 +172,7 @@ CORRECTIONS = {
         "keypoints",
         "Distances are divided by 512·√2 whatever the size.",
         "They are divided by the diagonal of the compared image.",
-        "The score depended on the resolution.",
+        "The same distance counted more in a larger image.",
     ),
     "pose_without_overflow": Correction(
         "pose",

@@ -17,6 +17,7 @@ from ..images.preprocess import FITS
 from ..on_diffusers.pipeline import clip_hidden_states, clip_pixels, vae_pixels
 from .config import TrainingConfig
 from .data import cover, read_pairs
+from .hub import local
 from .model import load_models, null_clip_hidden
 from .pairs import ImageSource, TrainingPair
 from .provenance import provenance, weights_digest
@@ -77,7 +78,7 @@ def open_cache(config: TrainingConfig) -> Cache | None:
         return None
     path = config.data.cache / SETTINGS
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise IMAGDressingError(f"{path} cannot be read: {error}. Make the cache with the command cache.") from error
     for name, expected in _settings(config).items():
@@ -135,7 +136,7 @@ def build_cache(
     elif rank == 0:
         _save({"clip": null_clip_hidden(image_encoder)}, cache.folder / NULL)
         settings = _settings(config) | {MADE: provenance(config.models)}
-        (cache.folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
+        (cache.folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     for i, (part, image) in enumerate(_images(config)):
         if i % processes == rank:
             try:
@@ -182,11 +183,12 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _settings(config: TrainingConfig) -> dict[str, Any]:
+    models = local(config.models)
     return {
         "width": config.data.width,
         "height": config.data.height,
         "fit": config.data.fit,
         "key": "sha256 of the image file",
-        "vae": weights_digest(config.models.vae or config.models.base / "vae"),
-        "image_encoder": weights_digest(config.models.image_encoder),
+        "vae": weights_digest(models.vae or models.base / "vae"),
+        "image_encoder": weights_digest(models.image_encoder),
     }

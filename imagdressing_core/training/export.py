@@ -12,8 +12,9 @@ from torch import Tensor
 
 from .. import __version__
 from ..errors import IMAGDressingError
-from ..files.checkpoint import DTYPES, GARMENT_UNET, PROJECTIONS, QFORMER, expected_shapes, open_weights
-from ..files.storage import save_whole
+from ..files.checkpoint import DTYPES, GARMENT_UNET, PROJECTIONS, QFORMER, expected_shapes
+from ..files.storage import save_whole, written_whole
+from ..files.weights import open_weights
 from .provenance import provenance
 from .state import EMA, read_progress
 
@@ -41,7 +42,10 @@ def export(state: Path, target: Path, dtype: str = "fp16", averaged: bool = True
     made = {"exported": provenance(), "trained": {key: progress.get(key) for key in ("version", "command", "weights")}}
     metadata = {"source": state.name, "version": __version__, "made": json.dumps(made)}
     save_whole(weights, safetensors, {f"imagdressing.{key}": value for key, value in metadata.items()})
-    _save_official(weights, pickled)
+    room = sum(one.nbytes for one in weights.values())
+    # Given a path, PyTorch would name the archive's folder after it.
+    with written_whole(pickled, room) as unfinished, unfinished.open("wb") as file:
+        torch.save({"module": weights}, file)
     card.write_text(model_card(target.name, weights, progress, dtype, is_averaged), encoding="utf-8")
     return [safetensors, pickled, card]
 
@@ -111,13 +115,3 @@ def _weights(state: Path, averaged: bool) -> dict[str, Tensor]:
         return {key: one for key, one in found.items() if key.startswith(PREFIXES)}
     except (OSError, SafetensorError) as error:
         raise IMAGDressingError(f"The weights in {state} cannot be read: {error}") from error
-
-
-def _save_official(weights: dict[str, Tensor], path: Path) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        torch.save({"module": weights}, unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise IMAGDressingError(f"Could not write {path}: {error}. Make room and export again.") from error

@@ -1,7 +1,6 @@
 """The states of a run on disk. Each is whole or absent, so a run that was killed resumes from the newest one."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import IMAGDressingError
+from ..files.storage import flush, require_room
 from .agreement import first_problem
 
 FOLDER, PROGRESS_FILE, EMA = "states", "progress.json", "ema.safetensors"
@@ -96,7 +96,7 @@ def read_progress(folder: Path) -> dict[str, Any]:
         IMAGDressingError: It is missing or damaged.
     """
     try:
-        return json.loads((folder / PROGRESS_FILE).read_text())
+        return json.loads((folder / PROGRESS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise IMAGDressingError(f"{folder} is not the whole state of a run: {error}") from error
 
@@ -127,9 +127,7 @@ def _models(accelerator: Any) -> Sequence[torch.nn.Module]:
 def _prepare(unfinished: Path, needed: int) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    free = shutil.disk_usage(unfinished).free
-    if free < needed:
-        raise OSError(f"not enough room: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free")
+    require_room(unfinished, needed)
 
 
 def _write(accelerator: Any, unfinished: Path, progress: dict[str, Any], ema: dict[str, Tensor] | None) -> None:
@@ -137,14 +135,15 @@ def _write(accelerator: Any, unfinished: Path, progress: dict[str, Any], ema: di
     if accelerator.is_main_process:
         if ema is not None:
             save_file({name: tensor.cpu().contiguous() for name, tensor in ema.items()}, unfinished / EMA)
-        (unfinished / PROGRESS_FILE).write_text(json.dumps(progress, indent=2) + "\n")
+        (unfinished / PROGRESS_FILE).write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
 
 
 def _finish(unfinished: Path, folder: Path) -> None:
+    ordinary = (unfinished / PROGRESS_FILE).stat().st_mode
     for path in unfinished.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            path.chmod(ordinary)  # safetensors makes files that only their owner can read
+            flush(path)
     if folder.exists():
         shutil.rmtree(folder)
     unfinished.rename(folder)

@@ -1,4 +1,4 @@
-"""The real ComfyUI in this process. Model, encoder and garments are narrow; what needs full widths asks for them itself."""
+"""The real ComfyUI in this process. Model, encoder and garments are narrow; what needs full widths asks for them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,13 +22,8 @@ def inference_mode() -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def full_sized_models_leave_with_the_module() -> Iterator[None]:
-    """Each takes gigabytes."""
     yield
-    import comfy.model_management
-
-    for cached in (parity.dressing_model, parity.garment_encoder, encoding.vae, encoding.clip):
-        cached.cache_clear()
-    comfy.model_management.unload_all_models()
+    parity.let_go(parity.dressing_model, parity.garment_encoder, encoding.vae, encoding.clip)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,8 +32,7 @@ def nothing_loaded_at_exit() -> Iterator[None]:
     yield
     import comfy.model_management
 
-    for cached in (narrow_model, narrow_encoder):
-        cached.cache_clear()
+    parity.let_go(narrow_model, narrow_encoder)
     comfy.model_management.unload_all_models()
 
 
@@ -65,7 +59,7 @@ def official_garment() -> Any:
     """The same, as wide as SD1.5: encoded by the official file in float32."""
     with torch.inference_mode():
         garment = parity.garment_of_vectors()
-    parity.garment_encoder.cache_clear()
+    parity.let_go(parity.garment_encoder)
     return garment
 
 

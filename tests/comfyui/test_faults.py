@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from support import comfyui_process as comfyui
@@ -14,6 +13,8 @@ from support.encoding import encode
 from support.faults import allocation_sites, fails_at, interrupt, out_of_memory
 from support.narrow_unet import narrow_model
 from support.sampling import apply_garment, apply_garment_advanced, predict, random, sample
+
+from imagdressing_core.files import official_files
 
 ERRORS = pytest.mark.parametrize("error", [out_of_memory, interrupt], ids=["out of memory", "interrupted"])
 
@@ -97,7 +98,7 @@ def test_loading_that_fails_at_any_allocation_loads_the_next_time(
     official_garment: Any, error: Callable[[], BaseException]
 ):
     def load() -> Any:
-        return comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+        return comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
 
     first: dict[str, int] = {}  # of each line of ours, for loading takes long
     for (pack, _), allocation in allocation_sites(load).items():
@@ -117,7 +118,7 @@ def test_a_loaded_checkpoint_needs_its_file_no_more():
     encoder = parity.garment_encoder()
     mapped = Path("/proc/self/maps").read_text()
     assert "python" in mapped
-    assert model_files.GARMENT.name not in mapped
+    assert official_files.GARMENT.name not in mapped
     del encoder
 
 

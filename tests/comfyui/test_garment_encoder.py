@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from support import comfyui_process as comfyui
@@ -12,6 +11,8 @@ from support.comfyui_release import prepare_base
 from support.encoding import encode, random_image
 from support.narrow_encoder import narrow_garment_of_vectors
 from support.narrow_unet import CHANNELS
+
+from imagdressing_core.files import official_files
 
 
 def image_error(ours: Any, theirs: Any) -> float:
@@ -97,7 +98,7 @@ def test_the_hosts_weight_type_is_the_garment_unets(
 
     monkeypatch.setattr(args, "fp32_unet", False)
     monkeypatch.setattr(args, flag, True)
-    encoder = comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+    encoder = comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
     assert encoder.garment_unet.model.get_dtype() == dtype
     (image,) = encoder.encode(parity.vectors()["input.garment_latent"] / 0.18215, parity.vectors()["input.clip_hidden"])
     assert 0 < image_error(image, official_garment.images[0]) < limit
@@ -108,7 +109,7 @@ def test_half_precision_weights_stay_small_on_the_cpu_and_give_what_float32_give
 
     monkeypatch.setattr(management, "cpu_state", management.CPUState.CPU)  # where there is a GPU, as --cpu does
     module = comfyui.pack("imagdressing_core.files.checkpoint")
-    file = module.read_checkpoint(prepare_base() / "models" / model_files.GARMENT.path)
+    file = module.read_checkpoint(prepare_base() / "models" / official_files.GARMENT.path)
     parts = (
         {key: one.half() for key, one in part.items()} for part in (file.garment_unet, file.qformer, file.projections)
     )

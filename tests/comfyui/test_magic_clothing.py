@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,6 +15,8 @@ from support.plain_reference import plain_attention
 from support.sampling import apply_garment, predict, prompt, sample
 from torch import Tensor
 
+from imagdressing_core.files import official_files
+
 GARMENT = comfyui.pack("imagdressing_core.model.garment")
 MAGIC_CLOTHING = comfyui.pack("imagdressing_core.model.magic_clothing")
 LAYERS = comfyui.pack("imagdressing_core.model.layers").LAYERS
@@ -25,10 +26,10 @@ JOINT, ADDITIVE = "magic_clothing_768_vitonhd_joint.safetensors", "garment_extra
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Both published forms in one folder, in fp16: the bare U-Net, and the same under its other name with projections."""
+    """Both published forms in one folder, in fp16: the bare U-Net, and the extractor beside its projections."""
     folder: Path = tmp_path_factory.mktemp("magic_clothing")
     checkpoint = comfyui.pack("imagdressing_core.files.checkpoint")
-    own = checkpoint.read_checkpoint(_models() / model_files.GARMENT.path)
+    own = checkpoint.read_checkpoint(_models() / official_files.GARMENT.path)
     save_file({key: tensor.half() for key, tensor in own.garment_unet.items()}, folder / JOINT)
     (folder / ADDITIVE).hardlink_to(folder / JOINT)
     torch.save({key.replace("_ref.", "_ip."): v for key, v in own.projections.items()}, folder / "ip_layer.pth")

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from support import comfyui_process as comfyui
 from support import encoding, parity, synthetic_models
 from support.narrow_encoder import narrow_encoder
-from support.narrow_unet import narrow_model
+from support.narrow_unet import SD15_CHANNELS, narrow_model
 from support.sampling import apply_garment
 
 
@@ -56,7 +56,7 @@ def apply(model: Any, garment: Any) -> Any:
 
 @pytest.mark.parametrize(("make", "name"), [(sdxl, "SDXL"), (sd2, "SD20"), (flux, "Flux")])
 def test_a_model_of_another_family_is_refused_by_name(garment: Any, make: Callable[[], Any], name: str):
-    with pytest.raises(ValueError, match=f"model is {name}; IMAGDressing-v1 dresses SD1.5 only"):
+    with pytest.raises(ValueError, match=f"model is {name}; IMAGDressing-v1 works with SD1.5 only"):
         apply(make(), garment)
 
 
@@ -82,18 +82,18 @@ def test_a_vae_of_another_family_is_refused():
 
 
 def test_a_checkpoint_without_vae_is_pointed_out():
-    with pytest.raises(ValueError, match="vae is empty: the checkpoint it comes from holds no VAE"):
+    with pytest.raises(ValueError, match=r"vae is empty: the node that it is wired to gave nothing"):
         encode(vae=None)
 
 
-def test_a_vae_object_that_never_loaded_is_pointed_out(model: Any, tmp_path: Path):
+def test_a_vae_object_that_never_loaded_is_pointed_out(tmp_path: Path):
     import folder_paths
 
-    unet = model.model.diffusion_model.state_dict()
+    unet = narrow_model(channels=SD15_CHANNELS).model.diffusion_model.state_dict()
     save_file({f"model.diffusion_model.{key}": tensor for key, tensor in unet.items()}, tmp_path / "no_vae.safetensors")
     folder_paths.add_model_folder_path("checkpoints", str(tmp_path))
     loaded, _, broken = comfyui.call("CheckpointLoaderSimple", ckpt_name="no_vae.safetensors")
-    assert type(loaded.model.model_config).__name__ == "SD15"  # so narrow a U-Net is one to ComfyUI
+    assert type(loaded.model.model_config).__name__ == "SD15"
     with pytest.raises(ValueError, match="vae is empty"):
         encode(vae=broken)
 
@@ -132,7 +132,7 @@ def test_a_host_that_is_too_old_is_told_which_it_should_be(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("mask", [torch.full((1, 8, 8), torch.nan), torch.zeros(0, 8, 8), torch.zeros(3)], ids=str)
 def test_a_mask_that_is_none_is_refused(model: Any, garment: Any, mask: torch.Tensor):
-    with pytest.raises(Exception, match="mask must be an image") as refusal:
+    with pytest.raises(Exception, match=r"mask h(olds NaN|as the shape)") as refusal:
         apply_garment(model, garment, mask=mask)
     assert type(refusal.value).__name__ == "IMAGDressingError"
 

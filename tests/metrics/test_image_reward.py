@@ -18,6 +18,9 @@ from imagdressing_core.metrics.image_reward import (
     from_official,
     load_model,
 )
+from imagdressing_core.metrics.paper import PROTOCOLS
+from imagdressing_core.metrics.run import Setting
+from imagdressing_core.metrics.scoring import SCORERS
 
 TINY = Architecture(
     image_size=32,
@@ -211,3 +214,14 @@ def test_a_missing_file_is_named_with_its_source(tmp_path: Path, tokenizer: Path
 def test_lists_of_different_lengths_are_refused(scorer: ImageReward):
     with pytest.raises(ValueError, match="2 prompts for 1 images"):
         scorer.score(["a", "b"], [image(1)])
+
+
+def test_the_command_takes_the_tokenizer_from_a_folder(tmp_path: Path, tokenizer: Path):
+    """Offline the tokenizer is not to be fetched either; only the missing weights are left to name."""
+    (scorer,) = (one for one in SCORERS if one.name == "image-reward")
+    paths = {"image-reward": str(tmp_path / "absent.pt"), "image-reward-tokenizer": str(tmp_path / "nowhere")}
+    with pytest.raises(IMAGDressingError, match=r"nowhere.*--weights image-reward-tokenizer=PATH"):
+        scorer.load(Setting("corrected", weights=paths).weights_of(scorer), "cpu", PROTOCOLS["corrected"])
+    paths["image-reward-tokenizer"] = str(tokenizer)
+    with pytest.raises(IMAGDressingError, match=r"absent\.pt does not exist"):
+        scorer.load(Setting("corrected", weights=paths).weights_of(scorer), "cpu", PROTOCOLS["corrected"])

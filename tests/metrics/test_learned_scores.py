@@ -1,6 +1,8 @@
 """The learned scores within the evaluation: CAMI-S by the command, on tiny weights in the published formats."""
 
 import csv
+import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy
 import pytest
 import torch
 from support import drawn, tiny_clip, tiny_faces
+from transformers import CLIPModel
 from typer.testing import CliRunner
 
 from imagdressing_core.errors import IMAGDressingError
@@ -83,7 +86,7 @@ def test_missing_weights_are_said_before_anything_is_scored(tmp_path: Path):
         app, ["evaluate", str(tmp_path / "manifest.csv"), "--method", f"ours={tmp_path / 'ours'}", *options]
     )
     assert isinstance(result.exception, IMAGDressingError)
-    assert "nowhere" in str(result.exception)
+    assert "nowhere" in str(result.exception) and "--weights text=PATH" in str(result.exception)
     assert not (tmp_path / "out").exists()
 
 
@@ -132,3 +135,46 @@ def test_mp_lpips_names_what_it_cannot_score_beside_what_it_can():
     for outcome, reason in zip((reasons[0], *reasons[2:]), expected, strict=True):
         assert isinstance(outcome, NoScore)
         assert outcome.reason == reason
+
+
+def test_all_missing_weights_are_named_at_once(tmp_path: Path):
+    drawn.evaluation(tmp_path, ("ours",), garments=2)
+    options = ["--score", "cami-s", "--output", str(tmp_path / "out")]
+    for name in ("text", "face"):
+        options += ["--weights", f"{name}={tmp_path / 'nowhere' / name}"]
+    result = CliRunner().invoke(
+        app, ["evaluate", str(tmp_path / "manifest.csv"), "--method", f"ours={tmp_path / 'ours'}", *options]
+    )
+    for name in ("text", "face"):
+        assert str(tmp_path / "nowhere" / name) in str(result.exception)
+
+
+def test_a_device_that_is_missing_is_no_fault_of_the_weights(tmp_path: Path, weights: Path):
+    drawn.evaluation(tmp_path, ("ours",), garments=2)
+    options = ["--score", "text", "--weights", f"text={weights / 'clip'}", "--device", "cuda:99"]
+    result = CliRunner().invoke(
+        app, ["evaluate", str(tmp_path / "manifest.csv"), "--method", f"ours={tmp_path / 'ours'}", *options]
+    )
+    assert isinstance(result.exception, IMAGDressingError)
+    assert "--device cuda:99 cannot be used" in str(result.exception)
+    assert "could not be loaded" not in str(result.exception)
+
+
+def test_weights_that_were_replaced_are_not_taken_for_the_old_ones(tmp_path: Path, weights: Path):
+    rows = drawn.evaluation(tmp_path, ("ours",), garments=2)
+    drawn.write_manifest([row | {"prompt": "a person"} for row in rows], tmp_path / "manifest.csv")
+    shutil.copytree(weights / "clip", tmp_path / "clip")
+    options = ["--score", "text", "--weights", f"text={tmp_path / 'clip'}", "--output", str(tmp_path / "out")]
+    command = ["evaluate", str(tmp_path / "manifest.csv"), "--method", f"ours={tmp_path / 'ours'}", *options]
+    origins = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        model = CLIPModel(CLIPModel.from_pretrained(tmp_path / "clip").config)
+        model.save_pretrained(tmp_path / "clip")
+        result = CliRunner().invoke(app, command)
+        assert result.exception is None, result.output
+        with (tmp_path / "out/scores.csv").open(newline="") as file:
+            scores = [row["text"] for row in csv.DictReader(file)]
+        origins.append((json.loads((tmp_path / "out/evaluation.json").read_text())["weights of text"], scores))
+    assert origins[0] == origins[1]
+    assert origins[0][0] != origins[2][0] and origins[0][1] != origins[2][1]

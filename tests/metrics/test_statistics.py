@@ -4,8 +4,9 @@ import itertools
 
 import numpy
 import pytest
+from scipy.stats import permutation_test, ttest_rel
 
-from imagdressing_core.metrics.statistics import difference, mean
+from imagdressing_core.metrics.statistics import difference, holm, mean
 
 
 def test_the_interval_is_that_of_the_normal_distribution_where_scores_are_normal():
@@ -56,3 +57,42 @@ def test_equal_methods_do_not_differ():
     found = difference(scores, scores, {name: name for name in scores})
     assert found is not None
     assert (found.value, found.p) == (0.0, 1.0)
+
+
+def test_a_difference_has_the_paired_t_interval():
+    ours = dict(zip("abcdef", numpy.random.default_rng(0).normal(2, 0.2, 6), strict=True))
+    theirs = dict(zip("abcdef", numpy.random.default_rng(1).normal(1.9, 0.2, 6), strict=True))
+    found = difference(ours, theirs, {name: name for name in ours})
+    expected = ttest_rel(list(ours.values()), list(theirs.values())).confidence_interval(0.95)
+    assert found is not None
+    assert found.interval == pytest.approx((expected.low, expected.high))
+
+
+def test_p_of_many_garments_is_that_of_scipys_permutation_test():
+    rng = numpy.random.default_rng(3)
+    scores, others = ({str(i): one for i, one in enumerate(rng.normal(m, 0.2, 40))} for m in (2, 1.93))
+    found = difference(scores, others, {name: name for name in scores})
+    assert found is not None
+    both = numpy.array(list(scores.values())), numpy.array(list(others.values()))
+    expected = permutation_test(both, lambda a, b, axis: (a - b).mean(axis=axis), permutation_type="samples", rng=rng)
+    assert 0.001 < found.p < 0.5
+    assert found.p == pytest.approx(float(expected.pvalue), rel=0.15)
+
+
+def test_the_interval_covers_the_truth_of_few_garments():
+    """A bootstrap of percentiles covers 84 % of six garments (measured), t intervals close to the nominal 95 %."""
+    rng = numpy.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):
+        garments = numpy.repeat(numpy.arange(6), rng.integers(1, 6, 6))
+        scores = rng.normal(2, 0.2, 6)[garments] + rng.normal(0, 0.05, len(garments))
+        found = mean(scores.tolist(), garments.tolist()).interval
+        assert found is not None
+        covered += found[0] <= 2 <= found[1]
+    assert 900 < covered < 975
+
+
+def test_p_values_are_corrected_for_their_number():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.7]) == [1, 1]
+    assert holm([]) == []

@@ -5,17 +5,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import demo
 import pytest
 import torch
-from model_files import GARMENT
 from PIL import Image
 from safetensors.torch import save_file
 from support.comfyui_server import ComfyUIServer
+from support.shipped_prompts import IMAGES, make_small
+from support.synthetic_models import synthetic_base
 
 from imagdressing_core.baselines import on_comfyui
 from imagdressing_core.baselines.recipe import generate
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files.official_files import GARMENT
 from imagdressing_core.metrics.manifest import Case
 from imagdressing_core.on_diffusers.official import NEGATIVE_PROMPT, QUALITY_PROMPT
 
@@ -24,7 +25,7 @@ from imagdressing_core.on_diffusers.official import NEGATIVE_PROMPT, QUALITY_PRO
 def cases(tmp_path: Path) -> list[Case]:
     mask = tmp_path / "mask.png"
     Image.new("RGB", (768, 1024), "white").save(mask)
-    shirt, trousers = demo.PICTURES / "imagdressing_shirt.png", demo.PICTURES / "imagdressing_trousers.png"
+    shirt, trousers = IMAGES / "imagdressing_shirt.png", IMAGES / "imagdressing_trousers.png"
     return [
         Case("0.png", shirt, mask, prompt="A woman"),
         Case("1.png", trousers, mask, prompt="A woman"),
@@ -36,7 +37,7 @@ def cases(tmp_path: Path) -> list[Case]:
 def magic_clothing(extra_models: Path) -> Iterator[str]:
     """A checkpoint of MagicClothing's kind: a bare U-Net, here the synthetic garment U-Net in half precision."""
     file = extra_models / on_comfyui.MAGIC_CLOTHING
-    path = demo.demo_base(None) / "models" / GARMENT.path
+    path = synthetic_base() / "models" / GARMENT.path
     whole: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["module"]
     unet = {key.removeprefix("ref_unet."): value for key, value in whole.items() if key.startswith("ref_unet.")}
     save_file({key: value.half().contiguous() for key, value in unet.items()}, file)
@@ -45,7 +46,7 @@ def magic_clothing(extra_models: Path) -> Iterator[str]:
 
 
 def small(recipe: on_comfyui.WorkflowRecipe) -> on_comfyui.WorkflowRecipe:
-    demo.make_small(recipe.workflow, width=64, height=80, steps=1)
+    make_small(recipe.workflow, steps=1)
     for node in recipe.workflow.values():
         if node["class_type"] == "BasicScheduler":
             node["inputs"]["steps"] = 1
@@ -70,6 +71,12 @@ def test_ours_is_the_shipped_workflow_for_each_garment(server: ComfyUIServer, ca
     assert (found["method"], found["garment"]) == ("IMAGDressing-v1", "imagdressing_trousers.png")
     assert "comfyui" in found["versions"]
     assert generate(cases, recipe, folder, lambda done, total: None) == 0
+
+
+def test_ours_takes_an_own_checkpoint(server: ComfyUIServer):
+    recipe = on_comfyui.imagdressing(server.url, "my_own.safetensors")
+    assert inputs(recipe, "IMAGDressingModelLoader")["model_name"] == "my_own.safetensors"
+    assert recipe.weights["model_name"] == "my_own.safetensors"
 
 
 def test_the_prompt_ends_with_the_official_words_and_the_negative_is_the_official_one(server: ComfyUIServer):

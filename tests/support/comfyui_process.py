@@ -7,6 +7,8 @@ VRAM and PyTorch's own allocator; over HTTP an NVIDIA GPU has ComfyUI's.
 
 import asyncio
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -14,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from support.comfyui_release import PACK_NAME, make_importable, prepare_base
+from support.comfyui_release import PACK_NAME, REPOSITORY, make_importable, prepare_base
 from support.synthetic_models import make_models
 
 
@@ -48,6 +50,13 @@ def node_function(node_id: str) -> Callable[..., Any]:
     start()
     node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS[node_id]
     return node.execute if hasattr(node, "define_schema") else getattr(node(), node.FUNCTION)
+
+
+def in_a_process_of_its_own(code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code that may import what a test may: this package, and the modules of the commands."""
+    path = os.pathsep.join(str(REPOSITORY / folder) for folder in ("tests", "scripts"))
+    environment = os.environ | {"PYTHONPATH": path}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
 
 
 def _pack_folder() -> Path:

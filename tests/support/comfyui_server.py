@@ -20,9 +20,11 @@ from support import comfyui_release
 from support.comfyui_release import BASE, HOME, comfyui_path, prepare_base
 from support.synthetic_models import make_models
 
-__all__ = ["ComfyUIServer", "Prompt", "Result", "command", "serving"]
+__all__ = ["HALF", "ComfyUIServer", "Prompt", "Result", "command", "serving"]
 
 START_SECONDS = 300
+# Both U-Nets in half the memory. What ComfyUI chooses by itself is run by the demo, the soak and the editor's tests.
+HALF = ("--fp16-unet",)
 
 
 @dataclass(frozen=True)

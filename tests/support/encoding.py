@@ -6,10 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import model_files
 import torch
 from torch import Tensor
 
+from imagdressing_core.files import official_files
 from support import comfyui_process as comfyui
 from support.comfyui_release import comfyui_path
 from support.synthetic_models import text_encoder
@@ -30,7 +30,7 @@ def random_image(*shape: int) -> Tensor:
 
 @cache
 def vae() -> Any:
-    return comfyui.call("VAELoader", vae_name=model_files.VAE.name)
+    return comfyui.call("VAELoader", vae_name=official_files.VAE.name)
 
 
 @cache

@@ -1,6 +1,6 @@
-"""SD1.5's U-Net in ComfyUI's own classes with every level 320 channels wide: the same blocks, names and dispatch.
+"""SD1.5's U-Net in ComfyUI's own classes, a few channels wide: the same blocks, names and dispatch. Random weights.
 
-A step takes a tenth of the full model's time, so that every combination with another node can be tried. Random weights.
+A step takes a hundredth of the full model's time, so that every combination with another node can be tried.
 """
 
 import math
@@ -13,7 +13,10 @@ from torch import Tensor
 
 from support import comfyui_process as comfyui
 
-CHANNELS = 320
+CHANNELS = 64
+SD15_CHANNELS = 320
+RESIDUAL = 0.3
+ENDS_OF_RESIDUALS = ("proj_out", "out_layers.3", "to_out.0", "ff.net.2")
 SD15 = {
     "use_checkpoint": False,
     "image_size": 32,
@@ -22,7 +25,6 @@ SD15 = {
     "legacy": False,
     "adm_in_channels": None,
     "in_channels": 4,
-    "model_channels": CHANNELS,
     "num_res_blocks": [2, 2, 2, 2],
     "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
     "channel_mult": [1, 1, 1, 1],  # SD1.5: 1, 2, 4, 4
@@ -37,17 +39,21 @@ SD15 = {
 
 
 @cache
-def narrow_model(dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
-    """Return the MODEL, one for the whole process and each seed."""
+def narrow_model(dtype: torch.dtype = torch.float32, seed: int = 0, channels: int = CHANNELS) -> Any:
+    """Return the MODEL, one for the whole process and each seed.
+
+    channels: of every level. ComfyUI's name for SD1.5's 320 is left in the configuration, which nodes know it by.
+    """
     comfyui.start()
     import comfy.model_base
     import comfy.model_management
     import comfy.model_patcher
     import comfy.supported_models
 
-    config = comfy.supported_models.SD15(SD15 | {"dtype": dtype})
+    config = comfy.supported_models.SD15(SD15 | {"dtype": dtype, "model_channels": channels})
     config.set_inference_dtype(dtype, None)
     model = comfy.model_base.BaseModel(config)
+    config.unet_config["model_channels"] = SD15_CHANNELS
     with torch.inference_mode():
         for number, (name, weight) in enumerate(model.diffusion_model.named_parameters(), seed):
             weight.copy_(_weight(name, tuple(weight.shape), number))
@@ -62,7 +68,9 @@ def _weight(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
     if len(shape) == 1:
         return 1 + 0.1 * values
     sharper = 2.0 if ".to_q." in name or ".to_k." in name else 1.0
-    return sharper * values / math.sqrt(math.prod(shape[1:]))
+    # Calm, as a trained model is: at full scale random layers make differences of each rounding.
+    scale = RESIDUAL if name.removesuffix(".weight").endswith(ENDS_OF_RESIDUALS) else sharper
+    return scale * values / math.sqrt(math.prod(shape[1:]))
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -70,19 +78,19 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 
 @cache
-def narrow_garment(images: int = 1, height: int = 12, width: int = 8) -> Any:
-    """Return a GARMENT for the narrow U-Net, as if it had been encoded at ``height`` × ``width`` of the latent."""
+def narrow_garment(images: int = 1, height: int = 12, width: int = 8, channels: int = CHANNELS) -> Any:
+    """Return a GARMENT for the narrow U-Net, as if encoded from images of ``height`` × ``width`` of the latent."""
     garment = comfyui.pack("imagdressing_core.model.garment")
     layers = comfyui.pack("imagdressing_core.model.layers").LAYERS
 
     def image(number: int) -> Any:
         tokens = {layer.index: math.prod(layer.grid(height, width)) for layer in layers}
-        keys, values = (
-            {index: random(1, n, CHANNELS, seed=1000 * number + 2 * index + part) for index, n in tokens.items()}
-            for part in range(2)
-        )
+        kv = {
+            index: [random(1, n, channels, seed=1000 * number + 2 * index + part) for part in range(2)]
+            for index, n in tokens.items()
+        }
         origin = garment.Origin("narrow", "0" * 64, "official", 8 * width, 8 * height)
-        return garment.GarmentImage({"k": keys, "v": values}, origin)
+        return garment.GarmentImage({index: garment.LayerKV(k, v) for index, (k, v) in kv.items()}, origin)
 
     return garment.Garment(tuple(image(number) for number in range(images)))
 

@@ -161,7 +161,7 @@ def controlnet_model() -> Any:
 
     config = {key: value for key, value in SD15.items() if key not in NOT_OF_CONTROLNETS}
     with torch.device("meta"):
-        network = comfy.cldm.cldm.ControlNet(**config, hint_channels=3)
+        network = comfy.cldm.cldm.ControlNet(**config, model_channels=CHANNELS, hint_channels=3)
     weights = {f"control_model.{key}": tensor for key, tensor in filled(network).items()}
     return comfy.controlnet.load_controlnet_state_dict(weights)
 
@@ -169,9 +169,10 @@ def controlnet_model() -> Any:
 @cache
 def t2i_adapter_model() -> Any:
     adapter = comfy.t2i_adapter.adapter.Adapter(
-        cin=192, channels=[CHANNELS] * 4, nums_rb=2, ksize=1, sk=True, use_conv=False
+        cin=192, channels=[CHANNELS] * 4, nums_rb=2, ksize=1, sk=True, use_conv=False, xl=False
     )
-    return comfy.controlnet.load_t2i_adapter(filled(adapter))
+    adapter.load_state_dict(filled(adapter))
+    return comfy.controlnet.T2IAdapter(adapter, adapter.input_channels, 8, "nearest-exact")
 
 
 @cache

@@ -3,16 +3,17 @@
 Run ``make parity``. The same rows are asserted by ``tests/comfyui/test_parity.py``.
 """
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import model_files
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from imagdressing_core.files import official_files
 from support import comfyui_process as comfyui
 from support.comfyui_release import REPOSITORY
 
@@ -46,12 +47,19 @@ def image_vectors() -> dict[str, Tensor]:
 
 @cache
 def dressing_model() -> Any:
-    return comfyui.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[0]
+    return comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name)[0]
 
 
 @cache
 def garment_encoder() -> Any:
-    return comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+    return comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
+
+
+def let_go(*loaders: Any) -> None:
+    """Free the models that these cached functions have loaded, each of which takes gigabytes."""
+    for loader in loaders:
+        loader.cache_clear()
+    gc.collect()
 
 
 def as_garment_unet(tensor: Tensor) -> Tensor:
@@ -151,7 +159,7 @@ def encoded() -> tuple[Encoded, Encoded]:
     The encoder is let go of before the denoising U-Net is loaded, since each takes as much memory as all the rest.
     """
     both = _encoded_latent(), _encoded_image()
-    garment_encoder.cache_clear()
+    let_go(garment_encoder)
     return both
 
 
@@ -187,7 +195,8 @@ def _encoded_latent() -> Encoded:
     garment = garment_of_vectors()  # has ComfyUI load the models
     encoder = garment_encoder()
     tokens = encoder.adapter.model.qformer(as_garment_unet(reference["input.clip_hidden"]))
-    features = garment_features(encoder.garment_unet.model, as_garment_unet(reference["input.garment_latent"]), tokens)
+    latent = as_garment_unet(reference["input.garment_latent"])
+    features = garment_features(encoder.garment_unet.model, latent, tokens)
     rows = (
         Row("garment tokens (Q-Former)", relative_error(tokens, reference["tokens"]), 1e-5),
         Row("garment features, worst of 16 layers", _worst_feature(features, reference, "feature"), 1e-5),
@@ -199,8 +208,8 @@ def _encoded_image() -> Encoded:
     import comfy.clip_vision
 
     reference, encoder = image_vectors(), garment_encoder()
-    vae = comfyui.call("VAELoader", vae_name=model_files.VAE.name)
-    clip_vision = comfyui.call("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name)
+    vae = comfyui.call("VAELoader", vae_name=official_files.VAE.name)
+    clip_vision = comfyui.call("CLIPVisionLoader", clip_name=official_files.CLIP_VISION.name)
     inputs = {"vae": vae, "clip_vision": clip_vision, "fit": "official", "width": 512, "height": 640}
     image = reference_image()
     garment = comfyui.call("IMAGDressingEncodeGarment", imagdressing=encoder, image=image, **inputs)

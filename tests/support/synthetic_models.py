@@ -8,11 +8,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import model_files
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from imagdressing_core.files import official_files
 from support.comfyui_release import make_importable, prepare_base
 from support.synthetic_weights import synthetic_tensor
 
@@ -114,17 +114,24 @@ def garment_checkpoint() -> Weights:
 def make_models(folder: Path) -> None:
     """Make every model that is not there yet below ``folder``, a ComfyUI's ``models``."""
     for file, make in {
-        model_files.GARMENT: garment_checkpoint,
-        model_files.DRESSING: dressing_checkpoint,
-        model_files.VAE: lambda: synthetic_state(sd15_vae, "vae."),
-        model_files.CLIP_VISION: lambda: synthetic_state(clip_vision_h, "clip_vision."),
-        model_files.CONTROLNET: lambda: halved(synthetic_state(sd15_controlnet, "controlnet.")),
+        official_files.GARMENT: garment_checkpoint,
+        official_files.DRESSING: dressing_checkpoint,
+        official_files.VAE: lambda: synthetic_state(sd15_vae, "vae."),
+        official_files.CLIP_VISION: lambda: synthetic_state(clip_vision_h, "clip_vision."),
+        official_files.CONTROLNET: lambda: halved(synthetic_state(sd15_controlnet, "controlnet.")),
     }.items():
         path = folder / file.path
         if not path.exists():
             print(f"Making synthetic {file.path} …", file=sys.stderr)
             _save(make(), path)
     (folder / MARK).write_text("These models are random numbers in the official formats, made for tests.\n")
+
+
+def synthetic_base() -> Path:
+    """Return the base directory of the tests, with every model in it."""
+    base = prepare_base()
+    make_models(base / "models")
+    return base
 
 
 def _save(weights: Weights, path: Path) -> None:
@@ -146,4 +153,4 @@ def _host_unet_names(unet: Weights) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    make_models(prepare_base() / "models")
+    synthetic_base()

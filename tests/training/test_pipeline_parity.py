@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +13,7 @@ from support.comfyui_release import prepare_base
 from support.synthetic_models import sd15_unet, synthetic_state
 from torch import Tensor
 
+from imagdressing_core.files import official_files
 from imagdressing_core.files.checkpoint import read_checkpoint
 from imagdressing_core.images.preprocess import fit_official
 from imagdressing_core.model.garment import LayerKV
@@ -46,9 +46,9 @@ class Models:
     features: dict[int, Tensor]
     layers: dict[int, LayerKV]
 
-    def predict(self, timestep: int, worn: GarmentInputs | None, text: str = "prompt") -> Tensor:
+    def predict(self, timestep: int, garment: GarmentInputs | None, text: str = "prompt") -> Tensor:
         return noise_prediction(
-            self.unet, self.vectors["input.noise"], torch.tensor(timestep), self.vectors[f"input.{text}"], worn
+            self.unet, self.vectors["input.noise"], torch.tensor(timestep), self.vectors[f"input.{text}"], garment
         )
 
 
@@ -60,7 +60,7 @@ def models() -> Iterator[Models]:
             garment = garment_model(skeleton, CLIP_CHANNELS)
         unet.load_state_dict(synthetic_state(sd15_unet, "unet."), assign=True)
         install_hybrid_attention(unet.eval())
-        checkpoint = read_checkpoint(prepare_base() / "models" / model_files.GARMENT.path)
+        checkpoint = read_checkpoint(prepare_base() / "models" / official_files.GARMENT.path)
         garment.load_state_dict(checkpoint.tensors, assign=True)
         vectors = load_file(REFERENCE / "hybrid_attention.safetensors")
         tokens = garment.eval().proj(vectors["input.clip_hidden"])
@@ -96,8 +96,8 @@ def test_ten_steps_of_ddim_in_a_batch_are_the_official_ones(models: Models):
         noise, prompt, negative = (models.vectors[f"input.{name}"] for name in ("noise", "prompt", "negative"))
         noise = torch.cat((noise, noise.flip(-1)))  # another image in the same batch
         prompt, negative = (text.expand(2, -1, -1) for text in (prompt, negative))
-        worn, scheduler = GarmentInputs(models.layers), official_scheduler()
-        latents = denoise(models.unet, noise, prompt, negative, worn, scheduler, steps=10, guidance=7.5)
+        garment, scheduler = GarmentInputs(models.layers), official_scheduler()
+        latents = denoise(models.unet, noise, prompt, negative, garment, scheduler, steps=10, guidance=7.5)
         assert relative_error(latents[:1], models.vectors["latent.ddim10.cfg7.5"]) < 1e-3
         assert relative_error(latents[1:], models.vectors["latent.ddim10.cfg7.5"]) > 0.1
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_files import ALL_FILES, BASE_FILES, HUB, WORKFLOW_FILES, ModelFile
 from support.comfyui_release import REPOSITORY
 from support.shipped import WORKFLOWS, nodes
+
+from imagdressing_core.files.official_files import ALL_FILES, BASE_FILES, HUB, WORKFLOW_FILES, ModelFile
 
 INSTALL_PAGE = REPOSITORY / "docs" / "install.md"
 BY_NAME = {file.name: file for file in ALL_FILES}

@@ -1,17 +1,18 @@
-"""The published model files that workflows and README name: where each comes from and where it belongs."""
+"""The published model files that workflows, messages and README name: where each comes from and where it belongs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HUB = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
 class Published:
-    """What identifies a published file. sha256: in hexadecimal digits; nbytes: its length."""
+    """What identifies a published file. sha256: in hexadecimal digits; nbytes: its length; when: for people."""
 
     sha256: str
     nbytes: int
+    when: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ GARMENT = ModelFile(
     "5.27 GB",
     "non-commercial research only",
     (
-        # December 2024, then July 2024.
-        Published("945283c6ee9f4eed0f503187a030a3e01543698c1e28cfd91f6fa0d75a8e71c4", 5_267_356_577),
-        Published("c37a38119c1420735345013ce79b28f927f877267297780b6669f0faa9701ce6", 3_547_959_907),
+        # By their LFS pointers, and discussion #1 there for the newer one.
+        Published("945283c6ee9f4eed0f503187a030a3e01543698c1e28cfd91f6fa0d75a8e71c4", 5_267_356_577, "December 2024"),
+        Published("c37a38119c1420735345013ce79b28f927f877267297780b6669f0faa9701ce6", 3_547_959_907, "July 2024"),
     ),
 )
 DRESSING = ModelFile(

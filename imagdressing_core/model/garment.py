@@ -74,8 +74,11 @@ class GarmentImage:
         return sum(tensor.nbytes for layer in self.layers.values() for tensor in layer.tensors.values())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "GarmentImage":
-        """Return it on ``device`` in ``dtype``; the tensors themselves where nothing changes."""
-        return self.map(lambda _, tensor: tensor.to(device, dtype))
+        """Return it on ``device`` in ``dtype``; the tensors themselves where nothing changes.
+
+        Outside of inference mode, as where a LoRA is trained through the garment, they are such as autograd can keep.
+        """
+        return self.map(lambda _, tensor: _recordable(tensor.to(device, dtype)))
 
     def without_background(self, mask: Tensor) -> "GarmentImage":
         """Return it with only the tokens that see something of the garment.
@@ -129,6 +132,10 @@ class Garment:
     @property
     def nbytes(self) -> int:
         return sum(image.nbytes for image in self.images)
+
+
+def _recordable(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_inference() and not torch.is_inference_mode_enabled() else tensor
 
 
 def is_usable(tensor: Tensor) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import IMAGDressingError
 from ..files.checkpoint import expected_shapes, read_checkpoint
-from ..files.weights import open_weights
+from ..files.weights import misfits, open_weights
 from ..images.preprocess import CLIP_SIZE
 from ..model.layers import LAST_TO_RUN, LAYERS
 from ..model.qformer import QFormer
@@ -201,11 +201,7 @@ def freeze_unread(trained: GarmentModel) -> None:
 
 def _load(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    found = {key: tuple(tensor.shape) for key, tensor in weights.items() if isinstance(tensor, Tensor)}
-    if expected != found:
-        wrong = sorted(key for key in expected | found if expected.get(key) != found.get(key))
-        raise IMAGDressingError(
-            f"{path} does not fit these models: {len(wrong)} tensors are missing, surplus or of another shape (first: "
-            f"{wrong[0]}, found {found.get(wrong[0])}, expected {expected.get(wrong[0])})."
-        )
+    problems = misfits(weights, expected)
+    if problems:
+        raise IMAGDressingError(f"{path} does not fit these models: {problems}.")
     module.load_state_dict(weights)

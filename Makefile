@@ -14,6 +14,8 @@ setup: $(READY)
 
 $(READY): pyproject.toml tests/support/comfyui_release.py
 	$(PYTHON) -m venv .venv
+# Each command that the docs name finds tests/support, also without make.
+	printf "%s\n" "$(CURDIR)/tests" "$(CURDIR)/scripts" > $$(echo .venv/lib/python3*/site-packages)/development.pth
 	$(BIN)/pip install --quiet uv
 	host=$$($(BIN)/python -m support.comfyui_release) && \
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) -r "$$host/requirements.txt" \

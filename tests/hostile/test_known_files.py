@@ -70,15 +70,8 @@ def test_no_module_of_the_pack_reaches_for_the_network():
         "urllib",
         "wget",
     }
-    files = [
-        REPOSITORY / "__init__.py",
-        *(REPOSITORY / "nodes").rglob("*.py"),
-        *(
-            path
-            for folder in ("", "application", "files", "images", "model")
-            for path in (REPOSITORY / "imagdressing_core" / folder).glob("*.py")
-        ),
-    ]
+    rooms = ("nodes", *(f"imagdressing_core/{room}" for room in ("model", "images", "files", "application")))
+    files = [REPOSITORY / "__init__.py", *(file for room in rooms for file in (REPOSITORY / room).rglob("*.py"))]
     assert len(files) > 30
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):

@@ -150,7 +150,7 @@ def main() -> None:
     if given.here:
         print(json.dumps({name: chosen(name, given.runs, given.seconds, given.seed) for name in names}))
         return
-    result = json.loads(RESULT.read_text()) if given.record and RESULT.exists() else {}
+    result: dict[str, Any] = json.loads(RESULT.read_text()) if given.record and given.reader else {}
     both = [(name, how) for name in names for how in ("chosen", "guided")]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = {pool.submit(in_a_process, name, how, given): (name, how) for name, how in both}

@@ -7,6 +7,7 @@ python=${1:-python3}
 "$python" -m venv --without-pip .venv
 site=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 "$python" -c 'import sys; print(*(p for p in sys.path if p.endswith(("site-packages", "dist-packages"))), sep="\n")' >"$site/there.pth"
+printf '%s\n' "$PWD/tests" "$PWD/scripts" >"$site/development.pth"
 "$python" -m pip install --quiet --no-index --no-deps --no-compile --target "$site" bundle/wheels/*.whl
 cp -r bundle/site/* "$site"
 ln -sfn "$PWD/imagdressing_core" "$site/imagdressing_core"

@@ -1,7 +1,9 @@
-"""The one exception whose message is written for the person at the screen."""
+"""The exception whose message is written for the person at the screen, and what its messages share."""
 
 import sys
 from collections.abc import Callable
+
+LONGEST_SHOWN = 100  # letters
 
 
 class IMAGDressingError(ValueError):
@@ -19,6 +21,13 @@ def require_between(socket: str, value: float, low: float, high: float) -> None:
         raise IMAGDressingError(
             f"{socket} is {value:g}, which is outside {low:g} to {high:g}. Choose a value in between."
         )
+
+
+def shown(found: object) -> str:
+    """Return what a file or an input holds as text for a message: short, and printable on any screen and in any log."""
+    text = str(found)
+    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
 def run_command(command: Callable[[], object]) -> None:

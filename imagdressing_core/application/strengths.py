@@ -1,9 +1,8 @@
-"""How λ varies: over the layers, as a preset or per-layer weights, and over the time of sampling, as a schedule."""
+"""How λ varies: over the layers, by a preset or weights, and over the time of sampling, by a schedule."""
 
 from collections.abc import Mapping, Sequence
 
-from ..errors import IMAGDressingError
-from ..files.diagnosis import shown
+from ..errors import IMAGDressingError, shown
 from ..model.layers import LAYERS, SelfAttentionLayer
 
 LayerWeights = Mapping[int, float]
@@ -73,9 +72,9 @@ def parse_layers(text: str) -> LayerWeights:
     Raises:
         IMAGDressingError: neither a preset nor such weights.
     """
-    name = text.strip().lower()
-    if name in LAYER_PRESETS:
-        return LAYER_PRESETS[name]
+    preset = LAYER_PRESETS.get(text.strip().lower())
+    if preset is not None:
+        return preset
     how = (
         f"give one of {', '.join(LAYER_PRESETS)}, or weights of the layers 0 to {len(LAYERS) - 1} such as 0:1.0, 5:0.5"
     )
@@ -93,9 +92,9 @@ def parse_schedule(text: str) -> Schedule:
     Raises:
         IMAGDressingError: neither a name nor such points.
     """
-    name = text.strip().lower()
-    if name in SCHEDULES:
-        return SCHEDULES[name]
+    preset = SCHEDULES.get(text.strip().lower())
+    if preset is not None:
+        return preset
     how = (
         f"give one of {', '.join(SCHEDULES)}, or factors of the strength from 0 (start) to 1 (end) such as 0:1, 0.5:0.3"
     )
@@ -107,7 +106,7 @@ def parse_schedule(text: str) -> Schedule:
 
 
 def _pairs(socket: str, text: str, how: str) -> list[tuple[float, float]]:
-    """Read ``"a:b, c:d"``; each a once, all finite, no b beyond ±100."""
+    """Read ``"a:b, c:d"``. Each a may stand once; no number may lie beyond ±100."""
     pairs: dict[float, float] = {}
     for part in text.split(","):
         found = f"{socket} has {shown(part.strip())!r}"

@@ -12,12 +12,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from .. import __version__
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, shown
 from ..model import magic_clothing
 from ..model.garment_unet import Progress
 from ..model.hybrid_attention import GarmentProjections
 from ..model.qformer import QFormer
-from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign, describe_unreadable, shown
+from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign, describe_unreadable
 from .pickled import is_zip, require_plain
 from .sd15_shapes import unet_shapes
 from .storage import save_whole

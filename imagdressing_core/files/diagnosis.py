@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import shown
 from .pickled import NotPlain
 
 OFFICIAL_NAME = "IMAGDressing-v1_512.pt"
 OFFICIAL_SOURCE = "huggingface.co/feishen29/IMAGDressing"
 # Both files published under that name, by their LFS pointers (and discussion #1 for the second).
 OFFICIAL_SIZES = {3_547_959_907: "July 2024", 5_267_356_577: "December 2024"}
-LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,6 @@ def describe_unreadable(path: Path, error: Exception) -> str:
         return f"{path.name} cannot be read ({shown(unread)}). Look at its permissions, and at the disk it is on."
     sizes = " or ".join(f"{size:,} bytes ({when})" for size, when in OFFICIAL_SIZES.items())
     return f"{path.name} {state}. Download {OFFICIAL_NAME} again from {OFFICIAL_SOURCE}: the whole file has {sizes}."
-
-
-def shown(found: object) -> str:
-    """Return what a file holds as words for a message: short, and without what a screen or log cannot print."""
-    text = str(found)
-    text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
 
 
 def _state(path: Path) -> str:

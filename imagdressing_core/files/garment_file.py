@@ -11,11 +11,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from .. import __version__
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, shown
 from ..model.garment import Garment, GarmentImage, GarmentLayer, LayerKV, Origin, is_usable
 from ..model.layers import LAYERS, SelfAttentionLayer
 from ..model.magic_clothing import LayerFeatures
-from .diagnosis import shown
 from .storage import save_whole
 
 FORMAT = "1"

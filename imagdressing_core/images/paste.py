@@ -17,11 +17,12 @@ def paste_back(original: Tensor, generated: Tensor, mask: Tensor, feather: int, 
 
     Every pixel outside the mask stays exactly as it was. Batches of one are repeated.
 
-    original, generated: (batch, height, width, 3 or 4), 0 … 1; generated and mask are resized to the original.
-    mask: (batch, height, width), 1 = generated.
-    feather: width in pixels, 0 … 256, inside the mask, over which the one fades into the other.
-    match_color: give the generated image the mean and deviation of colour that the original has outside the mask,
-        where both show the same scene.
+    Args:
+        original, generated: (batch, height, width, 3 or 4), 0 … 1; generated and mask are resized to the original.
+        mask: (batch, height, width), 1 = generated.
+        feather: width in pixels, 0 … 256, inside the mask, over which the original fades into the generated image.
+        match_color: give the generated image the mean and deviation of colour that the original has outside the mask,
+            where both show the same scene.
 
     Raises:
         IMAGDressingError: another rank, NaN, batches that do not go together, or a feather out of range.

@@ -7,8 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import IMAGDressingError
-from ..files.diagnosis import shown
+from ..errors import IMAGDressingError, shown
 
 MASKS, POSES = "masks", "poses"  # beside a method's pictures
 MOST_PROBLEMS = 10

@@ -3,7 +3,7 @@
 The official file calls it ``proj`` and its class ``Resampler``: IP-Adapter-Plus' resampler, not BLIP-2's Q-Former.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -74,7 +74,8 @@ class QFormer(nn.Module):
     def forward(self, clip_hidden: Tensor) -> Tensor:
         x = self.proj_in(clip_hidden)  # (batch, 257, 768)
         queries = self.latents.to(x).expand(len(x), -1, -1)  # (batch, 16, 768)
-        for attention, mlp in self.layers:  # pyright: ignore[reportGeneralTypeIssues]
+        for layer in self.layers:
+            attention, mlp = cast(nn.ModuleList, layer)
             queries = queries + attention(x, queries)
             queries = queries + mlp(queries)
         return self.norm_out(self.proj_out(queries))

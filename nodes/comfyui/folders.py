@@ -7,9 +7,9 @@ from pathlib import Path
 
 import folder_paths
 
-from ...imagdressing_core.errors import IMAGDressingError
+from ...imagdressing_core.errors import IMAGDressingError, shown
 from ...imagdressing_core.files.checkpoint import FILE_SUFFIXES
-from ...imagdressing_core.files.diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, shown
+from ...imagdressing_core.files.diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from scipy.stats import theilslopes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-import demo  # noqa: E402
+import run_demo as demo  # noqa: E402
 import model_files  # noqa: E402
 from support.comfyui_release import BASE  # noqa: E402
 from support.comfyui_server import ComfyUIServer, Prompt, serving  # noqa: E402

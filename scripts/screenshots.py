@@ -3,7 +3,7 @@
 Run as a script it takes them anew: ``docs/images`` and ``web/docs/images``.
 """
 
-import demo
+import run_demo as demo
 from playwright.sync_api import Browser
 from support.comfyui_release import REPOSITORY
 from support.comfyui_server import ComfyUIServer, serving

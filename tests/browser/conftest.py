@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-import demo
+import run_demo as demo
 import pytest
 from playwright.sync_api import Browser
 from sample_pictures import PICTURES

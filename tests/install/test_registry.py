@@ -10,7 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-import demo
+import run_demo as demo
 import pytest
 from comfy_cli.registry.config_parser import extract_node_configuration
 from PIL import Image

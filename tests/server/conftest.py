@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import demo
+import run_demo as demo
 import pytest
 from support import bad_checkpoints
 from support.comfyui_server import ComfyUIServer, Prompt, serving

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import demo
+import run_demo as demo
 import pytest
 import requests
 from support.comfyui_server import ComfyUIServer, Prompt, Result, serving

@@ -3,7 +3,7 @@
 ``--lowvram`` and ``--novram`` exclude ``--cpu``; what they do is tested in ``tests/comfyui/test_garment_encoder.py``.
 """
 
-import demo
+import run_demo as demo
 import pytest
 from support.comfyui_release import PACK_NAME
 from support.comfyui_server import serving

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import demo
+import run_demo as demo
 import pytest
 import torch
 from model_files import GARMENT

@@ -28,7 +28,7 @@ def test_the_shipped_workflow_makes_a_image(server: ComfyUIServer, prompt: Promp
 
 
 def test_the_shipped_constants_are_the_official_ones(server: ComfyUIServer):
-    import demo
+    import run_demo as demo
 
     prompt = demo.shipped_workflow(server)
     sampler, latent = node(prompt, "KSampler"), node(prompt, "EmptyLatentImage")

@@ -18,13 +18,17 @@ from imagdressing_core.model.hybrid_attention import GarmentProjections
 from imagdressing_core.model.qformer import QFormer
 
 from . import data, narrow
-from .narrow import Weights, widened
+from .widening import Weights, ldm_name, widened, zeros
 
 SHIPPED = Path(__file__).with_name("weights.safetensors")
 CHECKPOINT = "checkpoints/Realistic_Vision_V4.0.safetensors"
 GARMENT = "imagdressing/IMAGDressing-v1_512.pt"
 VAE = "vae/vae-ft-mse-840000-ema-pruned.safetensors"
 CLIP_VISION = "clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
+CONTROLNET = "controlnet/control_v11p_sd15_openpose_fp16.safetensors"
+CONTROLNET_INPAINT = "controlnet/control_v11p_sd15_inpaint_fp16.safetensors"
+IN_BYTES, SCALE = ("pose", "inpaint"), ".scale"
+PARTS = ("base", "garment", "decoder", "pose", "inpaint")
 MARK = "DRAWN.txt"
 NOTICE = (
     "These models know nothing but a drawn world of flat figures. They have the official formats and names, so that "
@@ -62,6 +66,8 @@ def make_models(folder: Path, shipped: Path = SHIPPED, dtype: torch.dtype = torc
         GARMENT: lambda: garment_checkpoint(parts["garment"], dtype),
         VAE: lambda: vae(parts["decoder"], torch.float32),
         CLIP_VISION: lambda: _zeros(clip_vision, dtype),
+        CONTROLNET: lambda: controlnet(parts["pose"], dtype),
+        CONTROLNET_INPAINT: lambda: controlnet(parts["inpaint"], dtype),
     }.items():
         path = folder / name
         if not path.exists() or path.stat().st_mtime < shipped.stat().st_mtime:
@@ -94,6 +100,10 @@ def garment_checkpoint(garment: Weights, dtype: torch.dtype) -> Weights:
 
 def wide_unet(unet: Weights, dtype: torch.dtype) -> Weights:
     return widened(unet, shapes(narrow.wide_unet), dtype)
+
+
+def controlnet(weights: Weights, dtype: torch.dtype) -> Weights:
+    return widened(weights, shapes(narrow.wide_controlnet), dtype)
 
 
 def qformer(dtype: torch.dtype) -> Weights:
@@ -158,50 +168,6 @@ def _write_encoder(weights: Weights) -> None:
     weights["quant_conv.bias"][4:] = NEVER
 
 
-def ldm_name(key: str) -> str:
-    """Return the single-file format's name for a tensor of SD1.5's U-Net that diffusers calls ``key``.
-
-    Source: Stability AI's openaimodel.py and diffusers' UNet2DConditionModel, which number the same blocks apart.
-    """
-    parts = key.split(".")
-    if parts[0] in LDM_ENDS or ".".join(parts[:2]) in LDM_ENDS:
-        whole = parts[0] if parts[0] in LDM_ENDS else ".".join(parts[:2])
-        return f"{LDM_ENDS[whole]}.{parts[-1]}"
-    if parts[0] == "mid_block":
-        number = 1 if parts[1] == "attentions" else 2 * int(parts[2])
-        return ".".join(["middle_block", str(number), *_ldm_inner(parts[1], parts[3:])])
-    level, kind, number = int(parts[1]), parts[2], int(parts[3])
-    if kind == "downsamplers":
-        return f"input_blocks.{3 * level + 3}.0.op.{parts[-1]}"
-    if kind == "upsamplers":
-        return f"output_blocks.{3 * level + 2}.{1 if level == 0 else 2}.conv.{parts[-1]}"
-    block = (
-        f"input_blocks.{3 * level + number + 1}" if parts[0] == "down_blocks" else f"output_blocks.{3 * level + number}"
-    )
-    return ".".join([block, "0" if kind == "resnets" else "1", *_ldm_inner(kind, parts[4:])])
-
-
-LDM_ENDS = {
-    "conv_in": "input_blocks.0.0",
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-}
-LDM_RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-
-
-def _ldm_inner(kind: str, parts: list[str]) -> list[str]:
-    return [LDM_RESNET[parts[0]], *parts[1:]] if kind == "resnets" else parts
-
-
 def clip_text() -> nn.Module:
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -233,27 +199,40 @@ def shapes(build: Callable[[], Any]) -> dict[str, tuple[int, ...]]:
 
 
 def pack(state: Path, shipped: Path = SHIPPED) -> None:
-    """Take the trained weights of every part into one file in fp16, without those that have no part."""
-    tensors = {
-        f"{part}/{key}": one.half()
-        for part in ("base", "garment", "decoder")
-        for key, one in load_file(state / f"{part}.safetensors").items()
-        if not narrow.is_idle(key)
-    }
+    """Take the trained weights of every part into one file: in fp16, ControlNets' in a byte each.
+
+    What has no part in any result is left out.
+    """
+    tensors: Weights = {}
+    for part in PARTS:
+        for key, one in load_file(state / f"{part}.safetensors").items():
+            if narrow.is_idle(key):
+                continue
+            name = f"{part}/{key}"
+            if part in IN_BYTES and one.ndim > 1:
+                scale = one.flatten(1).abs().amax(1).clamp(min=1e-12) / 127  # of each row
+                tensors[name + SCALE] = scale
+                one = (one / scale.view(-1, *[1] * (one.ndim - 1))).round().to(torch.int8)
+            tensors[name] = one if one.dtype == torch.int8 else one.half()
     save_file(tensors, shipped)
 
 
 def unpacked(shipped: Path) -> dict[str, Weights]:
     """Return {part: its narrow weights in float32}."""
+    stored = load_file(shipped)
     parts: dict[str, Weights] = {}
-    for key, one in load_file(shipped).items():
+    for key, one in stored.items():
         part, _, name = key.partition("/")
-        parts.setdefault(part, {})[name] = one.float()
+        if name.endswith(SCALE):
+            continue
+        scale = stored.get(key + SCALE)
+        one = one.float() if scale is None else one.float() * scale.view(-1, *[1] * (one.ndim - 1))
+        parts.setdefault(part, {})[name] = one
     return parts
 
 
 def _zeros(build: Callable[[], Any], dtype: torch.dtype) -> Weights:
-    return {key: torch.zeros(shape, dtype=dtype) for key, shape in shapes(build).items()}
+    return zeros(shapes(build), dtype)
 
 
 def _save(weights: Weights, path: Path) -> None:

@@ -31,8 +31,6 @@ IDLE_LAYERS = tuple(layer.index for layer in LAYERS if layer.level == 0)
 CONDITION, WIDE_CONDITION = (16, 24, 32, 48), (16, 32, 96, 256)  # what a ControlNet reads its image with
 VAE_NARROW, VAE_WIDE = (8, 16, 32, 32), (128, 256, 512, 512)
 
-Weights = dict[str, Tensor]
-
 
 @dataclass(frozen=True)
 class Run:
@@ -101,9 +99,17 @@ class IdleTransformer(nn.Module):
         return (hidden_states,)
 
 
-def narrow_unet() -> Any:
-    """Return an untrained U-Net of NARROW channels; its context has 64 channels."""
-    return _narrowed(unet(NARROW, 4, HEADS, CONTEXT), _wide(lambda: unet(WIDE, GROUPS, WIDE_HEADS, WIDE_CONTEXT)))
+class UnreadBlock(nn.Module):
+    """Stands where the garment U-Net's finest block was: no transformer with a part comes after its input."""
+
+    has_cross_attention = True
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.attentions, self.resnets = block.attentions, block.resnets
+
+    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        return hidden_states[:, : NARROW[0]]
 
 
 class ConstantContext(nn.Module):
@@ -113,19 +119,31 @@ class ConstantContext(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        token = torch.ones(CONTEXT)
-        self.register_buffer("latents", token.view(1, 1, -1), persistent=False)
+        self.register_buffer("latents", torch.ones(1, 1, CONTEXT), persistent=False)
 
     def forward(self, clip_hidden: Tensor) -> Tensor:
         return self.latents.expand(len(clip_hidden), -1, -1)
 
 
-def narrow_controlnet(unet_: nn.Module | None = None) -> Any:
-    """Return an untrained ControlNet of NARROW channels, on demand one that starts as a U-Net's first half."""
-    narrow = controlnet(NARROW, 4, HEADS, CONTEXT, CONDITION)
-    narrow = _narrowed(narrow, _wide(wide_controlnet))
-    if unet_ is not None:
-        narrow.load_state_dict(unet_.state_dict(), strict=False)
+def narrow_unet() -> Any:
+    """Return an untrained U-Net of NARROW channels; its context has 64 channels."""
+    return _narrowed(unet(NARROW, 4, HEADS, CONTEXT), _wide(lambda: unet(WIDE, GROUPS, WIDE_HEADS, WIDE_CONTEXT)))
+
+
+def narrow_garment_unet() -> Any:
+    """Return an untrained garment U-Net, which ends where nothing more is read of it."""
+    garment_unet = narrow_unet()
+    garment_unet.up_blocks[-1] = UnreadBlock(garment_unet.up_blocks[-1])
+    return garment_unet
+
+
+def narrow_controlnet() -> Any:
+    """Return an untrained ControlNet of NARROW channels without transformers: it need not read the prompt."""
+    narrow = _narrowed(controlnet(NARROW, 4, HEADS, CONTEXT, CONDITION), _wide(wide_controlnet))
+    for block in (*narrow.down_blocks[:-1], narrow.mid_block):
+        for number, transformer in enumerate(block.attentions):
+            block.attentions[number] = IdleTransformer(transformer)
+            del block.attentions[number].transformer_blocks
     return narrow
 
 
@@ -210,69 +228,11 @@ def skip_runs(narrow: Sequence[int] = NARROW, wide: Sequence[int] = WIDE) -> dic
     return found
 
 
-def widened(narrow: Mapping[str, Tensor], wide_shapes: Mapping[str, Sequence[int]], dtype: torch.dtype) -> Weights:
-    """Return the official state dict (diffusers' keys) that computes what a narrow network does.
-
-    Also of garment projections, whose keys are those of ``GarmentProjections`` with a layer's index.
-    """
-    skips = skip_runs() if any(key.startswith("up_blocks.0.resnets") for key in narrow) else {}
-    wide = {key: torch.zeros(tuple(shape), dtype=dtype) for key, shape in wide_shapes.items()}
-    for key, weight in narrow.items():
-        if is_idle(key):
-            continue
-        target = wide[key]
-        rows, columns = _places(key.rpartition(".")[0], weight, target, skips)
-        if ".to_q" in key:
-            weight = weight * _head_sizes(len(weight), len(target)) ** 0.5
-        block = target[rows]
-        if weight.ndim > 1:
-            block[:, columns] = weight.to(dtype)
-        else:
-            block[:] = weight.to(dtype)
-        target[rows] = block
-    return wide
-
-
 def is_idle(key: str) -> bool:
-    """Return whether a tensor of a U-Net, or of garment projections, belongs to a transformer that has no part."""
+    """Return whether a tensor of a U-Net or of a garment model has no part in any result."""
     index = key.removeprefix("adapter_modules.").partition(".")[0]
-    return any(name in key for name in IDLE) or (index.isdigit() and int(index) in IDLE_LAYERS)
-
-
-def _places(
-    module: str, weight: Tensor, target: Tensor, skips: Mapping[str, Sequence[Run]]
-) -> tuple[list[int], list[int]]:
-    """Return which rows and columns of the wide weight are the narrow one's."""
-    resnet, _, leaf = module.rpartition(".")
-    rows = list(range(len(weight)))
-    columns = list(range(weight.shape[1])) if weight.ndim > 1 else []
-    if leaf == "norm1" and resnet in skips:
-        rows = positions(skips[resnet])
-    elif leaf in ("conv1", "conv_shortcut") and resnet in skips and weight.ndim > 1:
-        columns = positions(skips[resnet])
-    elif leaf in ("to_q", "to_k", "to_v", "to_k_ref", "to_v_ref"):
-        rows = _in_heads(len(weight), len(target))
-    elif module.endswith("to_out.0") and weight.ndim > 1:
-        columns = _in_heads(weight.shape[1], target.shape[1])
-    elif module.endswith("ff.net.0.proj"):  # GEGLU: values, then gates
-        half = len(weight) // 2
-        rows = [*range(half), *range(len(target) // 2, len(target) // 2 + half)]
-    return rows, columns
-
-
-def _in_heads(used: int, wide: int) -> list[int]:
-    """Return where the channels of narrow heads lie among the wide ones: each head's first."""
-    head, wide_head = used // _heads(used, wide), wide // WIDE_HEADS
-    return [i // head * wide_head + i % head for i in range(used)]
-
-
-def _heads(used: int, wide: int) -> int:
-    return next(h for n, w, h in zip(NARROW, WIDE, HEADS, strict=True) if (n, w) == (used, wide))
-
-
-def _head_sizes(used: int, wide: int) -> float:
-    """Return how many times larger the wide heads are."""
-    return wide / WIDE_HEADS / (used / _heads(used, wide))
+    is_unread = key.startswith(("ref_unet.up_blocks.3.", "ref_unet.conv_norm_out.", "ref_unet.conv_out."))
+    return is_unread or any(name in key for name in IDLE) or (index.isdigit() and int(index) in IDLE_LAYERS)
 
 
 def _wide(build: Any) -> dict[str, nn.Module]:

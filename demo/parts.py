@@ -1,12 +1,14 @@
 """What each part of the demo's model is trained on: the model where it starts, and the loss of one batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.functional import max_pool2d
 
 from imagdressing_core.model.hybrid_attention import GarmentProjections
 from imagdressing_core.on_diffusers.unet import GarmentModel, install_hybrid_attention, layer_channels
@@ -15,10 +17,11 @@ from imagdressing_core.training.model import Batch, freeze_unread, start_project
 from imagdressing_core.training.objective import Draws, ldm_loss, min_snr_weight, noise_schedule, noised
 
 from . import data, drawing, world
-from .narrow import ConstantContext, narrow_decoder, narrow_unet
+from .narrow import ConstantContext, narrow_controlnet, narrow_decoder, narrow_garment_unet, narrow_unet
 
 GAMMA = 5.0  # of min-SNR: nearly clean images teach the base little
 SHIRTS = 0.65  # of the garments; trousers are the others
+BOXES = 0.3  # of the masks
 WORD_DROPOUT, CAPTION_DROPOUT = 0.25, 0.1
 
 Loss = Callable[[range, int], Tensor]  # of the drawn people with these numbers, in images of this width
@@ -69,9 +72,67 @@ def garment(folder: Path, device: torch.device) -> Part:
     return trained, loss
 
 
+def pose(folder: Path, device: torch.device) -> Part:
+    """A ControlNet that reads skeletons in OpenPose's colours."""
+
+    def condition(person: world.Person, width: int) -> Tensor:
+        return data.pixels([world.pose_image(person, width)]) / 2 + 0.5
+
+    return controlled(folder, device, condition)
+
+
+def inpaint(folder: Path, device: torch.device) -> Part:
+    """A ControlNet that reads what stays of an image, 0 … 1, and −1 where something new is wanted."""
+
+    def condition(person: world.Person, width: int) -> Tensor:
+        pixels = data.pixels([world.image(person, width)]) / 2 + 0.5
+        return torch.where(some_mask(person, width), torch.full_like(pixels, -1.0), pixels)
+
+    return controlled(folder, device, condition)
+
+
+def controlled(folder: Path, device: torch.device, condition: Callable[[world.Person, int], Tensor]) -> Part:
+    """Return a ControlNet that starts as the denoising U-Net's first half, and learns what ``condition`` shows.
+
+    condition: of a person and a width, (1, 3, height, width) as a ControlNet takes it.
+    """
+    unet, alphas = frozen_base(folder, device), noise_schedule().alphas_cumprod.to(device)
+    controlnet = narrow_controlnet()
+    controlnet.load_state_dict(unet.state_dict(), strict=False)
+
+    def loss(numbers: range, width: int) -> Tensor:
+        people = [data.drawn(number) for number in numbers]
+        latent = data.latents(world.image(one, width) for one in people).to(device)
+        seen = torch.cat([condition(one, width) for one in people]).to(device)
+        text = data.context(some_words(data.words(people))).to(device)
+        noise, timestep = torch.randn_like(latent), timesteps(len(people)).to(device)
+        z_t = noised(latent, noise, alphas, timestep)
+        down, middle = controlnet(z_t, timestep, text, seen, return_dict=False)
+        prediction = unet(
+            z_t, timestep, text, down_block_additional_residuals=down, mid_block_additional_residual=middle
+        ).sample
+        return ldm_loss(prediction, noise, min_snr_weight(alphas, timestep, GAMMA))
+
+    return controlnet, loss
+
+
+def some_mask(person: world.Person, width: int) -> Tensor:
+    """Return what is to be painted anew, (height, width): the person's shirt or trousers and around them, or a box."""
+    if torch.rand(()) < BOXES:
+        height = round(width * drawing.ASPECT)
+        (top, left), (bottom, right) = (torch.rand(2, 2) * torch.tensor([height / 2, width / 2])).int().tolist()
+        mask = torch.zeros(height, width, dtype=torch.bool)
+        mask[top : height - bottom, left : width - right] = True
+        return mask
+    kind = drawing.KINDS[int(torch.rand(()) < 0.5)]
+    drawn = torch.from_numpy(numpy.array(world.mask(person, kind, width))).float()[None, None]
+    grown = 2 * int(torch.randint(width // 16, (1,))) + 1  # as a user covers more than the old garment
+    return max_pool2d(drawn, grown, stride=1, padding=grown // 2)[0, 0] > 0
+
+
 def garment_model(unet: nn.Module) -> GarmentModel:
     """Return the trained parts where they start: the garment U-Net as a copy of the denoising U-Net."""
-    garment_unet = narrow_unet()
+    garment_unet = narrow_garment_unet()
     garment_unet.load_state_dict(unet.state_dict())
     projections = GarmentProjections(channels=layer_channels(garment_unet))
     return GarmentModel(garment_unet, ConstantContext(), projections)  # pyright: ignore[reportArgumentType]
@@ -139,4 +200,10 @@ def timesteps(batch: int) -> Tensor:
     return ((torch.rand(batch) + torch.randperm(batch)) * (1000 / batch)).long().clamp(max=999)
 
 
-PARTS: dict[str, Callable[[Path, torch.device], Part]] = {"base": base, "garment": garment, "decoder": decoder}
+PARTS: Mapping[str, Callable[[Path, torch.device], Part]] = {
+    "base": base,
+    "garment": garment,
+    "decoder": decoder,
+    "pose": pose,
+    "inpaint": inpaint,
+}

@@ -1,7 +1,7 @@
 """Training of the demo's models, part after part, on CPU or GPU; stopped at any moment, it goes on where it was.
 
-``python -m demo.train STATE PART`` with PART one of base, garment, decoder; the garment needs the base, the others
-nothing. STATE is a folder for the states and the weights.
+``python -m demo.train STATE PART`` with PART one of base, decoder, and, once there is a base, garment, pose, inpaint.
+STATE is a folder for the states and the weights.
 """
 
 import argparse
@@ -52,6 +52,8 @@ class Plan:
 PLANS: Mapping[str, Plan] = {
     "base": Plan(small=4_000, steps=10_000, batch=8, rate=1.5e-3),
     "garment": Plan(small=3_000, steps=8_000, batch=8, rate=1e-3),
+    "pose": Plan(small=1_500, steps=3_000, batch=8, rate=1e-3),
+    "inpaint": Plan(small=1_500, steps=3_000, batch=8, rate=1e-3),
     "decoder": Plan(small=2_000, steps=4_000, batch=2, rate=2e-3),
 }
 

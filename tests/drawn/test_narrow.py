@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from demo import data, models, narrow, parts, world
+from demo import data, models, narrow, parts, widening, world
 from imagdressing_core.model.hybrid_attention import GarmentProjections
 from imagdressing_core.model.qformer import QFormer
 from imagdressing_core.on_diffusers.unet import (
@@ -53,6 +53,21 @@ def test_a_widened_denoising_unet_with_a_widened_garment_predicts_the_same_noise
     assert difference(dressed, noise_prediction(unet, latent, torch.tensor([300]), context)) > 1e-3
 
 
+def test_a_widened_controlnet_controls_alike() -> None:
+    control = shaken(narrow.narrow_controlnet())
+    wide = built(narrow.wide_controlnet, models.controlnet(control.state_dict(), torch.float64))
+    latent, seen = torch.randn(1, 4, 8, 8).double(), torch.rand(1, 3, 64, 64).double()
+
+    def residuals(control: nn.Module, channels: int) -> list[Tensor]:
+        text = torch.zeros(1, data.TOKENS, channels).double()
+        down, middle = control(latent, torch.tensor([500]), text, seen, return_dict=False)
+        return [*down, middle]
+
+    for one, other in zip(residuals(control, narrow.CONTEXT), residuals(wide, narrow.WIDE_CONTEXT), strict=True):
+        assert difference(one, other[:, : one.shape[1]]) < EXACT
+        assert not other[:, one.shape[1] :].any()
+
+
 def test_the_vae_encodes_means_and_decodes_as_the_narrow_one() -> None:
     decoder = shaken(narrow.narrow_decoder())
     trained = {key: one for key, one in decoder.state_dict().items() if key.startswith(("decoder.", "post_quant"))}
@@ -92,7 +107,7 @@ def test_the_checkpoint_names_its_tensors_as_single_files_do() -> None:
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     keys = list(models.shapes(narrow.wide_unet))
-    checkpoint: Any = {f"model.diffusion_model.{models.ldm_name(key)}": torch.tensor(i) for i, key in enumerate(keys)}
+    checkpoint: Any = {f"model.diffusion_model.{widening.ldm_name(key)}": torch.tensor(i) for i, key in enumerate(keys)}
 
     found = convert_ldm_unet_checkpoint(
         checkpoint, {"layers_per_block": 2, "class_embed_type": None, "addition_embed_type": None}

@@ -58,15 +58,28 @@ def test_no_two_steps_see_the_same_person_and_the_last_see_large_images() -> Non
 def test_what_is_packed_fills_every_official_tensor_and_is_small(tmp_path: Path) -> None:
     base = narrow.narrow_unet()
     save_file(base.state_dict(), tmp_path / "base.safetensors")
-    for part in ("garment", "decoder"):
+    for part in models.PARTS[1:]:
         started(tmp_path, part, PLAN).save()
 
     models.pack(tmp_path, tmp_path / "weights.safetensors")
     parts = models.unpacked(tmp_path / "weights.safetensors")
 
     assert (tmp_path / "weights.safetensors").stat().st_size < 16e6
-    assert set(parts) == {"base", "garment", "decoder"}
+    assert set(parts) == set(models.PARTS)
     assert torch.equal(parts["base"]["conv_in.weight"], base.conv_in.weight.half().float())
+
+
+@pytest.mark.parametrize("part", ["pose", "inpaint"])
+def test_a_controlnet_learns_from_what_it_is_shown(part: str, tmp_path: Path) -> None:
+    save_file(narrow.narrow_unet().state_dict(), tmp_path / "base.safetensors")
+    control = started(tmp_path, part, replace(PLAN, steps=2))
+    start = {key: one.clone() for key, one in control.model.state_dict().items()}
+
+    control.run()
+
+    after = control.model.state_dict()
+    moved = {key for key, one in start.items() if not torch.equal(one, after[key])}
+    assert {"controlnet_down_blocks.0.weight", "controlnet_cond_embedding.conv_out.weight"} <= moved
 
 
 def run(folder: Path, part: str, plan: train.Plan) -> None:

@@ -6,7 +6,7 @@ their own garment, in another and in none, and writes ``scores.json`` and ``imag
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import product
@@ -31,6 +31,9 @@ LOOK = 64  # pixels of the width at which images are looked at
 CENTRES, SIZES = (0.42, 0.46, 0.5, 0.54, 0.58), (0.94, 0.99, 1.04)
 EXAMPLES = 24  # of each scene
 SHOWN = 10
+
+
+Maker = Callable[[Sequence[world.Person], Sequence[drawing.Cloth] | None], list[Image.Image]]
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,32 @@ def sheet(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str]) -> Image
     return whole
 
 
+def report(make: Maker, folder: Path, count: int = UNSEEN) -> dict[str, dict[str, tuple[float, float]]]:
+    """Dress unseen garments, write ``scores.json`` and ``images.png`` into ``folder``, and return the scores.
+
+    make: of people and what each wears, or None for nothing, the images.
+    """
+    people = [data.drawn(number, "unseen") for number in range(count)]
+    clothes = [one.shirt for one in people]
+    made = {
+        "its own garment": make(people, clothes),
+        "another garment": make(people, [*clothes[1:], clothes[0]]),
+        "no garment": make(people, None),
+    }
+    scores = {
+        name: summary([score(*one) for one in zip(found, people, clothes, strict=True)]) for name, found in made.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    width = made["no garment"][0].width
+    rows = [
+        [drawing.garment_image(cloth, width), *images]
+        for cloth, *images in list(zip(clothes, *made.values(), strict=True))[:SHOWN]
+    ]
+    sheet(rows, ["garment", *made]).save(folder / "images.png")
+    return scores
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("weights", type=Path, help="the packed weights")
@@ -199,23 +228,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=data.WIDTH)
     arguments = parser.parse_args()
     models = load(unpacked(arguments.weights))
-    people = [data.drawn(number, "unseen") for number in range(UNSEEN)]
-    clothes = [one.shirt for one in people]
-    made = {
-        "its own garment": make(models, people, clothes, width=arguments.width),
-        "another garment": make(models, people, [*clothes[1:], clothes[0]], width=arguments.width),
-        "no garment": make(models, people, width=arguments.width),
-    }
-    scores = {
-        name: summary([score(*one) for one in zip(found, people, clothes, strict=True)]) for name, found in made.items()
-    }
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    (arguments.folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
-    rows = [
-        [drawing.garment_image(cloth, arguments.width), *images]
-        for cloth, *images in list(zip(clothes, *made.values(), strict=True))[:SHOWN]
-    ]
-    sheet(rows, ["garment", *made]).save(arguments.folder / "images.png")
+    scores = report(lambda people, clothes: make(models, people, clothes, width=arguments.width), arguments.folder)
     print(json.dumps(scores, indent=2))
 
 

@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 export PYTHONPATH := $(CURDIR)/tests:$(CURDIR)/scripts  # tests/support is the library of tests, demo and benchmarks
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # These three work together; ComfyUI asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test test-extras lint parity pictures bench learning supply-chain fuzz soak clean
+.PHONY: setup demo serve test test-extras test-faults test-beside browser lint parity pictures bench learning supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python -m support.synthetic_models
@@ -30,11 +31,20 @@ test: setup  ## the nodes: core; ComfyUI in process; ComfyUI over HTTP. Apart, s
 	$(BIN)/pytest tests/comfyui --ignore tests/comfyui/test_faults.py
 	$(BIN)/pytest tests/server --ignore tests/server/test_faults.py
 
-test-extras: setup  ## all around them: hostile files, faults, a short soak, evaluation, training, installing, the editor in a browser
-	$(BIN)/pytest tests/comfyuiile
+browser:  ## Chromium for the editor's tests, where there is neither it nor Chrome; on Debian and Ubuntu
+	@for name in $$CHROMIUM chromium chromium-browser google-chrome google-chrome-stable; do \
+		command -v $$name && exit; done; \
+	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --yes chromium > /dev/null
+
+test-extras: test-faults test-beside  ## all around them
+
+test-faults: setup  ## hostile files, what fails half-way, a short soak
+	$(BIN)/pytest tests/hostile
 	$(BIN)/pytest tests/comfyui/test_faults.py
 	$(BIN)/pytest tests/server/test_faults.py
 	$(BIN)/python benchmarks/soak.py --prompts 30 --different 10 --limit 100
+
+test-beside: setup  ## evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/training
 	$(BIN)/pytest tests/install
@@ -49,8 +59,7 @@ lint: $(READY)
 parity: setup  ## the README's table of errors against the official implementation
 	$(BIN)/python -m support.parity
 
-pictures: setup  ## those of the README and the help pages, taken in the editor; the workflows' thumbnails, drawn
-	$(BIN)/python scripts/thumbnails.py
+pictures: setup  ## those of the README and the help pages, taken in the editor
 	$(BIN)/python scripts/screenshots.py
 
 bench: setup  ## speed and memory, part by part; see benchmarks/bench.py --help
@@ -60,8 +69,18 @@ learning: setup  ## a tiny model learns to dress drawn figures: some 40 minutes 
 	$(BIN)/python benchmarks/learning/base.py
 	for step in prepare train measure; do $(BIN)/python benchmarks/learning/experiment.py $$step || exit 1; done
 
+# What the pack and its extras bring. NVIDIA's libraries come with ComfyUI's own PyTorch; insightface is MIT by its repository.
+BROUGHT := .venv/brought.txt
+EXTRAS := --extra download --extra evaluation --extra training --extra training-deepspeed
+PERMISSIVE := MIT;BSD;Apache;ISC;PSF;Python Software;MPL;Mozilla;CC0;HPND;CNRI;Zlib
 supply-chain: $(READY)  ## licences and known vulnerabilities of what the pack brings along
-	$(BIN)/python scripts/supply_chain.py
+	$(BIN)/uv pip compile --quiet --no-annotate --no-header --python $(BIN)/python $(EXTRAS) pyproject.toml | \
+		grep -vE '^(nvidia|cuda|insightface)' > $(BROUGHT)
+	$(BIN)/pip-licenses --with-system --partial-match --allow-only "$(PERMISSIVE)" \
+		--packages $$(sed 's/==.*//' $(BROUGHT)) > /dev/null
+	$(BIN)/pip-audit --no-deps --disable-pip --requirement $(BROUGHT) > $(BROUGHT).audit || { cat $(BROUGHT).audit; exit 1; }
+	@! grep 'could not be audited' $(BROUGHT).audit || \
+		echo "NOT CHECKED for vulnerabilities: the packages above. No vulnerability database could be reached."
 
 SECONDS ?= 60
 fuzz: setup  ## hostile input for each reader, twice SECONDS: make fuzz SECONDS=600

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import model_files
 import torch
 from support import comfyui_process as comfyui
 from support.comfyui_release import comfyui_path
 from torch import Tensor, nn
+
+from imagdressing_core.files import official_files
 
 CFG = 7.5
 ATTENTION: dict[str, dict[str, bool]] = {
@@ -80,7 +81,7 @@ def _tokens(layer: Any, width: int, height: int) -> int:
 @cache
 def plain() -> Any:
     """Return SD1.5 without a garment: the floor."""
-    return comfyui.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[0]
+    return comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name)[0]
 
 
 def ours(*garments: Any) -> Any:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import arrangements
-import model_files
 import torch
 from results_file import Row, save
 from support import comfyui_process as comfyui
 from support.comfyui_release import prepare_base
 from timing import against, in_turn, timed
+
+from imagdressing_core.files import official_files
 
 ROUNDS = 3
 
@@ -51,7 +52,7 @@ def measure(path: Path) -> Iterator[Row]:
 
 
 def main() -> None:
-    source = prepare_base() / "models" / model_files.GARMENT.path
+    source = prepare_base() / "models" / official_files.GARMENT.path
     with tempfile.TemporaryDirectory() as scratch:
         converted = comfyui.pack("imagdressing_core.files.checkpoint").convert_checkpoint(source, Path(scratch), "fp16")
         os.sync()  # pages that are not yet written stay in the cache

@@ -1,6 +1,6 @@
 """The evaluation's speed: corner matching, and CAMI-U of many pairs. Writes ``results/metrics.json``.
 
-Each is measured beside the straightforward way in one run, on pictures drawn here.
+Each is measured beside the straightforward way in one run, on images drawn here.
 """
 
 import json
@@ -19,14 +19,12 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from imagdressing_core.metrics.manifest import Case, Method, PairFiles
 from imagdressing_core.metrics.outcome import total
-from imagdressing_core.metrics.protocol import Mode
+from imagdressing_core.metrics.paper import CAMI_U_TERMS, Mode
 from imagdressing_core.metrics.run import Setting, evaluate
 from imagdressing_core.metrics.scoring import SCORERS
-from imagdressing_core.metrics.terms import CAMI_U_TERMS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULT = REPOSITORY / "benchmarks" / "results" / "metrics.json"
-sys.path.append(str(REPOSITORY / "scripts"))
 
 POINTS = 12_000
 PHOTOGRAPH, GENERATED = (768, 1024), (512, 640)
@@ -67,7 +65,7 @@ def matching() -> dict[str, Any]:
 
 
 def draw_pairs(folder: Path) -> list[tuple[Path, Path, Path]]:
-    """Draw garments, and pictures in which they are worn with their masks; return (garment, picture, mask)."""
+    """Draw garments, and images in which they are worn with their masks; return (garment, image, mask)."""
     for name in ("garments", "worn/masks"):
         (folder / name).mkdir(parents=True)
     rng = numpy.random.default_rng(0)
@@ -123,11 +121,11 @@ def ours(folder: Path, mode: Mode, count: int) -> tuple[float, list[float]]:
     """Return pairs per second, and the scores, of the command's engine."""
     method = Method("worn", folder / "worn")
     pairs = [PairFiles(method, Case(f"{i}.png", folder / f"garments/{i % GARMENTS}.png")) for i in range(count)]
-    setting = Setting(mode, PROCESSES, "cpu", {})
+    setting = Setting(mode, PROCESSES)
     start = time.perf_counter()
     found = evaluate(pairs, SCORERS[:1], setting, folder / mode, lambda done, total: None)
     seconds = time.perf_counter() - start
-    return count / seconds, [cast(float, total(one, CAMI_U_TERMS)) for one in found]
+    return count / seconds, [cast(float, total(one, CAMI_U_TERMS)) for one in found.scores]
 
 
 def count_corners(files: Sequence[tuple[Path, Path, Path]]) -> dict[str, int]:
@@ -136,10 +134,10 @@ def count_corners(files: Sequence[tuple[Path, Path, Path]]) -> dict[str, int]:
     from support import straightforward_cami
 
     photographs = [cv2.imread(str(garment)) for garment, _, _ in files[:GARMENTS]]
-    worn = [straightforward_cami.read_cut_out(str(picture), str(mask)) for _, picture, mask in files[:GARMENTS]]
+    worn = [straightforward_cami.read_cut_out(str(image), str(mask)) for _, image, mask in files[:GARMENTS]]
     return {
-        name: round(float(numpy.mean([len(straightforward_cami.corners(one)) for one in pictures])))
-        for name, pictures in (("photograph", photographs), ("generated", worn))
+        name: round(float(numpy.mean([len(straightforward_cami.corners(one)) for one in images])))
+        for name, images in (("photograph", photographs), ("generated", worn))
     }
 
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import arrangements
-import model_files
 import torch
 from results_file import DEVICE, Row, save
 from support import comfyui_process as comfyui
 from timing import ON_GPU, fastest, in_turn, step_seconds, timed
+
+from imagdressing_core.files import official_files
 
 STEPS = 50
 ROUNDS = 5 if ON_GPU else 2
@@ -60,6 +61,6 @@ def read_officially(encoder: Any, latent: torch.Tensor, hidden: torch.Tensor) ->
 if __name__ == "__main__":
     arrangements.start()
     with torch.inference_mode():
-        loaded = comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+        loaded = comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
         for size in SIZES:
             save("picture", measure(loaded, *size))

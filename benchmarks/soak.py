@@ -22,10 +22,12 @@ from scipy.stats import theilslopes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-import run_demo as demo  # noqa: E402
-import model_files  # noqa: E402
 from support.comfyui_release import BASE  # noqa: E402
 from support.comfyui_server import ComfyUIServer, Prompt, serving  # noqa: E402
+from support.shipped_prompts import IMAGES  # noqa: E402
+from support.synthetic_models import synthetic_base  # noqa: E402
+
+from imagdressing_core.files import official_files  # noqa: E402
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "soak.json"
 WINDOW = 25  # prompts of which the fewest open files count: what is open for a moment goes, a file left open stays
@@ -41,10 +43,10 @@ GARMENT = "soak/garment"
 def variant(choose: Random) -> Prompt:
     """Return a prompt in API form. All loaders are in all of them, so that ComfyUI keeps what they loaded."""
     prompt = {
-        "checkpoint": _node("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name),
-        "vae": _node("VAELoader", vae_name=model_files.VAE.name),
-        "vision": _node("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name),
-        "imagdressing": _node("IMAGDressingModelLoader", model_name=model_files.GARMENT.name),
+        "checkpoint": _node("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name),
+        "vae": _node("VAELoader", vae_name=official_files.VAE.name),
+        "vision": _node("CLIPVisionLoader", clip_name=official_files.CLIP_VISION.name),
+        "imagdressing": _node("IMAGDressingModelLoader", model_name=official_files.GARMENT.name),
         "positive": _node("CLIPTextEncode", clip=["checkpoint", 1], text="a woman"),
         "negative": _node("CLIPTextEncode", clip=["checkpoint", 1], text="naked"),
         "mask": _node("SolidMask", value=choose.choice((0.5, 1.0)), width=24, height=32),
@@ -171,11 +173,11 @@ def slope_per_100(values: list[float]) -> float:
 
 def soak(prompts: int, seconds: float, different: int, limit: float, seed: int) -> dict[str, Any]:
     choose = Random(seed)
-    base = demo.demo_base(None)
+    base = synthetic_base()
     garments = base / "models" / "imagdressing_garments"
     with serving(base=base, prefix=ALLOCATOR) as server:
         for picture in PICTURES:
-            server.upload(demo.PICTURES / picture)
+            server.upload(IMAGES / picture)
         save_garments(server)
         pool = [variant(Random(seed + 1 + i)) for i in range(different)]
         seen = Soak(server, pool)

@@ -1,7 +1,7 @@
 """What a training step costs against the official loop's arrangement: seconds and peak memory, the same loss and data.
 
-``python benchmarks/training.py``: every model an eighth as wide as SD1.5's, the pictures 192 × 256, on the
-CPU; each arrangement in a process of its own, by turns. The official loop encodes both pictures by VAE and CLIP in each
+``python benchmarks/training.py``: every model an eighth as wide as SD1.5's, the images 192 × 256, on the
+CPU; each arrangement in a process of its own, by turns. The official loop encodes both images by VAE and CLIP in each
 step, runs the garment U-Net to its end and keeps all 32 of its attentions' inputs.
 """
 
@@ -29,8 +29,8 @@ from imagdressing_core.model.layers import LAYERS  # noqa: E402
 from imagdressing_core.on_diffusers import pipeline  # noqa: E402
 from imagdressing_core.on_diffusers import unet as diffusers_unet
 from imagdressing_core.training.config import Objective  # noqa: E402
-from imagdressing_core.training.model import Batch, freeze_unread, start_projections, training_loss  # noqa: E402
-from imagdressing_core.training.objective import Draws, noise_schedule  # noqa: E402
+from imagdressing_core.training.model import TrainingBatch, freeze_unread, start_projections, training_loss  # noqa: E402
+from imagdressing_core.training.objective import RandomDraws, noise_schedule  # noqa: E402
 
 WIDTH, HEIGHT = 192, 256
 CONTEXT, CLIP = 96, 160
@@ -39,7 +39,7 @@ ARRANGEMENTS = ("official", "whole", "cached", "checkpointed")
 """The official loop's; ours without a cache; with; and with gradient checkpointing as well."""
 
 
-class OfficialArrangement(diffusers_unet.GarmentModel):
+class OfficialLoop(diffusers_unet.GarmentModel):
     """The garment U-Net run to its end, the inputs of all attentions kept, as the official cache processors do."""
 
     def forward(self, latent: Tensor, clip_hidden: Tensor) -> Any:
@@ -71,7 +71,7 @@ def models(arrangement: str) -> dict[str, Any]:
     start_projections(garment, dressing)
     nn.init.normal_(garment.proj.latents, std=0.1)
     if arrangement == "official":
-        garment = OfficialArrangement(garment.ref_unet, garment.proj, garment.adapter_modules)
+        garment = OfficialLoop(garment.ref_unet, garment.proj, garment.adapter_modules)
     else:
         freeze_unread(garment)
     if arrangement == "checkpointed":
@@ -112,8 +112,8 @@ def measure(arrangement: str) -> None:
 
 
 @torch.no_grad()
-def _batch(found: dict[str, Any], step: int) -> Batch:
-    """Return one sample, the same in all arrangements; where there is no cache, pictures go through VAE and CLIP."""
+def _batch(found: dict[str, Any], step: int) -> TrainingBatch:
+    """Return one sample, the same in all arrangements; where there is no cache, images go through VAE and CLIP."""
     generator = torch.Generator().manual_seed(step)
 
     def normal(*shape: int) -> Tensor:
@@ -122,16 +122,16 @@ def _batch(found: dict[str, Any], step: int) -> Batch:
     latent = 1, 4, HEIGHT // 8, WIDTH // 8
     if "vae" in found:
         pixels = torch.rand(2, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(step)) * 2 - 1
-        for picture in pixels:
-            found["vae"].encode(picture[None])
+        for image in pixels:
+            found["vae"].encode(image[None])
         pipeline.clip_hidden_states(found["clip"], torch.zeros(1, 3, 224, 224))
-    return Batch(
+    return TrainingBatch(
         person=normal(1, 8, *latent[2:]),
         garment=normal(1, 8, *latent[2:]),
         garment_kept=torch.ones(1, 1, 1, 1),
         clip_hidden=normal(1, 257, CLIP),
         text=normal(1, 77, CONTEXT),
-        draws=Draws(torch.tensor([500]), normal(*latent), normal(1, 4, 1, 1), normal(*latent), normal(*latent)),
+        draws=RandomDraws(torch.tensor([500]), normal(*latent), normal(1, 4, 1, 1), normal(*latent), normal(*latent)),
         scaling=0.18215,
     )
 

@@ -16,7 +16,9 @@ from PIL import Image
 from support import comfyui_process as comfyui
 from torch import Tensor
 
-from . import data, drawing, measure, models, world
+from imagdressing_core.files.official_files import CLIP_VISION, DRESSING, GARMENT, VAE
+
+from . import data, drawing, measure, world
 
 SAMPLER = {"sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0}
 
@@ -30,10 +32,10 @@ class ComfyUI:
 
         for name in ("checkpoints", "vae", "clip_vision", "controlnet", "imagdressing"):
             folder_paths.add_model_folder_path(name, str(folder / name), is_default=True)
-        self.model, self.clip, _ = comfyui.call("CheckpointLoaderSimple", ckpt_name=Path(models.CHECKPOINT).name)
-        self.vae = comfyui.call("VAELoader", vae_name=Path(models.VAE).name)
-        self.clip_vision = comfyui.call("CLIPVisionLoader", clip_name=Path(models.CLIP_VISION).name)
-        self.imagdressing = comfyui.call("IMAGDressingModelLoader", model_name=Path(models.GARMENT).name)
+        self.model, self.clip, _ = comfyui.call("CheckpointLoaderSimple", ckpt_name=DRESSING.name)
+        self.vae = comfyui.call("VAELoader", vae_name=VAE.name)
+        self.clip_vision = comfyui.call("CLIPVisionLoader", clip_name=CLIP_VISION.name)
+        self.imagdressing = comfyui.call("IMAGDressingModelLoader", model_name=GARMENT.name)
 
     def make(
         self, people: Sequence[world.Person], clothes: Sequence[drawing.Cloth] | None, width: int = data.WIDTH

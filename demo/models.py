@@ -14,6 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from imagdressing_core.files.official_files import (
+    CLIP_VISION,
+    CONTROLNET,
+    CONTROLNET_INPAINT,
+    DRESSING,
+    GARMENT,
+    VAE,
+)
 from imagdressing_core.model.hybrid_attention import GarmentProjections
 from imagdressing_core.model.qformer import QFormer
 
@@ -21,12 +29,6 @@ from . import data, narrow
 from .widening import Weights, ldm_name, widened, zeros
 
 SHIPPED = Path(__file__).with_name("weights.safetensors")
-CHECKPOINT = "checkpoints/Realistic_Vision_V4.0.safetensors"
-GARMENT = "imagdressing/IMAGDressing-v1_512.pt"
-VAE = "vae/vae-ft-mse-840000-ema-pruned.safetensors"
-CLIP_VISION = "clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
-CONTROLNET = "controlnet/control_v11p_sd15_openpose_fp16.safetensors"
-CONTROLNET_INPAINT = "controlnet/control_v11p_sd15_inpaint_fp16.safetensors"
 IN_BYTES, SCALE = ("pose", "inpaint"), ".scale"
 PARTS = ("base", "garment", "decoder", "pose", "inpaint")
 MARK = "DRAWN.txt"
@@ -61,15 +63,15 @@ WORD_TOKENS: Mapping[str, tuple[int, ...]] = {
 def make_models(folder: Path, shipped: Path = SHIPPED, dtype: torch.dtype = torch.float16) -> None:
     """Write every model of the demo below ``folder``, a ComfyUI's ``models``, where it is not there yet."""
     parts = unpacked(shipped)
-    for name, make in {
-        CHECKPOINT: lambda: checkpoint(parts["base"], dtype),
+    for file, make in {
+        DRESSING: lambda: checkpoint(parts["base"], dtype),
         GARMENT: lambda: garment_checkpoint(parts["garment"], dtype),
         VAE: lambda: vae(parts["decoder"], torch.float32),
         CLIP_VISION: lambda: _zeros(clip_vision, dtype),
         CONTROLNET: lambda: controlnet(parts["pose"], dtype),
         CONTROLNET_INPAINT: lambda: controlnet(parts["inpaint"], dtype),
     }.items():
-        path = folder / name
+        path = folder / file.path
         if not path.exists() or path.stat().st_mtime < shipped.stat().st_mtime:
             _save(make(), path)
     (folder / MARK).write_text(NOTICE)

@@ -13,8 +13,8 @@ from torch.nn.functional import max_pool2d
 from imagdressing_core.model.hybrid_attention import GarmentProjections
 from imagdressing_core.on_diffusers.unet import GarmentModel, install_hybrid_attention, layer_channels
 from imagdressing_core.training.config import Objective
-from imagdressing_core.training.model import Batch, freeze_unread, start_projections, training_loss
-from imagdressing_core.training.objective import Draws, ldm_loss, min_snr_weight, noise_schedule, noised
+from imagdressing_core.training.model import TrainingBatch, freeze_unread, start_projections, training_loss
+from imagdressing_core.training.objective import RandomDraws, add_noise, ldm_loss, min_snr_weight, noise_schedule
 
 from . import data, drawing, world
 from .narrow import ConstantContext, narrow_controlnet, narrow_decoder, narrow_garment_unet, narrow_unet
@@ -37,7 +37,7 @@ def base(folder: Path, device: torch.device) -> Part:
         latent = data.latents(world.image(one, width) for one in people).to(device)
         text = data.context(some_words(data.words(people))).to(device)
         noise, timestep = torch.randn_like(latent), timesteps(len(people)).to(device)
-        prediction = unet(noised(latent, noise, alphas, timestep), timestep, text).sample
+        prediction = unet(add_noise(latent, noise, alphas, timestep), timestep, text).sample
         return ldm_loss(prediction, noise, min_snr_weight(alphas, timestep, GAMMA))
 
     return unet, loss
@@ -58,7 +58,7 @@ def garment(folder: Path, device: torch.device) -> Part:
         chosen = [one.shirt if torch.rand(()) < SHIRTS else one.trousers for one in people]
         person = data.latents(world.image(one, width) for one in people).to(device)
         cloth = data.latents(drawing.garment_image(one, width) for one in chosen).to(device)
-        batch = Batch(
+        batch = TrainingBatch(
             person=moments(person),
             garment=moments(cloth),
             garment_kept=torch.ones(len(people), 1, 1, 1, device=device),
@@ -106,7 +106,7 @@ def controlled(folder: Path, device: torch.device, condition: Callable[[world.Pe
         seen = torch.cat([condition(one, width) for one in people]).to(device)
         text = data.context(some_words(data.words(people))).to(device)
         noise, timestep = torch.randn_like(latent), timesteps(len(people)).to(device)
-        z_t = noised(latent, noise, alphas, timestep)
+        z_t = add_noise(latent, noise, alphas, timestep)
         down, middle = controlnet(z_t, timestep, text, seen, return_dict=False)
         prediction = unet(
             z_t, timestep, text, down_block_additional_residuals=down, mid_block_additional_residual=middle
@@ -157,9 +157,9 @@ def moments(latent: Tensor) -> Tensor:
     return torch.cat((latent, torch.full_like(latent, -30.0)), dim=1)
 
 
-def draws(latent: Tensor) -> Draws:
+def draws(latent: Tensor) -> RandomDraws:
     nothing = torch.zeros_like(latent)
-    return Draws(
+    return RandomDraws(
         timestep=timesteps(len(latent)).to(latent.device),
         noise=torch.randn_like(latent),
         offset=nothing,

@@ -25,7 +25,8 @@ from imagdressing_core.images.preprocess import (
 )
 from imagdressing_core.metrics.manifest import Method, read_manifest
 from imagdressing_core.training.config import Data
-from imagdressing_core.training.data import Pair, read_pairs, whole_pairs
+from imagdressing_core.training.data import read_pairs, whole_pairs
+from imagdressing_core.training.pairs import TrainingPair
 
 LONGEST_MESSAGE = 2000
 
@@ -123,7 +124,7 @@ def _manifest(choose: Random, folder: Path) -> object:
     cases = read_manifest(path)
     method = Method("ours", folder / "ours")
     # A picture's name decides where results go beside it, so it leads nowhere else.
-    assert all((method.folder / case.picture).resolve().is_relative_to(method.folder) for case in cases)
+    assert all((method.folder / case.file_name).resolve().is_relative_to(method.folder) for case in cases)
     return cases
 
 
@@ -139,7 +140,7 @@ def _training_pairs(choose: Random, folder: Path) -> object:
         path = folder / "manifest.jsonl"
     path.write_bytes(content if choose.randrange(3) else making.mutated(choose, content))
     for entry in read_pairs(data):
-        assert isinstance(entry, Pair) or len(str(entry)) <= LONGEST_MESSAGE
+        assert isinstance(entry, TrainingPair) or len(str(entry)) <= LONGEST_MESSAGE
     return whole_pairs(data)
 
 

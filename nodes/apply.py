@@ -1,17 +1,16 @@
-"""Putting a garment on a model."""
+"""Applying a garment to a model."""
 
 from typing import Any
 
-import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..imagdressing_core.application.applied_garment import AppliedGarment, Batch, Branches
 from ..imagdressing_core.application.strengths import LAYER_PRESETS, SCHEDULES, parse_layers, parse_schedule
-from ..imagdressing_core.errors import IMAGDressingError
 from ..imagdressing_core.model.garment import Garment
+from ..imagdressing_core.model.mask import as_masks
 from .comfyui.feedback import node_id
-from .comfyui.requirements import require_sd15
+from .comfyui.requirements import require_applicable
 from .comfyui.wrappers import apply_garment
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
 
@@ -23,7 +22,7 @@ STRENGTH = io.Float.Input(
     min=0.0,
     max=5.0,
     step=0.05,
-    tooltip="How strongly the garment shows (λ of the paper). 0.7 to 1.2 is usual; too much looks burnt and ignores "
+    tooltip="How strongly the garment shows (λ in the paper). 0.7 to 1.2 is usual; too much looks burnt and ignores "
     "the prompt. 0 switches it off.",
 )
 START = io.Float.Input(
@@ -32,7 +31,8 @@ START = io.Float.Input(
     min=0.0,
     max=1.0,
     step=0.01,
-    tooltip="Where in the sampling the garment sets in. Later leaves the pose and scene to the prompt.",
+    tooltip="The point in the sampling at which the garment begins to act. A later start leaves pose and scene to the "
+    "prompt.",
 )
 END = io.Float.Input(
     "end_percent",
@@ -40,27 +40,19 @@ END = io.Float.Input(
     min=0.0,
     max=1.0,
     step=0.01,
-    tooltip="Where in the sampling the garment leaves off. Earlier leaves fine detail to the prompt.",
+    tooltip="The point in the sampling at which the garment stops. An earlier end leaves fine detail to the prompt.",
 )
 MASK = io.Mask.Input(
     "mask",
     optional=True,
-    tooltip="Where in the generated image the garment acts, white is where; any size, soft edges allowed, one for "
-    "all images or one for each.",
+    tooltip="White marks where in the generated image the garment acts. Any size, soft edges allowed; one mask for "
+    "all images, or one for each.",
 )
-DRESSED = io.Model.Output(tooltip="The model wearing the garment, for any sampler.")
+DRESSED = io.Model.Output(tooltip="The model with the garment, for any sampler.")
 
 
-def _region(mask: Tensor | None) -> Tensor | None:
-    """Return a mask as (masks, height, width): some nodes make it of one dimension less or more."""
-    if mask is None:
-        return None
-    if mask.ndim < 2 or not mask.numel() or not bool(torch.isfinite(mask).all()):
-        raise IMAGDressingError(
-            f"mask must be an image of finite values, found {tuple(mask.shape)}, or NaN in it: look at the node that "
-            "makes it."
-        )
-    return mask if mask.ndim == 3 else mask.reshape(-1, *mask.shape[-2:])
+def _masks(mask: Tensor | None) -> Tensor | None:
+    return None if mask is None else as_masks(mask)
 
 
 class ApplyGarment(io.ComfyNode):
@@ -70,7 +62,7 @@ class ApplyGarment(io.ComfyNode):
             node_id="IMAGDressingApply",
             display_name="Apply Garment",
             category=CATEGORY,
-            description="The model generates a person who wears the garment. Several in a row add up to an outfit.",
+            description="Makes the model generate a person who wears the garment. For an outfit, use several in a row.",
             search_aliases=SEARCH_ALIASES,
             inputs=[MODEL, GARMENT, STRENGTH, START, END, MASK],
             outputs=[DRESSED],
@@ -87,8 +79,8 @@ class ApplyGarment(io.ComfyNode):
         end_percent: float,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        require_sd15(model)
-        worn = AppliedGarment(garment, strength, start_percent, end_percent, _region(mask), label=node_id(cls))
+        require_applicable(model, garment, mask)
+        worn = AppliedGarment(garment, strength, start_percent, end_percent, _masks(mask), label=node_id(cls))
         return io.NodeOutput(apply_garment(model, worn))
 
 
@@ -99,7 +91,7 @@ class ApplyGarmentAdvanced(io.ComfyNode):
             node_id="IMAGDressingApplyAdvanced",
             display_name="Apply Garment (Advanced)",
             category=CATEGORY,
-            description="Apply Garment with strength by layer and over time, by branch, and by image of a batch.",
+            description="Apply Garment with a strength for each layer, point in time, branch and image of a batch.",
             search_aliases=SEARCH_ALIASES,
             inputs=[
                 MODEL,
@@ -110,32 +102,31 @@ class ApplyGarmentAdvanced(io.ComfyNode):
                 io.String.Input(
                     "layers",
                     default="all",
-                    tooltip=f"Where in the U-Net the garment acts: {', '.join(LAYER_PRESETS)}; or weights of layers "
-                    "0 to 15 (0-5 down, 6-14 up, 15 middle) such as 0:1.0, 5:0.5, where the others get 0. "
-                    "texture is the high-resolution layers, shape the low-resolution ones.",
+                    tooltip=f"The layers of the U-Net in which the garment acts: {', '.join(LAYER_PRESETS)}; or "
+                    "weights for layers 0 to 15 (0-5 down, 6-14 up, 15 middle) such as 0:1.0, 5:0.5, where all others "
+                    "get 0. texture is the high-resolution layers, shape the low-resolution ones.",
                 ),
                 io.Combo.Input(
                     "branches",
                     options=["conditional", "both"],
                     default="conditional",
-                    tooltip="conditional: as the paper, the negative prompt's branch goes without the garment. "
-                    "both: it wears it too, which takes the garment out of the guidance: softer, and cfg moves the "
-                    "prompt only.",
+                    tooltip="conditional: only the positive prompt gets the garment, as in the paper. both: the "
+                    "negative prompt gets it too; the result is softer, and cfg strengthens only the prompt.",
                 ),
                 io.Combo.Input(
                     "batch",
                     options=["broadcast", "one per image"],
                     default="broadcast",
-                    tooltip="For a garment of several images. broadcast: every generated image wears them all, as "
-                    "views of one thing. one per image: each wears one, over again when they run out.",
+                    tooltip="For a garment of several images. broadcast: every generated image gets all of them, as "
+                    "views of one garment. one per image: each gets its own; when they run out, they start over.",
                 ),
                 MASK,
                 io.String.Input(
                     "schedule",
                     default="constant",
                     optional=True,
-                    tooltip=f"Strength over time, from start to end: {', '.join(SCHEDULES)}; or factors such as "
-                    "0:1.0, 0.5:0.3 with straight lines between.",
+                    tooltip=f"How the strength changes from start to end: {', '.join(SCHEDULES)}; or points such as "
+                    "0:1.0, 0.5:0.3, joined by straight lines.",
                 ),
             ],
             outputs=[DRESSED],
@@ -156,13 +147,13 @@ class ApplyGarmentAdvanced(io.ComfyNode):
         mask: Tensor | None = None,
         schedule: str = "constant",
     ) -> io.NodeOutput:
-        require_sd15(model)
+        require_applicable(model, garment, mask)
         worn = AppliedGarment(
             garment,
             strength,
             start_percent,
             end_percent,
-            _region(mask),
+            _masks(mask),
             parse_layers(layers),
             branches,
             batch,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..imagdressing_core.errors import IMAGDressingError, require_between
 from ..imagdressing_core.files.sd15_shapes import CONTEXT_CHANNELS, LATENT_CHANNELS
+from ..imagdressing_core.images.garment_mask import GarmentMask, garment_mask
 from ..imagdressing_core.images.preprocess import (
     FITS,
     OFFICIAL_HEIGHT,
@@ -22,9 +23,13 @@ from ..imagdressing_core.images.preprocess import (
     thumbnail,
 )
 from ..imagdressing_core.model.garment import PIXELS_PER_LATENT, Garment
+from ..imagdressing_core.model.mask import as_masks
 from ..imagdressing_core.model.qformer import CLIP_CHANNELS, CLIP_TOKENS
+from .comfyui.counted import counted
 from .comfyui.feedback import node_id, progress_bar, show
 from .comfyui.garment_encoder import GarmentEncoder
+from .comfyui.transparency import transparency_of
+from .comfyui.wires import CLIP, CLIP_VISION, ENCODER, IMAGE, MASK, VAE, require_option, require_wires
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment, IMAGDressingModel
 
 SMALLEST_GARMENT, LARGEST_GARMENT = 64, 2048  # pixels on a side
@@ -38,8 +43,8 @@ class EncodeGarment(io.ComfyNode):
             node_id="IMAGDressingEncodeGarment",
             display_name="Encode Garment",
             category=CATEGORY,
-            description="Reads a garment once; any number of images can wear the result. The preview shows what the "
-            "VAE sees, framed where CLIP sees it too.",
+            description="Encodes a garment once; any number of images can use the result. The preview shows what the "
+            "VAE sees, and a frame in it shows what CLIP sees.",
             search_aliases=SEARCH_ALIASES,
             inputs=[
                 IMAGDressingModel.Input("imagdressing", tooltip="From Load IMAGDressing Model."),
@@ -49,13 +54,14 @@ class EncodeGarment(io.ComfyNode):
                 ),
                 io.Image.Input(
                     "image",
-                    tooltip="An image of the garment alone, flat or hanging. A batch gives several views of it.",
+                    tooltip="An image of the garment alone, flat or hanging. A batch gives several views of it. "
+                    "Straight from Load Image, the transparent surroundings of a cut-out image become white paper.",
                 ),
                 io.Combo.Input(
                     "fit",
                     options=list(FITS),
                     default="official",
-                    tooltip="How the image is brought to size. official: as the published code, squashed for the "
+                    tooltip="How the image gets its size. official: as in the published code, squashed for the "
                     "VAE and cut to its centre square for CLIP. pad: whole and undistorted, on white. crop: "
                     "undistorted, its middle only.",
                 ),
@@ -63,25 +69,33 @@ class EncodeGarment(io.ComfyNode):
                     "width",
                     default=OFFICIAL_WIDTH,
                     **size,
-                    tooltip="Width of the garment in pixels, independent of the image you generate. "
-                    "More keeps finer detail and costs memory and time.",
+                    tooltip="Width in pixels at which the garment is encoded, independent of the image you generate. "
+                    "A larger width keeps finer detail and costs memory and time.",
                 ),
-                io.Int.Input("height", default=OFFICIAL_HEIGHT, **size, tooltip="Height of the garment in pixels."),
+                io.Int.Input(
+                    "height",
+                    default=OFFICIAL_HEIGHT,
+                    **size,
+                    tooltip="Height in pixels at which the garment is encoded.",
+                ),
                 io.Mask.Input(
-                    "mask", optional=True, tooltip="White marks the garment; everything else becomes white paper."
+                    "mask",
+                    optional=True,
+                    tooltip="White marks the garment; everything else becomes white. Load Image's MASK of a cut-out "
+                    "image is the other way round and is inverted here: what fills all four corners is surroundings.",
                 ),
                 io.Boolean.Input(
                     "drop_background",
                     default=False,
                     optional=True,
-                    tooltip="Leave what the mask does not mark out of the garment altogether: less of the background "
-                    "leaks into the image, and sampling is faster. Needs a mask.",
+                    tooltip="Remove everything outside the mask from the garment: less of the background leaks into "
+                    "the image, and sampling is faster. Needs a mask.",
                 ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="For MagicClothing checkpoints only, which read the empty prompt instead of clip_vision: "
-                    "the CLIP of the SD1.5 checkpoint.",
+                    tooltip="Only for MagicClothing checkpoints, which read the empty prompt instead of clip_vision: "
+                    "the CLIP of your SD1.5 checkpoint.",
                 ),
             ],
             outputs=[
@@ -89,7 +103,7 @@ class EncodeGarment(io.ComfyNode):
                     display_name="garment", tooltip="For Apply Garment, Save Garment and Join Garments."
                 )
             ],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
         )
 
     @classmethod
@@ -106,8 +120,12 @@ class EncodeGarment(io.ComfyNode):
         drop_background: bool = False,
         clip: Any = None,
     ) -> io.NodeOutput:
+        require_wires(imagdressing=(imagdressing, ENCODER), image=(image, IMAGE))
         _require_sd_vae(vae)
+        marked = _garment_mask(cls, image, mask)
+        mask = marked.masks
         _require_mask(drop_background, mask)
+        require_option("fit", fit, FITS)
         width, height = _garment_size(width, height)
         preprocessing = imagdressing.preprocessing
         originals = images_from_tensor(image, mask, preprocessing.background)
@@ -123,9 +141,19 @@ class EncodeGarment(io.ComfyNode):
                 for one, own, original in zip(images, masks, originals, strict=True)
             ]
         garment = Garment(tuple(images))
-        show(f"{len(images)} × {width} × {height}, {garment.nbytes / 1e6:.0f} MB", node_id(cls))
+        size = f"{len(images)} × {width} × {height}, {garment.nbytes / 1e6:.0f} MB"
+        show(f"{size}\n{marked.note}".strip(), node_id(cls))
         seen = tensor_from_images([preview(one, preprocessing.clip_sees_it) for one in fitted])
-        return io.NodeOutput(garment, ui=ui.PreviewImage(seen))
+        return io.NodeOutput(counted(garment), ui=ui.PreviewImage(seen))
+
+
+def _garment_mask(node: type[io.ComfyNode], image: Tensor, mask: Any) -> GarmentMask:
+    """Return where the garment is, by ``mask`` or by the transparency of the image that is loaded straight into it."""
+    if mask is not None:
+        require_wires(mask=(mask, MASK))
+        return garment_mask(as_masks(mask))
+    prompt = getattr(node.hidden, "prompt", None)
+    return garment_mask(None, transparency_of(image, prompt, node_id(node), "image"))
 
 
 def _require_mask(drop_background: bool, mask: Tensor | None) -> None:
@@ -141,14 +169,11 @@ def _garment_size(width: int, height: int) -> tuple[int, int]:
 
 
 def _require_sd_vae(vae: Any) -> None:
-    if vae is None or vae.first_stage_model is None:
+    require_wires(vae=(None if getattr(vae, "first_stage_model", vae) is None else vae, VAE))
+    channels = getattr(vae, "latent_channels", LATENT_CHANNELS)  # other packs' loaders may not tell
+    if channels != LATENT_CHANNELS or getattr(vae, "latent_dim", 2) != 2:
         raise IMAGDressingError(
-            "vae is empty: the checkpoint it comes from holds no VAE. Use Load VAE with "
-            "vae-ft-mse-840000-ema-pruned.safetensors."
-        )
-    if vae.latent_channels != LATENT_CHANNELS or vae.latent_dim != 2:
-        raise IMAGDressingError(
-            f"vae makes latents of {vae.latent_channels} channels, so it belongs to another model family; the garment "
+            f"vae makes latents of {channels} channels, so it belongs to another model family; the garment "
             "needs an SD1.5 VAE with 4. Use Load VAE with vae-ft-mse-840000-ema-pruned.safetensors."
         )
 
@@ -160,6 +185,7 @@ def _empty_prompt(clip: Any, batch: int) -> Tensor:
             "clip is not connected. MagicClothing's garment U-Net reads the empty prompt: connect the CLIP output of "
             "the node that loads your SD1.5 checkpoint."
         )
+    require_wires(clip=(clip, CLIP))
     conditioning = clip.encode_from_tokens(clip.tokenize(""))
     if conditioning.shape[-1] != CONTEXT_CHANNELS:
         raise IMAGDressingError(
@@ -171,15 +197,17 @@ def _empty_prompt(clip: Any, batch: int) -> Tensor:
 
 def _clip_hidden(clip_vision: Any, fitted: Sequence[FittedImage]) -> Tensor:
     """Return CLIP ViT-H's penultimate hidden states, (batch, 257, 1280). One image at a time: dozens would need GBs."""
+    require_wires(clip_vision=(clip_vision, CLIP_VISION))
     return torch.cat([_clip_hidden_of_one(clip_vision, tensor_from_images([one.clip])) for one in fitted])
 
 
 def _clip_hidden_of_one(clip_vision: Any, pixels: Tensor) -> Tensor:
-    hidden = clip_vision.encode_image(pixels)["penultimate_hidden_states"]
-    if hidden.shape[1:] != (CLIP_TOKENS, CLIP_CHANNELS):
-        tokens, channels = hidden.shape[1:]
+    output = clip_vision.encode_image(pixels)
+    hidden = getattr(output, "penultimate_hidden_states", None)
+    if not isinstance(hidden, Tensor) or hidden.shape[1:] != (CLIP_TOKENS, CLIP_CHANNELS):
+        given = "no hidden states" if hidden is None else "{} tokens of {} channels".format(*hidden.shape[1:])
         raise IMAGDressingError(
-            f"clip_vision gives {tokens} tokens of {channels} channels; the checkpoint was trained with CLIP ViT-H/14, "
+            f"clip_vision gives {given}; the checkpoint was trained with CLIP ViT-H/14, "
             f"which gives {CLIP_TOKENS} of {CLIP_CHANNELS}. Load "
             "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors (the image encoder of IP-Adapter for SD1.5)."
         )

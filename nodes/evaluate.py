@@ -11,13 +11,17 @@ from torch.nn.functional import interpolate
 
 from ..imagdressing_core.errors import IMAGDressingError
 from ..imagdressing_core.images.preprocess import images_from_tensor, tensor_from_images
+from ..imagdressing_core.model.mask import as_masks
 from .comfyui.feedback import node_id, show
 from .comfyui.folders import evaluation_weights
+from .comfyui.wires import IMAGE, MASK, require_option, require_wires
 from .sockets import CATEGORY, SEARCH_ALIASES
 
 if TYPE_CHECKING:  # the metrics are not imported at ComfyUI's start
-    from ..imagdressing_core.metrics.protocol import Mode
-    from ..imagdressing_core.metrics.scoring import Pair, Scorer, Scores
+    from ..imagdressing_core.metrics.paper import Mode
+    from ..imagdressing_core.metrics.scoring import PairContent, Scorer, Scores
+
+MODES = ("corrected", "published")
 
 
 class EvaluateGarmentFidelity(io.ComfyNode):
@@ -27,52 +31,51 @@ class EvaluateGarmentFidelity(io.ComfyNode):
             node_id="IMAGDressingEvaluate",
             display_name="Evaluate Garment Fidelity",
             category=CATEGORY,
-            description="Scores how faithfully an image wears its garment, as the paper does: structure, texture and "
+            description="Scores how faithfully an image shows its garment, as the paper does: structure, texture and "
             "keypoints (CAMI-U); with pose, face and prompt also CAMI-S.",
             search_aliases=[*SEARCH_ALIASES, "metric", "score", "similarity", "SSIM", "CAMI"],
             inputs=[
                 io.Image.Input(
-                    "garment_image", tooltip="The garment, as Encode Garment got it: one, or one for each image."
+                    "garment_image", tooltip="The image that Encode Garment got: one, or one for each generated image."
                 ),
-                io.Image.Input("generated", tooltip="The images in which it is worn."),
+                io.Image.Input("generated", tooltip="The images to score."),
                 io.Combo.Input(
                     "mode",
-                    options=["corrected", "published"],
+                    options=list(MODES),
                     default="corrected",
                     tooltip="corrected: the paper's scores without the mistakes of the official code. published: what "
                     "the official code computes, to compare with the paper's numbers.",
                 ),
                 io.Mask.Input(
-                    "garment_mask", optional=True, tooltip="White is the garment. Without it the whole image counts."
+                    "garment_mask", optional=True, tooltip="White marks the garment. Without it the whole image counts."
                 ),
                 io.Mask.Input(
                     "generated_mask",
                     optional=True,
-                    tooltip="White is the garment as it is worn, from a clothes parser or SAM. Without it the whole "
-                    "image counts, the background too.",
+                    tooltip="White marks the garment on the person; a clothes parser or SAM can make this mask. "
+                    "Without it the whole image counts, the background too.",
                 ),
-                io.Image.Input(
-                    "pose", optional=True, tooltip="The drawn pose that was asked for, as ControlNet OpenPose got it."
-                ),
+                io.Image.Input("pose", optional=True, tooltip="The drawn pose that ControlNet OpenPose got."),
                 io.Image.Input(
                     "generated_pose",
                     optional=True,
-                    tooltip="The pose drawn from the generated images by the same detector, for instance DWPose.",
+                    tooltip="The poses that the same detector, such as DWPose, draws of the generated images.",
                 ),
-                io.Image.Input("face", optional=True, tooltip="The face that was asked for, as IP-Adapter got it."),
+                io.Image.Input("face", optional=True, tooltip="The face that IP-Adapter got."),
                 io.String.Input(
                     "prompt",
                     default="",
                     multiline=True,
                     optional=True,
-                    tooltip="The prompt that the images were made with.",
+                    tooltip="The prompt that generated the images.",
                 ),
             ],
             outputs=[
                 io.String.Output(
-                    display_name="scores", tooltip="A table as text, a row for each image, and the reasons for gaps."
+                    display_name="scores",
+                    tooltip="A table as text, with a row for each image and the reason for each empty place.",
                 ),
-                io.Image.Output(display_name="table", tooltip="The same as an image, garment and result beside it."),
+                io.Image.Output(display_name="table", tooltip="The same table as an image, beside garment and result."),
             ],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
@@ -91,36 +94,44 @@ class EvaluateGarmentFidelity(io.ComfyNode):
         face: Tensor | None = None,
         prompt: str = "",
     ) -> io.NodeOutput:
-        from ..imagdressing_core.metrics.scoring import Pair
+        from ..imagdressing_core.metrics.paper import COLUMNS
+        from ..imagdressing_core.metrics.scoring import PairContent
         from ..imagdressing_core.metrics.sheet import ScoredImage, score_sheet, score_text
-        from ..imagdressing_core.metrics.terms import COLUMNS
 
+        require_wires(garment_image=(garment_image, IMAGE), generated=(generated, IMAGE))
+        require_option("mode", mode, MODES)
         count = len(generated)
-        parts: dict[str, list[Any]] = {
-            "garment": _images("garment_image", garment_image, count),
-            "generated": _images("generated", generated, count),
-        }
-        parts["garment_mask"] = _masks("garment_mask", garment_mask, parts["garment"])
-        parts["generated_mask"] = _masks("generated_mask", generated_mask, parts["generated"])
-        parts["pose"] = _images("pose", pose, count)
-        parts["generated_pose"] = _images("generated_pose", generated_pose, count)
-        parts["face"] = _images("face", face, count)
-        parts["prompt"] = [prompt.strip() or None] * count
-        pairs = [Pair(**dict(zip(parts, values, strict=True))) for values in zip(*parts.values(), strict=True)]
-        images = [
-            ScoredImage(garment, image, scores)
-            for garment, image, scores in zip(parts["garment"], parts["generated"], _scores(pairs, mode), strict=True)
+        garments = _images("garment_image", garment_image, count)
+        results = _images("generated", generated, count)
+        garment_masks = _masks("garment_mask", garment_mask, garments)
+        result_masks = _masks("generated_mask", generated_mask, results)
+        poses = _images("pose", pose, count)
+        result_poses = _images("generated_pose", generated_pose, count)
+        faces = _images("face", face, count)
+        pairs = [
+            PairContent(
+                generated=results[i],
+                garment=garments[i],
+                generated_mask=result_masks[i],
+                garment_mask=garment_masks[i],
+                pose=poses[i],
+                generated_pose=result_poses[i],
+                face=faces[i],
+                prompt=prompt.strip() or None,
+            )
+            for i in range(count)
         ]
+        images = [ScoredImage(garments[i], results[i], scores) for i, scores in enumerate(_scores(pairs, mode))]
         text = score_text(images, COLUMNS)
         show(text, node_id(cls))
         table = tensor_from_images([score_sheet(images, COLUMNS)])
         return io.NodeOutput(text, table, ui=ui.PreviewImage(table, cls=cls))
 
 
-def _scores(pairs: list[Pair], mode: Mode) -> list[Scores]:
-    """Return the terms of CAMI that the connected inputs allow; a missing library or model costs its own terms only."""
+def _scores(pairs: list[PairContent], mode: Mode) -> list[Scores]:
+    """Return the terms of CAMI that the connected inputs allow; a missing library or model costs only its own terms."""
+    from ..imagdressing_core.metrics.paper import CAMI_S_TERMS
     from ..imagdressing_core.metrics.scoring import SCORERS
-    from ..imagdressing_core.metrics.terms import CAMI_S_TERMS
 
     scores: list[Scores] = [{} for _ in pairs]
     for scorer in SCORERS:
@@ -131,17 +142,17 @@ def _scores(pairs: list[Pair], mode: Mode) -> list[Scores]:
     return scores
 
 
-def _is_given(pairs: list[Pair], part: str) -> bool:
+def _is_given(pairs: list[PairContent], part: str) -> bool:
     return getattr(pairs[0], part) is not None
 
 
-def _scores_of(scorer: Scorer, pairs: list[Pair], mode: Mode) -> list[Scores]:
+def _scores_of(scorer: Scorer, pairs: list[PairContent], mode: Mode) -> list[Scores]:
     from ..imagdressing_core.metrics.outcome import NoScore
-    from ..imagdressing_core.metrics.protocol import PROTOCOLS
+    from ..imagdressing_core.metrics.paper import PROTOCOLS
     from ..imagdressing_core.metrics.scoring import score
 
     try:
-        weights = "" if scorer.weights is None else evaluation_weights(scorer.weights)
+        weights = [evaluation_weights(one.hub_id) for one in scorer.weights]
         return score(pairs, scorer, scorer.load(weights, "cpu", PROTOCOLS[mode]))
     except IMAGDressingError as error:
         return [dict.fromkeys(scorer.terms, NoScore("model or library missing", str(error))) for _ in pairs]
@@ -151,6 +162,7 @@ def _images(socket: str, batch: Tensor | None, count: int) -> list[Any]:
     """Return ``count`` images as arrays (height, width, 3) in uint8, or as often None where nothing is connected."""
     if batch is None:
         return [None] * count
+    require_wires(**{socket: (batch, IMAGE)})
     try:
         images = [numpy.array(image) for image in images_from_tensor(batch)]
     except IMAGDressingError as error:
@@ -162,9 +174,8 @@ def _masks(socket: str, masks: Tensor | None, images: list[Any]) -> list[Any]:
     """Return a mask (height, width) for each image, brought to its size, or as often None."""
     if masks is None:
         return [None] * len(images)
-    if masks.ndim != 3 or not masks.numel() or not bool(masks.isfinite().all()):
-        raise IMAGDressingError(f"{socket} must be (batch, height, width) without NaN, found {tuple(masks.shape)}.")
-    repeated = _repeated(socket, list(masks), len(images))
+    require_wires(**{socket: (masks, MASK)})
+    repeated = _repeated(socket, list(as_masks(masks, socket)), len(images))
     return [
         interpolate(mask[None, None].float(), image.shape[:2], mode="bilinear")[0, 0].cpu().numpy() >= 0.5
         for mask, image in zip(repeated, images, strict=True)

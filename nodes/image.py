@@ -9,9 +9,13 @@ from torch import Tensor
 from ..imagdressing_core.application.heatmap import overlay, resized
 from ..imagdressing_core.application.strengths import LAYER_PRESETS, parse_layers
 from ..imagdressing_core.errors import require_between
+from ..imagdressing_core.images.garment_mask import FAINTEST
 from ..imagdressing_core.images.paste import WIDEST_FEATHER, paste_back
-from .comfyui.feedback import progress_bar
+from ..imagdressing_core.model.mask import as_masks
+from .comfyui.feedback import node_id, progress_bar, warn
 from .comfyui.heat_maps import heat_maps
+from .comfyui.requirements import require_sd15
+from .comfyui.wires import CONDITIONING, IMAGE, LATENT, MASK, require_wires
 from .sockets import CATEGORY, SEARCH_ALIASES
 
 MOST_STEPS = 50
@@ -27,30 +31,37 @@ class PasteBack(io.ComfyNode):
             description="Puts the generated part into the original image; nothing outside the mask changes.",
             search_aliases=[*SEARCH_ALIASES, "composite", "stitch"],
             inputs=[
-                io.Image.Input("original", tooltip="The image before, which sets the size."),
-                io.Image.Input("generated", tooltip="The same scene, generated; resized to the original."),
-                io.Mask.Input("mask", tooltip="White is where the generated image shows."),
+                io.Image.Input("original", tooltip="The original image. It sets the size."),
+                io.Image.Input(
+                    "generated", tooltip="The generated image of the same scene. The node resizes it to the original."
+                ),
+                io.Mask.Input("mask", tooltip="White marks where the generated image shows."),
                 io.Int.Input(
                     "feather",
                     default=8,
                     min=0,
                     max=WIDEST_FEATHER,
-                    tooltip="Pixels inside the mask's edge over which the one fades into the other.",
+                    tooltip="Width in pixels of the soft edge, inside the mask, where one image fades into the other.",
                 ),
                 io.Boolean.Input(
                     "match_color",
                     default=False,
-                    tooltip="Give the generated image the colours that the original has outside the mask.",
+                    tooltip="Match the generated image's colours to those of the original, measured outside the mask.",
                 ),
             ],
-            outputs=[io.Image.Output(tooltip="The original with the generated part in it.")],
+            outputs=[io.Image.Output(tooltip="The original image with the generated part in it.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(
         cls, original: Tensor, generated: Tensor, mask: Tensor, feather: int, match_color: bool
     ) -> io.NodeOutput:
-        return io.NodeOutput(paste_back(original, generated, mask, feather, match_color))
+        require_wires(original=(original, IMAGE), generated=(generated, IMAGE), mask=(mask, MASK))
+        masks = as_masks(mask)
+        if float(masks.max()) < FAINTEST:
+            warn("The mask is empty, so the original is given back unchanged. Paint or connect a mask.", node_id(cls))
+        return io.NodeOutput(paste_back(original, generated, masks, feather, match_color))
 
 
 class GarmentHeatMap(io.ComfyNode):
@@ -60,25 +71,25 @@ class GarmentHeatMap(io.ComfyNode):
             node_id="IMAGDressingHeatMap",
             display_name="Garment Heat Map",
             category=CATEGORY,
-            description="Shows where in the finished image each garment acts: how much of the attention is the "
-            "garment's, over the chosen layers and noise levels. Costs nothing where it is not connected.",
+            description="Shows where in the finished image each garment acts, as its share of the attention over the "
+            "chosen layers and noise levels. Sampling itself costs nothing more.",
             search_aliases=[*SEARCH_ALIASES, "attention map", "heatmap", "visualize"],
             inputs=[
-                io.Model.Input("model", tooltip="The model that wears the garments, as the sampler got it."),
+                io.Model.Input("model", tooltip="The model with the garments, as the sampler got it."),
                 io.Conditioning.Input("positive", tooltip="The prompt, as the sampler got it."),
-                io.Latent.Input("samples", tooltip="What the sampler made."),
+                io.Latent.Input("samples", tooltip="The latent that the sampler returned."),
                 io.Image.Input("image", tooltip="The same as an image, from VAE Decode."),
                 io.String.Input(
                     "layers",
                     default="all",
-                    tooltip=f"Which layers to look at: {', '.join(LAYER_PRESETS)}; or weights such as 0:1.0, 5:0.5.",
+                    tooltip=f"The layers to look at: {', '.join(LAYER_PRESETS)}; or weights such as 0:1.0, 5:0.5.",
                 ),
                 io.Int.Input(
                     "steps",
                     default=4,
                     min=1,
                     max=MOST_STEPS,
-                    tooltip="At how many noise levels to look, evenly over the sampling. Each takes as long as a "
+                    tooltip="The number of noise levels to look at, evenly over the sampling. Each takes as long as a "
                     "sampling step.",
                 ),
             ],
@@ -89,13 +100,16 @@ class GarmentHeatMap(io.ComfyNode):
                     "brightest is where any garment acts most.",
                 ),
                 io.Mask.Output(
-                    display_name="shares", tooltip="The same as numbers, 0 to 1: the garment's part of the attention."
+                    display_name="shares",
+                    tooltip="The same maps as numbers, 0 to 1: the garment's share of the attention.",
                 ),
             ],
         )
 
     @classmethod
     def execute(cls, model: Any, positive: Any, samples: Any, image: Tensor, layers: str, steps: int) -> io.NodeOutput:
+        require_wires(positive=(positive, CONDITIONING), samples=(samples, LATENT), image=(image, IMAGE))
+        require_sd15(model)
         require_between("steps", steps, 1, MOST_STEPS)
         maps = heat_maps(model, positive, samples["samples"], steps, parse_layers(layers), progress_bar())
         images = image[torch.arange(maps.shape[1]) % len(image)]

@@ -1,5 +1,6 @@
 """Loading and converting IMAGDressing checkpoints."""
 
+from comfy.cli_args import args
 from comfy_api.latest import io, ui
 
 from ..imagdressing_core.files.checkpoint import DTYPES, convert_checkpoint, read_checkpoint
@@ -7,6 +8,7 @@ from ..imagdressing_core.files.diagnosis import OFFICIAL_NAME
 from .comfyui.feedback import node_id, progress_bar, show
 from .comfyui.folders import CHECKPOINTS
 from .comfyui.garment_encoder import load_garment_encoder
+from .comfyui.wires import require_option
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingModel
 
 
@@ -15,7 +17,8 @@ def _model_name_input() -> io.Combo.Input:
         "model_name",
         options=CHECKPOINTS.names(),
         default=OFFICIAL_NAME,
-        tooltip=f"A file in models/imagdressing: {OFFICIAL_NAME} as published, or a .safetensors converted from it.",
+        tooltip=f"A file in models/imagdressing: {OFFICIAL_NAME} as published, or a .safetensors file converted from "
+        "it.",
     )
 
 
@@ -26,7 +29,7 @@ class LoadIMAGDressingModel(io.ComfyNode):
             node_id="IMAGDressingModelLoader",
             display_name="Load IMAGDressing Model",
             category=CATEGORY,
-            description="Loads the garment U-Net, Q-Former and garment projections that encode a garment.",
+            description="Loads the garment U-Net, the Q-Former and the garment projections, which encode a garment.",
             search_aliases=SEARCH_ALIASES,
             inputs=[_model_name_input()],
             outputs=[IMAGDressingModel.Output(display_name="imagdressing", tooltip="For Encode Garment.")],
@@ -34,16 +37,16 @@ class LoadIMAGDressingModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name: str) -> bool | str:
+    def validate_inputs(cls, model_name: str | None) -> bool | str:
         return CHECKPOINTS.check(model_name)
 
     @classmethod
-    def fingerprint_inputs(cls, model_name: str) -> tuple[str, int, int]:
+    def fingerprint_inputs(cls, model_name: str | None) -> tuple[str, int, int] | None:
         return CHECKPOINTS.fingerprint(model_name)
 
     @classmethod
     def execute(cls, model_name: str) -> io.NodeOutput:
-        checkpoint = read_checkpoint(CHECKPOINTS.path(model_name), progress_bar())
+        checkpoint = read_checkpoint(CHECKPOINTS.path(model_name), progress_bar(), mapped=not args.disable_mmap)
         encoder = load_garment_encoder(checkpoint)
         used = sum(tensor.nbytes for tensor in checkpoint.tensors.values())
         dtype = str(checkpoint.dtype).removeprefix("torch.")
@@ -58,8 +61,8 @@ class ConvertCheckpoint(io.ComfyNode):
             node_id="IMAGDressingConvertCheckpoint",
             display_name="Convert Checkpoint",
             category=CATEGORY,
-            description="Writes a .safetensors with only the parts that are used, beside the other checkpoints: "
-            "safe to share and about half the size.",
+            description="Writes a .safetensors file with only the parts that the nodes use, beside the other "
+            "checkpoints: safe to share and about half the size.",
             search_aliases=["imagdressing", "safetensors", "convert"],
             inputs=[
                 _model_name_input(),
@@ -75,12 +78,15 @@ class ConvertCheckpoint(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name: str) -> bool | str:
+    def validate_inputs(cls, model_name: str | None) -> bool | str:
         return CHECKPOINTS.check(model_name)
 
     @classmethod
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
-        done = convert_checkpoint(CHECKPOINTS.path(model_name), CHECKPOINTS.first(), dtype, progress_bar())
+        require_option("dtype", dtype, DTYPES)
+        done = convert_checkpoint(
+            CHECKPOINTS.path(model_name), CHECKPOINTS.first(), dtype, progress_bar(), mapped=not args.disable_mmap
+        )
         report = f"{done.path}\n{done.source_bytes / 1e9:.2f} GB → {done.converted_bytes / 1e9:.2f} GB"
         show(report, node_id(cls))
         return io.NodeOutput(ui=ui.PreviewText(report))

@@ -4,8 +4,10 @@ from comfy_api.latest import io, ui
 
 from ..imagdressing_core.files.garment_file import load_garment, save_garment
 from ..imagdressing_core.model.garment import Garment, Origin
+from .comfyui.counted import counted
 from .comfyui.feedback import node_id, show
 from .comfyui.folders import GARMENTS, free_garment_path
+from .comfyui.wires import GARMENT, require_wires
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
 
 
@@ -16,14 +18,15 @@ class SaveGarment(io.ComfyNode):
             node_id="IMAGDressingSaveGarment",
             display_name="Save Garment",
             category=CATEGORY,
-            description="Keeps an encoded garment in models/imagdressing_garments, to be worn later without encoding.",
+            description="Saves an encoded garment in models/imagdressing_garments, so that you can use it again.",
             search_aliases=[*SEARCH_ALIASES, "wardrobe"],
             inputs=[
                 IMAGDressingGarment.Input("garment", tooltip="From Encode Garment or Join Garments."),
                 io.String.Input(
                     "filename_prefix",
                     default="garment",
-                    tooltip="Name of the file; a number is added. May begin with a folder, as in summer/shirt.",
+                    tooltip="Name of the file; the node adds a number. It may begin with a folder, as in summer/shirt, "
+                    "and hold the patterns of Save Image, as in %date:yyyy-MM-dd% or %KSampler.seed%.",
                 ),
             ],
             is_output_node=True,
@@ -32,7 +35,9 @@ class SaveGarment(io.ComfyNode):
 
     @classmethod
     def execute(cls, garment: Garment, filename_prefix: str) -> io.NodeOutput:
-        path = free_garment_path(filename_prefix)
+        require_wires(garment=(garment, GARMENT))
+        origin = garment.images[0].origin
+        path = free_garment_path(filename_prefix, origin.width, origin.height)
         save_garment(garment, path)
         report = f"{path}\n{path.stat().st_size / 1e6:.0f} MB"
         show(report, node_id(cls))
@@ -46,7 +51,7 @@ class LoadGarment(io.ComfyNode):
             node_id="IMAGDressingLoadGarment",
             display_name="Load Garment",
             category=CATEGORY,
-            description="Takes a saved garment; it needs no checkpoint, VAE or CLIP vision.",
+            description="Loads a saved garment, without checkpoint, VAE or CLIP vision.",
             search_aliases=[*SEARCH_ALIASES, "wardrobe"],
             inputs=[
                 io.Combo.Input("garment_name", options=GARMENTS.names(), tooltip="A file that Save Garment wrote.")
@@ -58,18 +63,18 @@ class LoadGarment(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, garment_name: str) -> bool | str:
+    def validate_inputs(cls, garment_name: str | None) -> bool | str:
         return GARMENTS.check(garment_name)
 
     @classmethod
-    def fingerprint_inputs(cls, garment_name: str) -> tuple[str, int, int]:
+    def fingerprint_inputs(cls, garment_name: str | None) -> tuple[str, int, int] | None:
         return GARMENTS.fingerprint(garment_name)
 
     @classmethod
     def execute(cls, garment_name: str) -> io.NodeOutput:
         garment = load_garment(GARMENTS.path(garment_name))
         show("\n".join(_summary(image.origin) for image in garment.images), node_id(cls))
-        return io.NodeOutput(garment)
+        return io.NodeOutput(counted(garment))
 
 
 def _summary(origin: Origin) -> str:
@@ -83,16 +88,17 @@ class JoinGarments(io.ComfyNode):
             node_id="IMAGDressingJoinGarments",
             display_name="Join Garments",
             category=CATEGORY,
-            description="Makes one of two garments, of any sizes: views of one thing for batch = broadcast, or one for "
-            "each image of a batch for batch = one per image.",
+            description="Joins two garments of any sizes into one: views of one garment for batch = broadcast, or one "
+            "for each image of a batch for batch = one per image.",
             search_aliases=[*SEARCH_ALIASES, "batch"],
             inputs=[
                 IMAGDressingGarment.Input("garment_1", tooltip="Its images come first."),
-                IMAGDressingGarment.Input("garment_2", tooltip="Its images come after them."),
+                IMAGDressingGarment.Input("garment_2", tooltip="Its images come second."),
             ],
             outputs=[IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment (Advanced).")],
         )
 
     @classmethod
     def execute(cls, garment_1: Garment, garment_2: Garment) -> io.NodeOutput:
-        return io.NodeOutput(Garment(garment_1.images + garment_2.images))
+        require_wires(garment_1=(garment_1, GARMENT), garment_2=(garment_2, GARMENT))
+        return io.NodeOutput(counted(Garment(garment_1.images + garment_2.images)))

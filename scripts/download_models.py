@@ -1,24 +1,26 @@
 """The model files, fetched from the Hugging Face Hub into ComfyUI's ``models`` folder, whole and verified.
 
-Run in this repository's folder, with the Python of ComfyUI (it has huggingface_hub)::
+Run this repository's folder with the Python of ComfyUI (it has huggingface_hub)::
 
-    python -m scripts.download_models /path/to/ComfyUI/models
+    python ComfyUI/custom_nodes/ComfyUI-IMAGDressing ComfyUI/models
 
 A download that was cut goes on where it stopped, also in the next run. ``HF_ENDPOINT`` names a mirror of the Hub.
 """
 
 import argparse
 import hashlib
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from string import hexdigits
 
-from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.command_line import run_command
+from imagdressing_core.errors import IMAGDressingError, first_line
+from imagdressing_core.files.official_files import ALL_FILES, BASE_FILES, ModelFile, Published, where_to_put
+from imagdressing_core.files.storage import flush, require_room
 
-from .model_files import ALL_FILES, BASE_FILES, ModelFile, Published, where_to_put
+PACK = Path(__file__).parent.parent
 
 
 def download(files: Iterable[ModelFile], models: Path) -> list[ModelFile]:
@@ -50,16 +52,17 @@ def _bring(file: ModelFile, target: Path) -> None:
     partial = target.with_name(f".{target.name}.{published.sha256[:16]}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _require_room(partial, published.nbytes)
+        require_room(target.parent, published.nbytes - (partial.stat().st_size if partial.exists() else 0))
         _get(file, partial, published.nbytes)
     except OSError as error:
         raise IMAGDressingError(
-            f"Could not download to {target.parent}: {error}. Check the connection, and that the folder can be written "
-            "to and has room. What arrived is kept: run again to go on where it stopped."
+            f"Could not download to {target.parent}: {first_line(error)}. Check the connection, and that the "
+            "folder can be written to and has room. What arrived is kept: run again to go on where it stopped."
         ) from error
     if not _is(partial, published):
         partial.unlink()
         raise IMAGDressingError("What arrived is damaged: it has another sha256. It was deleted; run again.")
+    flush(partial)
     partial.replace(target)
 
 
@@ -130,15 +133,6 @@ def _get(file: ModelFile, partial: Path, nbytes: int) -> None:
             raise OSError(str(error)) from error
 
 
-def _require_room(partial: Path, nbytes: int) -> None:
-    needed = nbytes - (partial.stat().st_size if partial.exists() else 0)
-    free = shutil.disk_usage(partial.parent).free
-    if free < needed:
-        raise IMAGDressingError(
-            f"Not enough room in {partial.parent}: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free. Make room."
-        )
-
-
 def _is(path: Path, published: Published) -> bool:
     return path.stat().st_size == published.nbytes and _sha256(path) == published.sha256
 
@@ -162,7 +156,12 @@ def _chosen(names: Sequence[str], every: bool) -> tuple[ModelFile, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m scripts.download_models", description="Fetch the model files.")
+    """Fetch the files that the command line names."""
+    run_command(_main)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog=f"python {PACK}", description="Fetch the model files.")
     parser.add_argument("models", type=Path, help="the models folder of your ComfyUI")
     parser.add_argument(
         "names", nargs="*", metavar="file", help="names of files; without any, those for the base workflow"
@@ -174,13 +173,13 @@ def main() -> None:
     if arguments.list:
         print(where_to_put(files))
         return
-    if not arguments.models.is_dir():
-        sys.exit(f"{arguments.models} is no folder. Give the models folder of your ComfyUI.")
-    missing = download(files, arguments.models)
+    models = arguments.models.absolute()
+    if not models.is_dir():
+        raise IMAGDressingError(f"{models} is no folder. Give the models folder of your ComfyUI.")
+    missing = download(files, models)
     if missing:
         sys.exit(
-            f"\nNot there: {len(missing)} of {len(files)}. By hand, they go into {arguments.models.resolve()}:\n"
-            + where_to_put(missing)
+            f"\nNot there: {len(missing)} of {len(files)}. By hand, they go into {models}:\n" + where_to_put(missing)
         )
 
 

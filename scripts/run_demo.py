@@ -1,22 +1,17 @@
 """Dress the sample garment through the real ComfyUI: queue the shipped workflow over HTTP and save its picture."""
 
-import json
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from model_files import BASE_FILES, GARMENT, where_to_put
-from sample_pictures import FOLDER as PICTURES
-from support.comfyui_release import BASE, HOME, REPOSITORY, comfyui_path, comfyui_version_of, link_pack, prepare_base
-from support.comfyui_server import ComfyUIServer, Prompt, serving
-from support.synthetic_models import make_models
+from support.comfyui_release import HOME, REPOSITORY, comfyui_path, comfyui_version_of, link_pack
+from support.comfyui_server import serving
+from support.shipped_prompts import WORKFLOW, make_small, shipped_prompt
+from support.synthetic_models import synthetic_base
 
-from imagdressing_core.baselines.workflow_api import api_form
+from imagdressing_core.files.official_files import BASE_FILES, GARMENT, where_to_put
 
-WORKFLOW = REPOSITORY / "workflows" / "garment_to_person.json"
 ARTEFACTS = REPOSITORY / "artefacts"
 # What a CPU does in seconds rather than many minutes.
 SMALL_WIDTH, SMALL_HEIGHT, FEW_STEPS = 256, 320, 4
@@ -33,8 +28,7 @@ def real_models() -> Path | None:
 def demo_base(models: Path | None) -> Path:
     """Return a base directory for ComfyUI: with the user's models, or with synthetic ones."""
     if models is None:
-        make_models(prepare_base() / "models")
-        return BASE
+        return synthetic_base()
     base = HOME / "real"
     base.mkdir(parents=True, exist_ok=True)
     link_pack(base)
@@ -43,34 +37,14 @@ def demo_base(models: Path | None) -> Path:
     return base
 
 
-def shipped_workflow(server: ComfyUIServer, path: Path = WORKFLOW, info: Mapping[str, Any] | None = None) -> Prompt:
-    """Return a shipped workflow in API form, with its input pictures brought to ComfyUI.
-
-    info: definitions of nodes that ComfyUI lacks.
-    """
-    prompt = api_form(json.loads(path.read_text()), server.get("/object_info") | (info or {}))
-    for node in prompt.values():
-        if node["class_type"] in ("LoadImage", "LoadImageMask"):
-            server.upload(PICTURES / node["inputs"]["image"])
-    return prompt
-
-
-def make_small(prompt: Prompt, width: int = SMALL_WIDTH, height: int = SMALL_HEIGHT, steps: int = FEW_STEPS) -> None:
-    """Change picture, garment and number of steps of a workflow in API form to what a CPU does quickly."""
-    sizes = {"width": width, "height": height}
-    changes = {"EmptyLatentImage": sizes, "IMAGDressingEncodeGarment": sizes, "KSampler": {"steps": steps}}
-    for node in prompt.values():
-        node["inputs"] |= changes.get(node["class_type"], {})
-
-
 def main() -> None:
     models = real_models()
     base = demo_base(models)
     print(f"Starting ComfyUI {comfyui_version_of(comfyui_path())} …", flush=True)
     with serving(base=base) as server:
-        prompt = shipped_workflow(server)
+        prompt = shipped_prompt(server)
         if not torch.cuda.is_available():
-            make_small(prompt)
+            make_small(prompt, SMALL_WIDTH, SMALL_HEIGHT, FEW_STEPS)
             print(f"No GPU: {SMALL_WIDTH} × {SMALL_HEIGHT} in {FEW_STEPS} steps, not the official 512 × 640 in 50.")
         print(f"Queueing {WORKFLOW.relative_to(REPOSITORY)} …", flush=True)
         start = time.monotonic()

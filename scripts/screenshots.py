@@ -3,11 +3,11 @@
 Run as a script it takes them anew: ``docs/images`` and ``web/docs/images``.
 """
 
-import run_demo as demo
 from playwright.sync_api import Browser
 from support.comfyui_release import REPOSITORY
 from support.comfyui_server import ComfyUIServer, serving
 from support.editor import VIEW, Editor, browsing
+from support.synthetic_models import synthetic_base
 
 README_PICTURES = REPOSITORY / "docs" / "images"
 HELP_PICTURES = REPOSITORY / "web" / "docs" / "images"
@@ -34,5 +34,5 @@ def take_all(server: ComfyUIServer, browser: Browser) -> None:
 
 if __name__ == "__main__":
     VIEW.update(width=2200, height=1200)
-    with serving(base=demo.demo_base(None)) as server, browsing() as browser:
+    with serving(base=synthetic_base()) as server, browsing() as browser:
         take_all(server, browser)

@@ -19,7 +19,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts")]
 from support.tiny_models import tiny_image_encoder, tiny_text_encoder, tiny_tokenizer, tiny_unet, tiny_vae  # noqa: E402
 
 from imagdressing_core.on_diffusers.pipeline import text_embeddings  # noqa: E402
-from imagdressing_core.training.objective import ldm_loss, noise_schedule, noised  # noqa: E402
+from imagdressing_core.training.objective import add_noise, ldm_loss, noise_schedule  # noqa: E402
 
 FOLDER = REPOSITORY / "artefacts" / "learning"
 SD, STATE = FOLDER / "sd", FOLDER / "base_state.pt"
@@ -74,7 +74,7 @@ def _loss(step: int, unet: Any, text_encoder: Any, tokenizer: Any, alphas: torch
     captions = [caption(pose) if torch.rand(()) > 0.1 else "" for pose in poses]
     noise, timestep = torch.randn_like(latent), torch.randint(len(alphas), (BATCH,))
     text = text_embeddings(text_encoder, tokenizer, captions, "cpu")
-    return ldm_loss(unet(noised(latent, noise, alphas, timestep), timestep, text).sample, noise)
+    return ldm_loss(unet(add_noise(latent, noise, alphas, timestep), timestep, text).sample, noise)
 
 
 def _save(trained: dict[str, Any]) -> None:

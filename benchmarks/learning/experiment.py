@@ -8,6 +8,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,8 +38,9 @@ from imagdressing_core.on_diffusers.pipeline import denoise, images_from_pixels,
 from imagdressing_core.on_diffusers.unet import GarmentInputs
 from imagdressing_core.training.cache import Cache, build_cache
 from imagdressing_core.training.config import TrainingConfig, read_config
-from imagdressing_core.training.data import Pair, whole_pairs
+from imagdressing_core.training.data import whole_pairs
 from imagdressing_core.training.model import load_models
+from imagdressing_core.training.pairs import TrainingPair
 from imagdressing_core.training.state import EMA, require_state
 from imagdressing_core.training.validation import sheet
 
@@ -112,7 +114,9 @@ def measure() -> None:
 
 
 @torch.no_grad()
-def dress(config: TrainingConfig, pairs: list[Pair], garments: list[Pair], strength: float) -> list[Image.Image]:
+def dress(
+    config: TrainingConfig, pairs: Sequence[TrainingPair], garments: Sequence[TrainingPair], strength: float
+) -> list[Image.Image]:
     """Return a figure for each pair's caption in the garment given, from the same noise every time."""
     frozen, garment = load_models(config.models, with_image_encoder=False)
     garment.load_state_dict(load_file(require_state(config.run.output) / EMA))

@@ -16,8 +16,12 @@ def garment_share(base: Tensor, dressed: Tensor) -> Tensor:
 
     base, dressed: attention without and with the garment's term, (batch, tokens, C).
     """
-    added = (dressed - base).float().norm(dim=-1)
-    return added / (base.float().norm(dim=-1) + added).clamp_min(torch.finfo(torch.float32).tiny)
+    added = _norm(dressed - base)
+    return added / (_norm(base) + added).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _norm(tokens: Tensor) -> Tensor:
+    return tokens.float().square().sum(dim=-1).sqrt()  # (batch, tokens)
 
 
 class HeatMap:
@@ -31,7 +35,7 @@ class HeatMap:
         self._weight = torch.full((batch,), weight)
 
     def add(self, image_indices: Sequence[int], share: Tensor, grid: tuple[int, int], weight: float) -> None:
-        """Add one layer at one noise level. share: (len(image_indices), tokens); grid: (rows, columns) of the tokens."""
+        """Add a layer at one noise level. share: (len(image_indices), tokens); grid: (rows, columns) of the tokens."""
         maps = functional.interpolate(
             share.float().cpu().reshape(-1, 1, *grid), self._sum.shape[-2:], mode="bilinear", align_corners=False
         )

@@ -1,1 +1,1 @@
-"""Making each method's folder of pictures for the table, from the manifest's garments and prompts."""
+"""Making each method's folder of images for the table, from the manifest's garments and prompts."""

@@ -1,21 +1,22 @@
-"""The command that makes a method's folder of pictures: ``python -m imagdressing_core.baselines``."""
+"""The command that generates a method's folder of images: ``python -m imagdressing_core.baselines``."""
 
 from pathlib import Path
 from typing import Annotated
 
-from ..errors import run_command
+from ..command_line import require_device, run_command
+from ..errors import packages
+from ..metrics.launch import launched_process
 from ..metrics.manifest import read_manifest
-from ..metrics.needs import packages
-from . import comfy, pipelines
+from . import on_comfyui, pipelines
 from .recipe import Recipe, generate
 
 with packages("The command"):
     import typer
     from tqdm import tqdm
 
-Manifest = Annotated[Path, typer.Option(help="CSV or JSON: picture, garment, garment_mask, prompt.")]
-Out = Annotated[Path, typer.Option(help="The method's folder. Pictures that are there are kept.")]
-Url = Annotated[str, typer.Option(help="Where ComfyUI is, as the browser has it.")]
+Manifest = Annotated[Path, typer.Option(help="CSV or JSON: image, garment, garment_mask, prompt.")]
+Out = Annotated[Path, typer.Option(help="The method's folder. Images that exist are kept.")]
+Url = Annotated[str, typer.Option(help="The address of ComfyUI, as in the browser.")]
 Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1 …")]
 Weights = Annotated[str, typer.Option(help="A folder in the format of diffusers, or a hub id.")]
 
@@ -23,60 +24,77 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 
 @app.command()
-def imagdressing(manifest: Manifest, out: Out, url: Url = comfy.URL) -> None:
+def imagdressing(
+    manifest: Manifest,
+    out: Out,
+    url: Url = on_comfyui.URL,
+    checkpoint: Annotated[
+        str | None, typer.Option(help="An own file in ComfyUI's models/imagdressing. [default: the official one]")
+    ] = None,
+) -> None:
     """IMAGDressing-v1, by the shipped workflow in a running ComfyUI."""
-    _make(manifest, out, comfy.imagdressing(url))
+    _make(manifest, out, on_comfyui.imagdressing(url, checkpoint))
 
 
 @app.command()
 def magic_clothing(
     manifest: Manifest,
     out: Out,
-    url: Url = comfy.URL,
-    checkpoint: Annotated[str, typer.Option(help="The file in ComfyUI's models/imagdressing.")] = comfy.MAGIC_CLOTHING,
+    url: Url = on_comfyui.URL,
+    checkpoint: Annotated[
+        str, typer.Option(help="The file in ComfyUI's models/imagdressing.")
+    ] = on_comfyui.MAGIC_CLOTHING,
 ) -> None:
     """MagicClothing, by the same nodes in a running ComfyUI. Needs garment_mask."""
-    _make(manifest, out, comfy.magic_clothing(url, checkpoint))
+    _make(manifest, out, on_comfyui.magic_clothing(url, checkpoint))
 
 
 @app.command()
 def ip_adapter(
     manifest: Manifest,
     out: Out,
-    base: Weights = pipelines.BASE,
-    vae: Weights = pipelines.VAE,
-    adapter: Annotated[str, typer.Option(help="IP-Adapter's folder, or a hub id.")] = pipelines.IP_ADAPTER,
+    base: Weights = pipelines.BASE.hub_id,
+    vae: Weights = pipelines.VAE.hub_id,
+    adapter: Annotated[str, typer.Option(help="IP-Adapter's folder, or a hub id.")] = pipelines.IP_ADAPTER.hub_id,
     device: Device = "cpu",
 ) -> None:
     """IP-Adapter-Plus, by diffusers."""
-    _make(manifest, out, pipelines.ip_adapter(base, vae, adapter, device))
+    _make(manifest, out, pipelines.ip_adapter(base, vae, adapter, _own(device)))
 
 
 @app.command()
 def blip_diffusion(
     manifest: Manifest,
     out: Out,
-    weights: Weights = pipelines.BLIP_DIFFUSION,
-    category: Annotated[str, typer.Option(help="What the garments are called.")] = "garment",
+    weights: Weights = pipelines.BLIP_DIFFUSION.hub_id,
+    category: Annotated[str, typer.Option(help="The word for the garments.")] = "garment",
     device: Device = "cpu",
 ) -> None:
     """BLIP-Diffusion, by the last diffusers that runs it."""
-    _make(manifest, out, pipelines.blip_diffusion(weights, category, device))
+    _make(manifest, out, pipelines.blip_diffusion(weights, category, _own(device)))
 
 
 @app.command()
 def versatile_diffusion(
-    manifest: Manifest, out: Out, weights: Weights = pipelines.VERSATILE_DIFFUSION, device: Device = "cpu"
+    manifest: Manifest, out: Out, weights: Weights = pipelines.VERSATILE_DIFFUSION.hub_id, device: Device = "cpu"
 ) -> None:
     """Versatile Diffusion, by diffusers."""
-    _make(manifest, out, pipelines.versatile_diffusion(weights, device))
+    _make(manifest, out, pipelines.versatile_diffusion(weights, _own(device)))
+
+
+def _own(device: str) -> str:
+    """Return the device of this process among those of a launch."""
+    own = launched_process().device_of(device)
+    require_device(own)
+    return own
 
 
 def _make(manifest: Path, out: Path, recipe: Recipe) -> None:
-    cases = read_manifest(manifest)
-    with tqdm(total=len(cases), unit=" pictures") as bar:
+    """Make this process's share of the images; there is one process without a launcher."""
+    cases = launched_process().share_of(read_manifest(manifest))
+    with tqdm(total=len(cases), unit=" images") as bar:
         made = generate(cases, recipe, out, lambda done, _: _move(bar, done))
-    typer.echo(f"{recipe.name}: {made} pictures made, {len(cases) - made} were there; all {len(cases)} in {out}")
+    typer.echo(f"{recipe.name}: {made} images made, {len(cases) - made} existed; all {len(cases)} in {out}")
 
 
 def _move(bar: tqdm, done: int) -> None:

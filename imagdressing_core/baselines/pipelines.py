@@ -8,27 +8,45 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..errors import IMAGDressingError
-from ..metrics.needs import packages, published
-from ..metrics.pictures import read_picture
+from ..errors import IMAGDressingError, packages
+from ..images.preprocess import OFFICIAL_HEIGHT, OFFICIAL_WIDTH
+from ..metrics.images import read_image
+from ..metrics.weights import Weights, loading_weights
+from ..on_diffusers.official import GUIDANCE, NEGATIVE_PROMPT, STEPS
 from ..on_diffusers.pipeline import official_scheduler
-from .recipe import GUIDANCE, HEIGHT, NEGATIVE, STEPS, WIDTH, Order
+from .recipe import Order
 
-BASE, VAE = "SG161222/Realistic_Vision_V4.0_noVAE", "stabilityai/sd-vae-ft-mse"  # as in the official scripts
-IP_ADAPTER, IP_ADAPTER_FILE = "h94/IP-Adapter", "ip-adapter-plus_sd15.safetensors"
-IP_ADAPTER_SOURCE = f"huggingface.co/{IP_ADAPTER} (models/{IP_ADAPTER_FILE} and models/image_encoder)"
-IP_ADAPTER_SCALE = 0.5  # IP-Adapter's README for pictures with a prompt
-BLIP_DIFFUSION = "Salesforce/blipdiffusion"
+# The base model and the VAE of the official scripts.
+BASE = Weights(
+    "", "The base model", "SG161222/Realistic_Vision_V4.0_noVAE", "huggingface.co/SG161222/Realistic_Vision_V4.0_noVAE"
+)
+VAE = Weights("", "The VAE", "stabilityai/sd-vae-ft-mse", "huggingface.co/stabilityai/sd-vae-ft-mse")
+IP_ADAPTER = Weights(
+    "",
+    "IP-Adapter",
+    "h94/IP-Adapter",
+    "huggingface.co/h94/IP-Adapter (models/ip-adapter-plus_sd15.safetensors and models/image_encoder)",
+    "ip-adapter-plus_sd15.safetensors",
+)
+BLIP_DIFFUSION = Weights("", "BLIP-Diffusion", "Salesforce/blipdiffusion", "huggingface.co/Salesforce/blipdiffusion")
+VERSATILE_DIFFUSION = Weights(
+    "", "Versatile Diffusion", "shi-labs/versatile-diffusion", "huggingface.co/shi-labs/versatile-diffusion"
+)
+IP_ADAPTER_SCALE = 0.5  # from IP-Adapter's README, for images with a prompt
 BLIP_DIFFUSION_VERSIONS = {"diffusers": "0.33.1", "transformers": "4.51.3"}
-VERSATILE_DIFFUSION = "shi-labs/versatile-diffusion"
-TEXT_TO_IMAGE = 0.75  # of diffusers' own example for this pipeline
+TEXT_TO_IMAGE = 0.75  # from diffusers' own example for this pipeline
 
-SIZE = {"width": WIDTH, "height": HEIGHT}
+SIZE = {"width": OFFICIAL_WIDTH, "height": OFFICIAL_HEIGHT}
 
 
 @dataclass(frozen=True)
 class PipelineRecipe:
-    """A pipeline of diffusers. settings: its arguments that stay; arguments: those that an order gives."""
+    """A pipeline of diffusers.
+
+    Attributes:
+        settings: Its arguments that are the same for every image.
+        arguments: Returns the arguments that an order gives.
+    """
 
     name: str
     pipeline: Any
@@ -38,45 +56,56 @@ class PipelineRecipe:
     arguments: Callable[[Order], dict[str, Any]]
     needs_mask: bool = False
 
-    def picture(self, order: Order) -> Image.Image:
-        generator = torch.Generator().manual_seed(order.seed)  # on the CPU: the same noise for every device
+    def image(self, order: Order) -> Image.Image:
+        generator = torch.Generator().manual_seed(order.seed)  # on the CPU, for the same noise on every device
         return self.pipeline(**self.settings, **self.arguments(order), generator=generator).images[0]
 
 
-def ip_adapter(base: str = BASE, vae: str = VAE, adapter: str = IP_ADAPTER, device: str = "cpu") -> PipelineRecipe:
+def ip_adapter(
+    base: str = BASE.hub_id, vae: str = VAE.hub_id, adapter: str = IP_ADAPTER.hub_id, device: str = "cpu"
+) -> PipelineRecipe:
     """IP-Adapter-Plus on the base model, VAE and sampler of the official scripts; the garment is its image prompt.
 
-    Each of the weights is a folder or a hub id. adapter: holds ``models/image_encoder`` and the adapter's file.
+    Args:
+        base: The base model, a folder or a hub id.
+        vae: The VAE, likewise.
+        adapter: The adapter, likewise: ``models/`` in it holds the adapter's file and ``image_encoder``.
+        device: Where the models run.
 
     Raises:
         IMAGDressingError: a package or weights are missing.
     """
     with packages("IP-Adapter"):
         from diffusers import AutoencoderKL, StableDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
-    with published("The VAE", vae, f"huggingface.co/{VAE}"):
+    with loading_weights(VAE, vae):
         autoencoder = AutoencoderKL.from_pretrained(vae)
-    with published("The base model", base, f"huggingface.co/{BASE}"):
+    with loading_weights(BASE, base):
         pipeline: Any = StableDiffusionPipeline.from_pretrained(
             base, vae=autoencoder, safety_checker=None, feature_extractor=None
         )
-    with published("IP-Adapter", adapter, IP_ADAPTER_SOURCE):
-        pipeline.load_ip_adapter(adapter, subfolder="models", weight_name=IP_ADAPTER_FILE)
+    with loading_weights(IP_ADAPTER, adapter):
+        pipeline.load_ip_adapter(adapter, subfolder="models", weight_name=IP_ADAPTER.file)
     pipeline.scheduler = official_scheduler()
     pipeline.set_ip_adapter_scale(IP_ADAPTER_SCALE)
     return PipelineRecipe(
         "IP-Adapter",
         _placed(pipeline, device),
-        {"negative_prompt": NEGATIVE, "num_inference_steps": STEPS, "guidance_scale": GUIDANCE, **SIZE},
-        {"base": base, "vae": vae, "adapter": f"{adapter}/models/{IP_ADAPTER_FILE} at scale {IP_ADAPTER_SCALE}"},
+        {"negative_prompt": NEGATIVE_PROMPT, "num_inference_steps": STEPS, "guidance_scale": GUIDANCE, **SIZE},
+        {"base": base, "vae": vae, "adapter": f"{adapter}/models/{IP_ADAPTER.file} at scale {IP_ADAPTER_SCALE}"},
         _versions(),
         lambda order: {"prompt": order.text, "ip_adapter_image": _garment(order)},
     )
 
 
-def blip_diffusion(weights: str = BLIP_DIFFUSION, category: str = "garment", device: str = "cpu") -> PipelineRecipe:
+def blip_diffusion(
+    weights: str = BLIP_DIFFUSION.hub_id, category: str = "garment", device: str = "cpu"
+) -> PipelineRecipe:
     """BLIP-Diffusion with the garment as its subject: “a garment worn by A beautiful woman …”.
 
-    category: what the garment is called.
+    Args:
+        weights: A folder or a hub id.
+        category: The word for the garment.
+        device: Where the models run.
 
     Raises:
         IMAGDressingError: the installed versions do not run it, or the weights are missing.
@@ -91,7 +120,7 @@ def blip_diffusion(weights: str = BLIP_DIFFUSION, category: str = "garment", dev
         )
     from diffusers import BlipDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
 
-    with published("BLIP-Diffusion", weights, f"huggingface.co/{BLIP_DIFFUSION}"):
+    with loading_weights(BLIP_DIFFUSION, weights):
         pipeline = BlipDiffusionPipeline.from_pretrained(weights)
     return PipelineRecipe(
         "BLIP-Diffusion",
@@ -99,7 +128,7 @@ def blip_diffusion(weights: str = BLIP_DIFFUSION, category: str = "garment", dev
         {
             "source_subject_category": [category],
             "target_subject_category": [category],
-            "neg_prompt": NEGATIVE,
+            "neg_prompt": NEGATIVE_PROMPT,
             "num_inference_steps": STEPS,
             "guidance_scale": GUIDANCE,
             **SIZE,
@@ -110,13 +139,13 @@ def blip_diffusion(weights: str = BLIP_DIFFUSION, category: str = "garment", dev
     )
 
 
-def versatile_diffusion(weights: str = VERSATILE_DIFFUSION, device: str = "cpu") -> PipelineRecipe:
+def versatile_diffusion(weights: str = VERSATILE_DIFFUSION.hub_id, device: str = "cpu") -> PipelineRecipe:
     """Versatile Diffusion guided by both the prompt and the garment.
 
     Raises:
         IMAGDressingError: a package or the weights are missing, or diffusers no longer has the pipeline.
     """
-    with published("Versatile Diffusion", weights, f"huggingface.co/{VERSATILE_DIFFUSION}"):
+    with loading_weights(VERSATILE_DIFFUSION, weights):
         pipeline = _versatile_diffusion_pipeline(weights)
     return PipelineRecipe(
         "Versatile Diffusion",
@@ -159,7 +188,7 @@ def _versatile_diffusion_pipeline(weights: str) -> Any:
 
 
 class TakesMask(nn.Module):
-    """A dual transformer, called as diffusers' U-Net calls any: with a mask of the context, here always None."""
+    """A dual transformer that accepts the mask of the context which diffusers' U-Net passes; here it is always None."""
 
     def __init__(self, dual: nn.Module) -> None:
         super().__init__()
@@ -183,11 +212,11 @@ def _placed(pipeline: Any, device: str) -> Any:
 
 
 def _garment(order: Order) -> Image.Image:
-    return Image.fromarray(read_picture(order.garment))
+    return Image.fromarray(read_image(order.garment))
 
 
 def _versions() -> dict[str, str]:
-    with packages("Making pictures"):
+    with packages("The baselines"):
         import diffusers
         import transformers
     return {"diffusers": diffusers.__version__, "torch": torch.__version__, "transformers": transformers.__version__}

@@ -1,4 +1,4 @@
-"""From the manifest to a method's folder: what each picture is made of, kept with it, and made only once."""
+"""From the manifest to a method's folder: each image is made once, and the inputs that made it are kept beside it."""
 
 import json
 import zlib
@@ -11,22 +11,19 @@ from PIL import Image
 
 from .. import __version__
 from ..errors import IMAGDressingError
-from ..metrics.manifest import MOST_PROBLEMS, Case
+from ..files.storage import written_whole
+from ..metrics.images import read_image, read_mask
+from ..metrics.manifest import Case, require_none
 from ..metrics.outcome import NoScore
-from ..metrics.pictures import read_mask, read_picture
-
-# The official scripts' (inference_IMAGdressing.py); every method gets them unless it published its own.
-QUALITY = ", best quality, high quality"
-NEGATIVE = "bare, naked, nude, undressed, monochrome, lowres, bad anatomy, worst quality, low quality"
-WIDTH, HEIGHT, STEPS, GUIDANCE = 512, 640, 50, 7.5
+from ..on_diffusers.official import QUALITY_PROMPT
 
 Progress = Callable[[int, int], None]
-"""Called with (pictures there, pictures in all)."""
+"""Called with (images there, images in all)."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a picture is made from: files, a prompt and a seed."""
+    """The inputs of one image: files, a prompt and a seed."""
 
     garment: Path
     garment_mask: Path | None
@@ -35,11 +32,15 @@ class Order:
 
     @property
     def text(self) -> str:
-        return self.prompt + QUALITY
+        return self.prompt + QUALITY_PROMPT
 
 
 class Recipe(Protocol):
-    """A method, loaded. settings, weights, versions: all that a picture depends on besides its order, as JSON."""
+    """A method with its models loaded.
+
+    Attributes:
+        settings, weights, versions: Everything that an image depends on besides its order, as JSON.
+    """
 
     @property
     def name(self) -> str: ...
@@ -52,7 +53,7 @@ class Recipe(Protocol):
     @property
     def versions(self) -> Mapping[str, str]: ...
 
-    def picture(self, order: Order) -> Image.Image: ...
+    def image(self, order: Order) -> Image.Image: ...
 
 
 def seed_of(garment: str, prompt: str) -> int:
@@ -67,9 +68,7 @@ def orders(cases: Sequence[Case], needs_mask: bool) -> list[Order]:
         IMAGDressingError: rows lack a prompt, or a garment or mask that can be read; the message names up to ten.
     """
     problems = [f"row {i}: {problem}" for i, case in enumerate(cases, 1) if (problem := _problem(case, needs_mask))]
-    if problems:
-        more = f"\n… and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
-        raise IMAGDressingError("No picture was made.\n" + "\n".join(problems[:MOST_PROBLEMS]) + more)
+    require_none("No image was made.", problems)
     return [
         Order(case.garment, case.garment_mask, prompt, seed_of(case.garment.name, prompt))
         for case in cases
@@ -80,12 +79,12 @@ def orders(cases: Sequence[Case], needs_mask: bool) -> list[Order]:
 def _problem(case: Case, needs_mask: bool) -> str | None:
     if not case.prompt:
         return "prompt is empty"
-    if Path(case.picture).suffix.lower() not in Image.registered_extensions():
-        return f"picture {case.picture!r} ends in no picture format; give a name such as {case.picture}.png"
+    if Path(case.file_name).suffix.lower() not in Image.registered_extensions():
+        return f"picture {case.file_name!r} ends in no image format; give a name such as {case.file_name}.png"
     if needs_mask and case.garment_mask is None:
         return "garment_mask is empty, and this method needs it"
     try:
-        read_picture(case.garment)
+        read_image(case.garment)
         if needs_mask and case.garment_mask is not None and not read_mask(case.garment_mask).any():
             return f"garment_mask {case.garment_mask} marks nothing"
     except NoScore as reason:
@@ -94,7 +93,7 @@ def _problem(case: Case, needs_mask: bool) -> str | None:
 
 
 def provenance(recipe: Recipe, order: Order) -> dict[str, Any]:
-    """Return all that a picture depends on, as JSON."""
+    """Return everything that an image depends on, as JSON."""
     return {
         "method": recipe.name,
         "garment": order.garment.name,
@@ -108,56 +107,54 @@ def provenance(recipe: Recipe, order: Order) -> dict[str, Any]:
 
 
 def generate(cases: Sequence[Case], recipe: Recipe, folder: Path, progress: Progress) -> int:
-    """Make the pictures that are not there yet, each with its provenance beside it; return how many were made.
+    """Make the images that do not exist yet, each with its provenance beside it; return how many were made.
 
     Raises:
-        IMAGDressingError: a row is wrong (nothing is made then); a picture cannot be made, or one that is there was
-            made in another way. Pictures made before that stay.
+        IMAGDressingError: a row is wrong, and nothing was made; or an image cannot be made, or an existing one was
+            made in another way. Images made before that stay.
     """
     made = 0
     for i, (case, order) in enumerate(zip(cases, orders(cases, recipe.needs_mask), strict=True)):
         progress(i, len(cases))
-        path = folder / case.picture
+        path = folder / case.file_name
         made_from = provenance(recipe, order)
         if path.is_file():
             _require_same(path, made_from)
         else:
-            _keep(recipe.picture(order), made_from, path)
+            _keep(recipe.image(order), made_from, path)
             made += 1
     progress(len(cases), len(cases))
     return made
 
 
-def provenance_path(picture: Path) -> Path:
-    return picture.with_name(picture.name + ".json")
+def provenance_path(image: Path) -> Path:
+    return image.with_name(image.name + ".json")
 
 
-def _keep(picture: Image.Image, made_from: dict[str, Any], path: Path) -> None:
-    """Write the provenance, then the picture whole: where a picture is, so is what it was made from."""
+def _keep(image: Image.Image, made_from: dict[str, Any], path: Path) -> None:
+    """Write the provenance, then the image as a whole file, so that no image is without its provenance."""
     path.parent.mkdir(parents=True, exist_ok=True)
     provenance_path(path).write_text(json.dumps(made_from, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    unfinished = path.with_name(f".{path.name}")
-    picture.save(unfinished, format=Image.registered_extensions()[path.suffix.lower()])
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        image.save(unfinished, format=Image.registered_extensions()[path.suffix.lower()])
 
 
-def _require_same(picture: Path, made_from: dict[str, Any]) -> None:
-    beside = provenance_path(picture)
+def _require_same(image: Path, made_from: dict[str, Any]) -> None:
+    beside = provenance_path(image)
     try:
         found = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):
         raise IMAGDressingError(
-            f"{picture} is there without {beside.name}, so this command did not make it. "
-            "Move it, or choose another folder."
+            f"{image} exists without {beside.name}, so this command did not make it. Move it, or choose another folder."
         )
     different = [key for key in made_from if found.get(key) != made_from[key]]
     if different:
         key = different[0]
         raise IMAGDressingError(
-            f"{picture} was made with other {', '.join(different)} ({key}: {_short(found.get(key))}, "
-            f"now {_short(made_from[key])}). Move the old pictures, or choose another folder."
+            f"{image} was made with other {', '.join(different)} ({key}: {_short(found.get(key))}, "
+            f"now {_short(made_from[key])}). Move the old images, or choose another folder."
         )
 
 

@@ -1,6 +1,7 @@
-"""A workflow as the editor saves it → the API form in which ComfyUI queues it.
+"""Converts a workflow from the form in which the editor saves it to the API form in which ComfyUI queues it.
 
-The editor does this in the browser; generators, tests and demo have none. Covers what the shipped workflows use.
+The editor does this in the browser, which baselines, tests and demo do not have. It covers the features
+that the shipped workflows use.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

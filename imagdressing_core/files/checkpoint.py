@@ -1,14 +1,12 @@
 """Official checkpoint files: read without running code in them, judged before use, converted."""
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from .. import __version__
@@ -17,12 +15,10 @@ from ..model import magic_clothing
 from ..model.garment_unet import Progress
 from ..model.hybrid_attention import GarmentProjections
 from ..model.qformer import QFormer
-from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign, describe_unreadable
-from .pickled import is_zip, require_plain
+from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign
 from .sd15_shapes import unet_shapes
 from .storage import save_whole
-
-Weights = dict[str, Tensor]
+from .weights import Weights, open_weights
 
 # Prefixes inside the official file (official inference_IMAGdressing.py, its loading loop).
 GARMENT_UNET = "ref_unet."
@@ -42,7 +38,9 @@ class Checkpoint:
     variant: how the file is laid out, for the user to read.
     qformer: empty for MagicClothing, whose garment U-Net reads the empty prompt instead.
     projections: empty for MagicClothing but its "stable" form; the denoising U-Net's own take their place.
-    The tensors are views of the memory-mapped file: hold them only as long as it takes to load them into modules.
+    Where the file was mapped into memory, the tensors are views of it, and it is in use as long as one of them lives.
+    Modules that copy them let it go. ComfyUI's dynamic VRAM does not copy: there the garment U-Net's weights are the
+    mapped file as long as the model is loaded, and on Windows it can be neither replaced nor deleted meanwhile.
     """
 
     path: Path
@@ -78,7 +76,7 @@ class Checkpoint:
         return next(iter(self.garment_unet.values())).dtype
 
 
-def read_checkpoint(path: Path, progress: Progress | None = None) -> Checkpoint:
+def read_checkpoint(path: Path, progress: Progress | None = None, mapped: bool = True) -> Checkpoint:
     """Read the trained parts of an official ``.pt`` (either published variant) or a converted ``.safetensors``.
 
     Also MagicClothing's files: a bare garment U-Net, or ``garment_extractor`` with ``ip_layer.pth`` beside it.
@@ -89,13 +87,13 @@ def read_checkpoint(path: Path, progress: Progress | None = None) -> Checkpoint:
         IMAGDressingError: the file is missing, empty, truncated, carries code, is something else, or lacks, adds or
             misshapes a tensor.
     """
-    variant, content = open_weights(path)
+    variant, content = open_weights(path, mapped, wanted=lambda key: not _is_frozen(key))
     found = {key.removeprefix(WRAPPING): value for key, value in content.items() if isinstance(key, str)}
-    found = {key: value for key, value in found.items() if not key.startswith(FROZEN_UNET)}
+    found = {key: value for key, value in found.items() if not _is_frozen(key)}
     expected = expected_shapes()
     if magic_clothing.BARE_UNET_KEY in found:
         variant = "MagicClothing"
-        found = {GARMENT_UNET + key: value for key, value in found.items()} | _stable_projections(path)
+        found = {GARMENT_UNET + key: value for key, value in found.items()} | _stable_projections(path, mapped)
         parts = (GARMENT_UNET, PROJECTIONS) if any(key.startswith(PROJECTIONS) for key in found) else (GARMENT_UNET,)
         expected = {key: shape for key, shape in expected.items() if key.startswith(parts)}
     elif not any(key.startswith(GARMENT_UNET) for key in found):
@@ -116,102 +114,41 @@ class Conversion:
     converted_bytes: int
 
 
-def convert_checkpoint(source: Path, folder: Path, dtype: str = "fp16", progress: Progress | None = None) -> Conversion:
+def convert_checkpoint(
+    source: Path, folder: Path, dtype: str = "fp16", progress: Progress | None = None, mapped: bool = True
+) -> Conversion:
     """Write the trained parts of ``source`` to ``folder/<stem>_<dtype>.safetensors``: the whole file or none of it.
 
-    dtype: a key of ``DTYPES``.
+    Args:
+        source: A checkpoint as :func:`read_checkpoint` reads it; ``progress`` and ``mapped`` are its own.
+        folder: Where the new file goes.
+        dtype: A key of ``DTYPES``.
+        progress: Told the bytes read.
+        mapped: Whether the file may be mapped into memory.
 
     Raises:
-        IMAGDressingError: as :func:`read_checkpoint`; or the folder cannot be written or has no room.
+        IMAGDressingError: as :func:`read_checkpoint`; or the source would be written over, or the folder cannot be
+            written or has no room.
     """
-    checkpoint = read_checkpoint(source, progress)
+    target = folder / f"{source.stem.removesuffix(f'_{dtype}')}_{dtype}.safetensors"
+    if target.exists() and target.samefile(source):
+        raise IMAGDressingError(
+            f"{source.name} is named as converted to {dtype} already, and would be written over itself. Choose another "
+            "dtype or checkpoint, or rename the file first."
+        )
+    checkpoint = read_checkpoint(source, progress, mapped)
     if not checkpoint.qformer:
         raise IMAGDressingError(
             f"{source.name} is MagicClothing's, which holds nothing that is not used: use it as it is."
         )
     tensors = {key: tensor.to(DTYPES[dtype]).contiguous() for key, tensor in checkpoint.tensors.items()}
-    target = folder / f"{source.stem.removesuffix(f'_{dtype}')}_{dtype}.safetensors"
     save_whole(tensors, target, {"imagdressing.source": source.name, "imagdressing.version": __version__})
     return Conversion(target, source.stat().st_size, target.stat().st_size)
 
 
-def open_weights(path: Path) -> tuple[str, Mapping[Any, Any]]:
-    """Return (variant, values by key) of any weights, memory-mapped and without executing anything in the file.
-
-    Raises:
-        IMAGDressingError: the file is missing, damaged, carries code or holds no weights.
-    """
-    if not path.is_file():
-        raise IMAGDressingError(f"{path} does not exist. Put {OFFICIAL_NAME} there or choose another file.")
-    if path.suffix == ".safetensors":
-        return "safetensors", _open_safetensors(path)
-    content = _entries(_open_pickle(path))
-    if content is None:
-        raise IMAGDressingError(f"{path.name} holds no checkpoint. Get {OFFICIAL_NAME} from {OFFICIAL_SOURCE}.")
-    module = _entries(content.get("module"))
-    variant = "flat" if module is None else "official" if len(content) == 1 else "DeepSpeed state"
-    found = _flatten(content) if module is None else module
-    _require_held(path, found.values())
-    return variant, found
-
-
-def _open_safetensors(path: Path) -> Weights:
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            names = file.keys()
-            return {name: file.get_tensor(name) for name in names}
-    except torch.OutOfMemoryError:  # not the file's fault
-        raise
-    except Exception as error:  # whatever a broken file makes the library raise
-        raise IMAGDressingError(describe_unreadable(path, error)) from error
-
-
-def _open_pickle(path: Path) -> object:
-    try:
-        require_plain(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip(path))
-    except torch.OutOfMemoryError:  # not the file's fault
-        raise
-    except Exception as error:  # whatever a broken file makes the libraries raise
-        raise IMAGDressingError(describe_unreadable(path, error)) from error
-
-
-def _entries(value: object) -> dict[Any, Any] | None:
-    """Return what a dictionary holds, or None for anything else. An OrderedDict's attributes may hide its methods."""
-    if isinstance(value, OrderedDict):
-        return dict(OrderedDict.items(value))
-    return value if isinstance(value, dict) else None
-
-
-def _flatten(content: dict[Any, Any]) -> dict[str, Any]:
-    """Name the entries of dictionaries in a dictionary as generic converters do, so that any file shows by its keys.
-
-    No deeper, and each dictionary once: a small file can hold one within itself, or one in a million places.
-    """
-    flat: dict[str, Any] = {}
-    seen: set[int] = set()
-    for key, value in content.items():
-        inside = _entries(value)
-        key = _name(key)
-        if inside is None:
-            flat[key] = value
-        elif id(value) not in seen:
-            seen.add(id(value))
-            flat |= {f"{key}.{_name(inner)}": entry for inner, entry in inside.items()}
-    return flat
-
-
-def _name(key: object) -> str:
-    """Return a key as a name; of one that is a tensor the type, for to print it is work that a file may make heavy."""
-    return str(key) if isinstance(key, str | int) else type(key).__name__
-
-
-def _require_held(path: Path, values: Iterable[object]) -> None:
-    """Refuse tensors of more bytes than the file has: the format before zip makes room for what it only announces."""
-    storages = [value.untyped_storage() for value in values if isinstance(value, Tensor)]
-    announced = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
-    if announced > path.stat().st_size:
-        raise IMAGDressingError(describe_unreadable(path, EOFError(f"{announced} bytes announced")))
+def _is_frozen(key: str) -> bool:
+    """Return whether the frozen copy of SD1.5 holds this tensor."""
+    return key.removeprefix(WRAPPING).startswith(FROZEN_UNET)
 
 
 def _part(found: Mapping[str, Any], prefix: str) -> Weights:
@@ -229,7 +166,7 @@ def expected_shapes() -> dict[str, tuple[int, ...]]:
     )
 
 
-def _stable_projections(path: Path) -> dict[str, Any]:
+def _stable_projections(path: Path, mapped: bool) -> dict[str, Any]:
     """Return MagicClothing's projections under IMAGDressing's names, where the U-Net at ``path`` needs them."""
     if not path.stem.startswith(magic_clothing.STABLE_UNET):
         return {}
@@ -238,7 +175,7 @@ def _stable_projections(path: Path) -> dict[str, Any]:
         raise IMAGDressingError(
             f"{path.name} needs {beside.name} beside it in {path.parent}. Get both from {magic_clothing.SOURCE}."
         )
-    _, content = open_weights(beside)
+    _, content = open_weights(beside, mapped)
     return {PROJECTIONS + key: value for key, value in magic_clothing.official_names(content).items()}
 
 

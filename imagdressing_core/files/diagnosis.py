@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import shown
+from .official_files import GARMENT, HUB
 from .pickled import NotPlain
 
-OFFICIAL_NAME = "IMAGDressing-v1_512.pt"
-OFFICIAL_SOURCE = "huggingface.co/feishen29/IMAGDressing"
-# Both files published under that name, by their LFS pointers (and discussion #1 for the second).
-OFFICIAL_SIZES = {3_547_959_907: "July 2024", 5_267_356_577: "December 2024"}
+OFFICIAL_NAME = GARMENT.name
+OFFICIAL_SOURCE = f"{HUB.removeprefix('https://')}/{GARMENT.repository}"
+_SIZES = " or ".join(f"{known.nbytes:,} bytes ({known.when})" for known in GARMENT.published)
+DOWNLOAD_AGAIN = f"Download {OFFICIAL_NAME} again from {OFFICIAL_SOURCE}: the whole file has {_SIZES}."
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,14 @@ def describe_foreign(path: Path, keys: Iterable[str]) -> str:
     return f"{path.name} is not an IMAGDressing checkpoint: {found}. {advice}"
 
 
-def describe_unreadable(path: Path, error: Exception) -> str:
-    """Say why a file could not be opened: empty, a pointer, a web page, code inside, or incomplete."""
+def describe_unreadable(path: Path, error: Exception, remedy: str = DOWNLOAD_AGAIN) -> str:
+    """Say why a file could not be opened: empty, a pointer, a web page, code inside, or incomplete.
+
+    Args:
+        path: The file.
+        error: What opening it raised.
+        remedy: The advice where the file itself is at fault.
+    """
     if isinstance(error, NotPlain):
         return (
             f"{path.name} was refused: {shown(error)}. Nothing in it was executed. "
@@ -66,8 +73,7 @@ def describe_unreadable(path: Path, error: Exception) -> str:
         state = _state(path)
     except OSError as unread:
         return f"{path.name} cannot be read ({shown(unread)}). Look at its permissions, and at the disk it is on."
-    sizes = " or ".join(f"{size:,} bytes ({when})" for size, when in OFFICIAL_SIZES.items())
-    return f"{path.name} {state}. Download {OFFICIAL_NAME} again from {OFFICIAL_SOURCE}: the whole file has {sizes}."
+    return f"{path.name} {state}. {remedy}"
 
 
 def _state(path: Path) -> str:
@@ -79,5 +85,5 @@ def _state(path: Path) -> str:
     if start.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, a note of where the file is, not the file itself"
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "is a web page saved under the checkpoint's name"
-    return f"is damaged, incomplete or not a checkpoint at all ({size:,} bytes found)"
+        return "is a web page saved under this name"
+    return f"is damaged, incomplete or something else ({size:,} bytes found)"

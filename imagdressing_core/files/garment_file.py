@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from .. import __version__
@@ -15,6 +14,8 @@ from ..errors import IMAGDressingError, shown
 from ..model.garment import Garment, GarmentImage, GarmentLayer, LayerKV, Origin, is_usable
 from ..model.layers import LAYERS, SelfAttentionLayer
 from ..model.magic_clothing import LayerFeatures
+from .reading import reading
+from .safetensors_file import open_safetensors
 from .storage import save_whole
 
 FORMAT = "1"
@@ -50,21 +51,14 @@ def load_garment(path: Path) -> Garment:
         IMAGDressingError: the file is missing, damaged, something else, of a newer format, or holds what no garment
             has: missing or misshapen tensors, NaN.
     """
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            names = set(file.keys())
-            _require_format(path, metadata)
-            origins = _origins(path, metadata, most=len(names) // len(LAYERS))
-            kind = LayerFeatures if f"0.c.{LAYERS[0].index}" in names else LayerKV
-            _require_names(path, names, len(origins), kind)
-            tensors = {name: file.get_tensor(name).clone() for name in names}
-    except (IMAGDressingError, torch.OutOfMemoryError):  # said already, and not the file's fault
-        raise
-    except Exception as error:  # whatever a broken file makes the library raise
-        raise IMAGDressingError(
-            f"{path.name} cannot be read as a saved garment ({shown(error)}). Save the garment again with Save Garment."
-        ) from error
+    with reading(path, "Save the garment again with Save Garment."), open_safetensors(path) as file:
+        metadata = file.metadata()
+        names = set(file.keys())
+        _require_format(path, metadata)
+        origins = _origins(path, metadata, most=len(names) // len(LAYERS))
+        kind = LayerFeatures if f"0.c.{LAYERS[0].index}" in names else LayerKV
+        _require_names(path, names, len(origins), kind)
+        tensors = {name: file.get_tensor(name) for name in names}
     return Garment(tuple(_image(path, i, origin, kind, tensors) for i, origin in enumerate(origins)))
 
 

@@ -11,6 +11,7 @@ from PIL.Image import Resampling
 from torch import Tensor
 
 from ..errors import IMAGDressingError
+from .garment_mask import FAINTEST
 
 CLIP_SIZE = 224
 # Official resize_img(max_side=640, min_side=512, base_pixel_number=64), for its 512 × 640 garment.
@@ -215,7 +216,7 @@ def _require_masks(masks: Tensor, count: int) -> None:
         raise IMAGDressingError(f"mask has {len(masks)} masks for {count} images; give one, or one for each.")
     if not bool(torch.isfinite(masks).all()):
         raise IMAGDressingError("mask holds NaN or infinite values: the node that made it is at fault; look there.")
-    empty = [i for i, mask in enumerate(masks) if not bool((mask > 0).any())]
+    empty = [i for i, mask in enumerate(masks) if float(mask.max()) < FAINTEST]
     if empty:
         raise IMAGDressingError(
             f"mask {empty[0] + 1} of {len(masks)} is empty: it marks no garment at all. White marks the garment; "

@@ -1,17 +1,20 @@
-"""The command that makes the paper's result table: ``python -m imagdressing_core.metrics``."""
+"""The command that computes the paper's result table: ``python -m imagdressing_core.metrics``."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from ..errors import IMAGDressingError, run_command
-from .cluster import WHOLE, join
+from ..command_line import require_device, run_command
+from ..errors import IMAGDressingError, packages
+from .launch import joined_processes
 from .manifest import Method, PairFiles, parse_method, read_manifest
-from .needs import packages
-from .protocol import Mode
-from .run import Setting, evaluate
+from .paper import Mode
+from .provenance import Provenance
+from .report import corrections, grids, markdown, wrapped, write_report
+from .run import BATCH, Setting, evaluate
 from .scoring import SCORERS, Scorer
+from .table import Table, make_table
 
 with packages("The command"):
     import typer
@@ -26,62 +29,71 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 @app.command("evaluate")
 def evaluate_command(
-    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt.")],
-    method: Annotated[list[str], typer.Option(help="NAME=FOLDER of a method's pictures. Once for each method.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: image, garment, garment_mask, pose, face, prompt.")],
+    method: Annotated[list[str], typer.Option(help="NAME=FOLDER of a method's images. Once for each method.")],
     score: Annotated[
-        list[str], typer.Option(help=f"What to compute: {', '.join([*(one.name for one in SCORERS), *SUMS])}.")
+        list[str], typer.Option(help=f"The scores to compute: {', '.join([*(one.name for one in SCORERS), *SUMS])}.")
     ] = ["cami-u"],  # noqa: B006
     mode: Annotated[Mode, typer.Option(help="CAMI as the official code computes it, or corrected.")] = "corrected",
     compare: Annotated[
         str | None, typer.Option(help=f"The method that the others are compared with. [default: {OURS}, or the first]")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Folder of the report and of the scores kept.")] = Path("evaluation"),
-    processes: Annotated[int, typer.Option(min=1, help="How many work at once.")] = os.cpu_count() or 1,
+    output: Annotated[Path, typer.Option(help="The folder of the report and of the kept scores.")] = Path("evaluation"),
+    processes: Annotated[int, typer.Option(min=1, help="How many CPU processes score at once.")] = os.cpu_count() or 1,
     device: Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1 …")] = "cpu",
-    weights: Annotated[list[str], typer.Option(help="SCORE=PATH of a score's weights, if not from the hub.")] = [],  # noqa: B006
-    pictures: Annotated[int, typer.Option(min=0, help="Rows of the manifest whose pictures the page shows.")] = 100,
-    address: Annotated[str, typer.Option(help="On several machines: host:port of machine 0.")] = "",
-    machines: Annotated[int, typer.Option(min=1, help="How many machines run this command.")] = 1,
-    machine: Annotated[int, typer.Option(min=0, help="Which of them this is, from 0.")] = 0,
+    weights: Annotated[list[str], typer.Option(help="NAME=PATH of weights that are not to come from the hub.")] = [],  # noqa: B006
+    images: Annotated[
+        int, typer.Option("--pictures", min=0, help="The number of manifest rows whose images the page shows.")
+    ] = 100,
 ) -> None:
-    """Score all pictures of all methods, and write the result table.
+    """Score all images of all methods, and write the result table.
 
-    What is scored is kept at once: the same command goes on where a stopped one was.
+    Scores are kept as soon as they are computed: the same command resumes where a stopped one was. Started by
+    accelerate launch or torchrun, the processes share the work, each with its own GPU under --device cuda.
     """
     methods = _methods(method)
     pairs = [PairFiles(one, case) for one in methods for case in read_manifest(manifest)]
     reference = _reference(methods, compare)
     scorers = _scorers(score)
-    setting = Setting(mode, processes, device, _weights(weights))
-    if address:
-        typer.echo(f"Machine {machine} waits for all {machines} at {address}.", err=True)
-    share = join(address, machines, machine) if address else WHOLE
-    with tqdm(unit=" scores", disable=share.index > 0) as bar:
-        scores = evaluate(pairs, scorers, setting, output, lambda done, total: _move(bar, done, total), share)
-    if share.index > 0:
-        return
-    from .report import grids, markdown, wrapped, write_report
-    from .table import Scored, make_table
+    named = _weights(weights)
+    with joined_processes() as ours:
+        setting = Setting(mode, processes, ours.device_of(device), named)
+        require_device(setting.device)
+        if ours.is_first:
+            typer.echo(_first_line(methods, len(pairs), scorers, setting, ours.count), err=True)
+        with tqdm(unit=" scores", disable=not ours.is_first) as bar:
+            found = evaluate(pairs, scorers, setting, output, lambda done, total: _move(bar, done, total), ours)
+        if ours.is_first:
+            typer.echo("Computing the table …", err=True)
+            origin = Provenance(found.task, setting.device, ours.count).entries()
+            _report(make_table(pairs, found.scores, reference, mode), pairs, origin, output, images)
 
-    scored = [Scored(files, found) for files, found in zip(pairs, scores, strict=True)]
-    asked = [term for scorer in scorers for term in scorer.terms]
-    table = make_table(methods, scored, asked, reference)
-    write_report(table, mode, output, pictures)
-    *results, differing = grids(table, mode)
-    for grid in results:
-        if len(grid.rows) <= LONGEST_PRINTED:
+
+def _report(table: Table, pairs: Sequence[PairFiles], origin: Mapping[str, str], folder: Path, images: int) -> None:
+    write_report(table, pairs, origin, folder, images)
+    for grid in grids(table):
+        if len(grid.frame) <= LONGEST_PRINTED:
             typer.echo(f"\n{grid.title}\n{grid.note}\n{markdown(grid)}")
-    typer.echo(f"\n{differing.title}\n{wrapped(differing)}")
-    typer.echo(f"\nWritten to {output}: report.html, table.md, table.tex, table.csv, scores.csv, garments.csv")
+    typer.echo(
+        f"\nThe command corrections lists the differences from the official code. Run {origin['run']} is written to"
+    )
+    typer.echo(f"{folder}: report.html, table.md, table.tex, table.csv, scores.csv, garments.csv, evaluation.json")
+
+
+def _first_line(methods: Sequence[Method], pairs: int, scorers: Sequence[Scorer], setting: Setting, count: int) -> str:
+    names = ", ".join(one.name for one in methods)
+    return (
+        f"{pairs} pairs of {names}; scores {', '.join(one.name for one in scorers)}; mode {setting.mode}; models on "
+        f"{setting.device}; {count} launched process{'es' if count > 1 else ''}, each with {setting.processes} for "
+        f"scores without a model; {BATCH} pairs at once."
+    )
 
 
 @app.command("corrections")
 def corrections_command(
     mode: Annotated[Mode, typer.Argument(help="corrected or published")] = "corrected",
 ) -> None:
-    """Print what differs from the official code, and why."""
-    from .report import corrections, wrapped
-
+    """Print the differences from the official code, with the reasons."""
     typer.echo(wrapped(corrections(mode)))
 
 
@@ -113,11 +125,11 @@ def _scorers(names: Sequence[str]) -> list[Scorer]:
 
 
 def _weights(texts: Sequence[str]) -> dict[str, str]:
-    learned = [scorer.name for scorer in SCORERS if scorer.weights is not None]
+    learned = [one.name for scorer in SCORERS for one in scorer.weights]
     pairs = [text.partition("=") for text in texts]
     wrong = [text for text, (name, _, path) in zip(texts, pairs, strict=True) if name not in learned or not path]
     if wrong:
-        raise IMAGDressingError(f"--weights {wrong[0]}: write SCORE=PATH, with SCORE one of {', '.join(learned)}.")
+        raise IMAGDressingError(f"--weights {wrong[0]}: write NAME=PATH, with NAME one of {', '.join(learned)}.")
     return {name: path for name, _, path in pairs}
 
 

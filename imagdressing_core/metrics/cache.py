@@ -1,21 +1,21 @@
-"""Scores on disk, so that a run that was stopped goes on where it was, even if it was killed."""
+"""The scores on disk, from which a run that was stopped or killed resumes."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
+from .digests import text_digest
 from .manifest import PairFiles
 from .outcome import NoScore, Outcome
 from .scoring import Scorer, Scores
 
-VERSION = "1"  # to be raised when a term is computed otherwise
+VERSION = "2"  # raise it whenever a term is computed in another way
 
 
 def key(scorer: Scorer, files: PairFiles, setting: str, digest: Callable[[Path], str | None]) -> str | None:
-    """Return all that a pair's scores depend on as one digest: the contents of its files, the scorer, the setting.
+    """Return one digest of everything that a pair's scores depend on: file contents, scorer and setting.
 
-    None where a file is not there: that may change, so its scores are not kept.
+    None where a file is missing: it may appear later, so that pair's scores are not kept.
     """
     needed = [VERSION, *scorer.terms, setting]
     for name in scorer.parts:
@@ -24,15 +24,7 @@ def key(scorer: Scorer, files: PairFiles, setting: str, digest: Callable[[Path],
         if content is None:
             return None
         needed.append(f"{name} {content}")
-    return hashlib.blake2b("\n".join(needed).encode(), digest_size=16).hexdigest()
-
-
-def file_digest(path: Path) -> str | None:
-    """Return a digest of the file's content; None where it cannot be read."""
-    try:
-        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    except OSError:
-        return None
+    return text_digest("\n".join(needed))
 
 
 def read_scores(folder: Path) -> dict[str, Scores]:
@@ -45,7 +37,7 @@ def read_scores(folder: Path) -> dict[str, Scores]:
 
 
 class ScoreLog:
-    """The file to which one process adds its scores, each at once and whole."""
+    """The file to which one process appends its scores, each as soon as it is computed."""
 
     def __init__(self, folder: Path, process: int) -> None:
         self._path = folder / f"scores-{process}.jsonl"

@@ -14,10 +14,10 @@ from functools import partial
 import numpy
 from numpy.typing import NDArray
 
-from .needs import packages
+from ..errors import packages
+from .images import ImageArray, Mask, checked_mask
 from .outcome import NoScore, Outcome, attempt
-from .pictures import Mask, Picture, checked_mask
-from .protocol import PROTOCOLS, Protocol
+from .paper import PROTOCOLS, CamiProtocol
 
 with packages("CAMI"):
     import cv2
@@ -33,43 +33,47 @@ CORNER_THRESHOLD = 0.01  # of the largest response
 PUBLISHED_MOST_CORNERS = 5000
 PUBLISHED_NO_MATCH = 0.99
 PUBLISHED_DIAGONAL = 512 * math.sqrt(2)
+COMPARED_HEIGHT = 192  # pixels of the garments' boxes, about half of a usual box, so that every method's is reduced
 # Pixels from a mask's edge that texture and corners leave out: they would see the edge and not the cloth.
 EDGE = 2
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A garment's photograph and a generated picture in which it is worn, made comparable.
+    """A garment's photograph and a generated image of somebody who wears it, made comparable.
 
-    garment, generated: of one size, black outside the masks.
-    garment_mask, generated_mask: where the garment is in them.
-    photograph: the garment at its own size.
+    Attributes:
+        garment: The photograph at the size of ``generated``, black outside its mask.
+        generated: The generated image, black outside its mask.
+        garment_mask: Where the garment is in ``garment``.
+        generated_mask: Where the garment is in ``generated``.
+        photograph: The photograph at its own size.
     """
 
-    garment: Picture
-    generated: Picture
+    garment: ImageArray
+    generated: ImageArray
     garment_mask: Mask
     generated_mask: Mask
-    photograph: Picture
-    protocol: Protocol
+    photograph: ImageArray
+    protocol: CamiProtocol
 
 
 def compare(
-    garment: Picture,
-    generated: Picture,
+    garment: ImageArray,
+    generated: ImageArray,
     garment_mask: Mask | None = None,
     generated_mask: Mask | None = None,
-    protocol: Protocol = PROTOCOLS["corrected"],
+    protocol: CamiProtocol = PROTOCOLS["corrected"],
 ) -> Comparison:
-    """Make a garment's photograph and a generated picture comparable: the photograph takes the generated size.
+    """Make a garment's photograph and a generated image comparable by giving them one size.
 
-    Without a mask the whole picture counts. The official code does not mask the photograph.
+    Without a mask the whole image counts. The official code does not mask the photograph.
 
     Raises:
-        NoScore: a mask is empty or of another size than its picture, or the garment is too small to be compared.
+        NoScore: a mask is empty or of another size than its image, or the garment is too small to be compared.
     """
     garment_mask = checked_mask(garment, garment_mask, "garment")
-    generated_mask = checked_mask(generated, generated_mask, "generated picture")
+    generated_mask = checked_mask(generated, generated_mask, "generated image")
     photograph = garment
     if protocol.garments_aligned:
         garment, garment_mask = _cut_to_box(garment, garment_mask)
@@ -78,13 +82,15 @@ def compare(
     generated = _blackened(generated, generated_mask)
     height, width = generated.shape[:2]
     if min(height, width) < SSIM_WINDOW:
-        raise NoScore("garment too small", f"it fills {width} × {height} pixels of the generated picture")
-    smooth = protocol.resized_by_area and garment.shape[0] * garment.shape[1] > height * width
-    how = cv2.INTER_AREA if smooth else cv2.INTER_LINEAR
+        raise NoScore("garment too small", f"it fills {width} × {height} pixels of the generated image")
+    if protocol.one_height:
+        height, width = COMPARED_HEIGHT, max(SSIM_WINDOW, round(width * COMPARED_HEIGHT / height))
+        generated, generated_mask = _resized(generated, generated_mask, width, height, protocol)
+    garment, garment_mask = _resized(garment, garment_mask, width, height, protocol)
     return Comparison(
-        garment=_uint8(cv2.resize(garment, (width, height), interpolation=how)),
+        garment=garment,
         generated=generated,
-        garment_mask=cv2.resize(garment_mask.astype(numpy.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0,
+        garment_mask=garment_mask,
         generated_mask=generated_mask,
         photograph=photograph,
         protocol=protocol,
@@ -92,11 +98,11 @@ def compare(
 
 
 def cami_u_terms(
-    garment: Picture,
-    generated: Picture,
+    garment: ImageArray,
+    generated: ImageArray,
     garment_mask: Mask | None = None,
     generated_mask: Mask | None = None,
-    protocol: Protocol = PROTOCOLS["corrected"],
+    protocol: CamiProtocol = PROTOCOLS["corrected"],
 ) -> dict[str, Outcome]:
     """Return the terms of S_CAMI-U by name, each a score or the reason why there is none. Their sum is S_CAMI-U."""
     terms = {"structure": structure, "texture": texture, "keypoints": keypoints}
@@ -110,7 +116,7 @@ def cami_u_terms(
 def structure(comparison: Comparison) -> float:
     """Return S_s, -1 … 1: the structural similarity (SSIM) in colour, over the pixels of either garment.
 
-    Source: ``calculate_ssim``, scikit-image's defaults (7 × 7 uniform window), mean over the whole picture.
+    Source: ``calculate_ssim``, scikit-image's defaults (7 × 7 uniform window), mean over the whole image.
     """
     if not comparison.protocol.garments_aligned:
         return float(numpy.mean(structural_similarity(comparison.garment, comparison.generated, channel_axis=2)))
@@ -124,7 +130,7 @@ def texture(comparison: Comparison) -> float:
     Source: ``calculate_texture_similarity``, OpenCV's ``HISTCMP_CORREL``.
 
     Raises:
-        NoScore: no pixel falls into the published bins, as in a black picture.
+        NoScore: no pixel falls into the published bins, as in a black image.
     """
     histograms = (
         _texture_histogram(comparison.garment, comparison.garment_mask, comparison.protocol),
@@ -133,14 +139,14 @@ def texture(comparison: Comparison) -> float:
     return float(cv2.compareHist(*histograms, cv2.HISTCMP_CORREL))
 
 
-def _texture_histogram(picture: Picture, mask: Mask, protocol: Protocol) -> NDArray[numpy.float32]:
-    codes = local_binary_pattern(_grey(picture), LBP_NEIGHBOURS, LBP_RADIUS)
+def _texture_histogram(image: ImageArray, mask: Mask, protocol: CamiProtocol) -> NDArray[numpy.float32]:
+    codes = local_binary_pattern(_grey(image), LBP_NEIGHBOURS, LBP_RADIUS)
     if protocol.garments_aligned:
         codes = codes[_interior(mask)]
     edges = numpy.arange(LBP_CODES + 1) if protocol.all_texture_codes else PUBLISHED_LBP_EDGES
     counts, _ = numpy.histogram(codes, bins=edges)
     if not counts.any():
-        raise NoScore("no texture in the published bins", "every pixel has a code over 64, as in a black picture")
+        raise NoScore("no texture in the published bins", "every pixel has a code over 64, as in a black image")
     return (counts / counts.sum()).astype(numpy.float32)
 
 
@@ -164,9 +170,9 @@ def keypoints(comparison: Comparison) -> float:
     )
 
 
-def corners(picture: Picture, mask: Mask | None, protocol: Protocol) -> NDArray[numpy.int64]:
-    """Return the Harris corners of an RGB picture as (corners, 2), row and column."""
-    response = cv2.cornerHarris(_grey(picture).astype(numpy.float32), **HARRIS)
+def corners(image: ImageArray, mask: Mask | None, protocol: CamiProtocol) -> NDArray[numpy.int64]:
+    """Return the Harris corners of an RGB image as (corners, 2), row and column."""
+    response = cv2.cornerHarris(_grey(image).astype(numpy.float32), **HARRIS)
     if mask is not None and protocol.garments_aligned:
         response[~_interior(mask)] = 0
     dilated = cv2.dilate(response, numpy.ones((3, 3), numpy.uint8))
@@ -177,12 +183,12 @@ def corners(picture: Picture, mask: Mask | None, protocol: Protocol) -> NDArray[
 
 
 def corner_distance(
-    garment: NDArray[numpy.int64], generated: NDArray[numpy.int64], diagonal: float, protocol: Protocol
+    garment: NDArray[numpy.int64], generated: NDArray[numpy.int64], diagonal: float, protocol: CamiProtocol
 ) -> float:
-    """Return the mean distance from each corner (corners, 2) to the nearest of the other picture, in diagonals."""
+    """Return the mean distance from each corner (corners, 2) to the nearest corner of the other image, in diagonals."""
     if protocol.any_number_of_corners:
         if not len(garment) or not len(generated):
-            return float(len(garment) != len(generated))
+            return 0.0 if len(garment) == len(generated) else 1.0
     elif not len(generated) or len(generated) > PUBLISHED_MOST_CORNERS:
         return PUBLISHED_NO_MATCH
     elif not len(garment):
@@ -201,10 +207,14 @@ def mean_nearest(points: NDArray[numpy.int64], others: NDArray[numpy.int64]) -> 
     return float(KDTree(others).query(points)[0].mean())
 
 
-def pose(asked: Picture, generated: Picture, protocol: Protocol = PROTOCOLS["corrected"]) -> float:
-    """Return S_p, 0 … 1: how much of the drawn pose that was asked for is drawn in the generated one too.
+def pose(asked: ImageArray, generated: ImageArray, protocol: CamiProtocol = PROTOCOLS["corrected"]) -> float:
+    """Return S_p, 0 … 1: the part of the pose that was asked for which the generated image shows too.
 
-    asked, generated: drawings on black by one detector; the generated one is resized to the other.
+    Args:
+        asked: A drawing on black of the pose that was asked for.
+        generated: A drawing on black of the pose in the generated image, by the same detector.
+        protocol: How the official code is corrected.
+
     Source: ``calculate_openpose_distance``.
 
     Raises:
@@ -216,27 +226,36 @@ def pose(asked: Picture, generated: Picture, protocol: Protocol = PROTOCOLS["cor
         drawn, redrawn = asked.any(axis=2), resized.any(axis=2)
         both = drawn & redrawn
     else:
-        drawn, redrawn = (picture.sum(axis=2, dtype=numpy.uint8) for picture in (asked, resized))
+        drawn, redrawn = (image.sum(axis=2, dtype=numpy.uint8) for image in (asked, resized))
         both = drawn * redrawn
     if not drawn.any():
         raise NoScore("no pose asked for", "its drawing is black")
     if protocol.pose_found and not redrawn.any():
-        raise NoScore("no pose in the generated picture", "its drawing is black")
+        raise NoScore("no pose in the generated image", "its drawing is black")
     return float(numpy.count_nonzero(both) / numpy.count_nonzero(drawn))
 
 
-def _cut_to_box(picture: Picture, mask: Mask) -> tuple[Picture, Mask]:
+def _cut_to_box(image: ImageArray, mask: Mask) -> tuple[ImageArray, Mask]:
     rows, columns = numpy.flatnonzero(mask.any(axis=1)), numpy.flatnonzero(mask.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return picture[box], mask[box]
+    return image[box], mask[box]
 
 
-def _blackened(picture: Picture, mask: Mask) -> Picture:
-    return picture * mask[..., None]
+def _resized(image: ImageArray, mask: Mask, width: int, height: int, protocol: CamiProtocol) -> tuple[ImageArray, Mask]:
+    if image.shape[:2] == (height, width):
+        return image, mask
+    smooth = protocol.resized_by_area and image.shape[0] * image.shape[1] > height * width
+    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smooth else cv2.INTER_LINEAR)
+    nearest = cv2.resize(mask.astype(numpy.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return _uint8(resized), nearest > 0
+
+
+def _blackened(image: ImageArray, mask: Mask) -> ImageArray:
+    return image * mask[..., None]
 
 
 def _interior(mask: Mask) -> Mask:
-    """Return the mask without the pixels near its edge; the picture's own border is no edge."""
+    """Return the mask without the pixels near its edge; the image's own border is no edge."""
     window = numpy.ones((2 * EDGE + 1, 2 * EDGE + 1), numpy.uint8)
     inside = cv2.erode(mask.astype(numpy.uint8), window) > 0
     if not inside.any():
@@ -244,10 +263,10 @@ def _interior(mask: Mask) -> Mask:
     return inside
 
 
-def _grey(picture: Picture) -> Picture:
-    return _uint8(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+def _grey(image: ImageArray) -> ImageArray:
+    return _uint8(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
 
 
-def _uint8(array: object) -> Picture:
+def _uint8(array: object) -> ImageArray:
     """Say to the type checker what OpenCV returned."""
     return numpy.asarray(array, numpy.uint8)

@@ -1,4 +1,4 @@
-"""ImageReward (arXiv 2304.05977): how people would rate a picture for its prompt, on transformers' BLIP.
+"""ImageReward (arXiv 2304.05977): how people would rate an image for its prompt, on transformers' BLIP.
 
 The published package no longer imports with current transformers; its published weights load here.
 """
@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import IMAGDressingError
-from .inputs import batches, clip_pixels
-from .needs import packages, published, weight_file
+from ..errors import IMAGDressingError, packages
+from .images import ImageArray, clip_pixels, in_batches
+from .weights import BERT_TOKENIZER, IMAGE_REWARD, loading_weights, weight_file
 
-WEIGHTS, FILE = "THUDM/ImageReward", "ImageReward.pt"
-SOURCE = f"huggingface.co/{WEIGHTS} ({FILE}, 1.8 GB)"
-TOKENIZER = "google-bert/bert-base-uncased"
 TOKENS = 35
 # Of the rewards of the training set, so that scores are about standard normal (official ImageReward.py).
 MEAN, STD = 0.16717362830052426, 1.0333394966054072
@@ -59,7 +55,7 @@ class Architecture:
 
 
 class RewardModel(nn.Module):
-    """Prompt and picture → reward (batch,): the text encoder looks at the picture, its first token is rated."""
+    """Prompt and image → reward (batch,): the text encoder looks at the image, its first token is rated."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -122,10 +118,12 @@ def load_model(path: Path, architecture: Architecture = Architecture()) -> Rewar
         IMAGDressingError: there is no file, or a tensor in it is missing, unknown or of another shape.
     """
     if not path.is_file():
-        raise IMAGDressingError(f"{path} does not exist. Get {SOURCE} and put it there.")
+        raise IMAGDressingError(f"{path} does not exist. Get {IMAGE_REWARD.source} and put it there.")
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(state, Mapping):
-        raise IMAGDressingError(f"{path} holds a {type(state).__name__}, not ImageReward's weights. Get {SOURCE}.")
+        raise IMAGDressingError(
+            f"{path} holds a {type(state).__name__}, not ImageReward's weights. Get {IMAGE_REWARD.source}."
+        )
     with torch.device("meta"):
         model = RewardModel(architecture)
     state = from_official(state)
@@ -145,12 +143,12 @@ def _require_shapes(path: Path, state: Mapping[str, Any], model: RewardModel) ->
         raise IMAGDressingError(
             f"{path} is not ImageReward's file: {len(wrong)} of {len(expected)} tensors differ "
             f"(first: {key} is {found.get(key, 'missing')}, expected {expected.get(key, 'no such tensor')}). "
-            f"Get {SOURCE}."
+            f"Get {IMAGE_REWARD.source}."
         )
 
 
 class ImageReward:
-    """Scores pictures for their prompts; about −2 to 2, higher is better."""
+    """Scores images for their prompts; about −2 to 2, higher is better."""
 
     def __init__(self, model: RewardModel, tokenizer: Any, device: str = "cpu", batch_size: int = 16) -> None:
         self._model = model.to(device)
@@ -159,30 +157,35 @@ class ImageReward:
         self._batch_size = batch_size
 
     @classmethod
-    def load(cls, weights: str = WEIGHTS, device: str = "cpu", tokenizer: str = TOKENIZER) -> "ImageReward":
-        """weights: ImageReward.pt, its folder or a hub id; tokenizer: BERT's folder or hub id.
+    def load(
+        cls, weights: str = IMAGE_REWARD.hub_id, device: str = "cpu", tokenizer: str = BERT_TOKENIZER.hub_id
+    ) -> "ImageReward":
+        """Load the model and the tokenizer.
+
+        Args:
+            weights: ``ImageReward.pt``, its folder or a hub id.
+            device: Where the model runs.
+            tokenizer: The folder or hub id of BERT's tokenizer.
 
         Raises:
             IMAGDressingError: a package, the weights or the tokenizer are missing, or the file is another.
         """
         with packages("ImageReward"):
             from transformers import AutoTokenizer
-        with published("ImageReward's tokenizer", tokenizer, f"huggingface.co/{TOKENIZER}"):
+        with loading_weights(BERT_TOKENIZER, tokenizer):
             words = AutoTokenizer.from_pretrained(tokenizer)
-        with published("ImageReward", weights, SOURCE):
-            model = load_model(weight_file(weights, FILE))
+        with loading_weights(IMAGE_REWARD, weights):
+            model = load_model(weight_file(IMAGE_REWARD, weights))
         return cls(model, words, device)
 
     @torch.inference_mode()
-    def score(self, prompts: Sequence[str], pictures: Sequence[np.ndarray]) -> list[float]:
-        """Return one reward per pair. pictures: RGB, uint8, (height, width, 3)."""
-        if len(prompts) != len(pictures):
-            raise ValueError(f"{len(prompts)} prompts for {len(pictures)} pictures")
-        return [reward for batch in batches(self._batch_size, prompts, pictures) for reward in self._rewards(*batch)]
+    def score(self, prompts: Sequence[str], images: Sequence[ImageArray]) -> list[float]:
+        """Return the reward of each prompt and its image."""
+        return [one for batch in in_batches(self._batch_size, prompts, images) for one in self._rewards(*batch)]
 
-    def _rewards(self, prompts: Sequence[str], pictures: Sequence[np.ndarray]) -> list[float]:
+    def _rewards(self, prompts: Sequence[str], images: Sequence[ImageArray]) -> list[float]:
         text = self._tokenizer(
             list(prompts), padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
         )
-        inputs = text["input_ids"], text["attention_mask"], clip_pixels(pictures, self._model.image_size)
+        inputs = text["input_ids"], text["attention_mask"], clip_pixels(images, self._model.image_size)
         return self._model(*(tensor.to(self._device) for tensor in inputs)).tolist()

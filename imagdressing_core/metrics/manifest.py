@@ -1,38 +1,46 @@
-"""Which pictures are evaluated: the manifest, and each method's folder."""
+"""The manifest, a table of the images to make and to score, and each method's folder of them."""
 
 import csv
 import difflib
 import json
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import IMAGDressingError, shown
 
-MASKS, POSES = "masks", "poses"  # beside a method's pictures
+MASKS, POSES = "masks", "poses"  # beside a method's images
 MOST_PROBLEMS = 10
 
 
 @dataclass(frozen=True)
 class Case:
-    """A row of the manifest: what a picture was asked to show.
+    """A row of the manifest: an image and the inputs that it is made from.
 
-    picture: the name of the file in each method's folder; the other files may be anywhere.
+    Attributes:
+        file_name: The name of the image in each method's folder, the column ``picture``. The other files may be
+            anywhere.
     """
 
-    picture: str
+    file_name: str
     garment: Path
     garment_mask: Path | None = None
     pose: Path | None = None
     face: Path | None = None
     prompt: str | None = None
 
+    @property
+    def garment_id(self) -> str:
+        """The garment, however the manifest spells its path."""
+        return str(self.garment.resolve())
+
 
 @dataclass(frozen=True)
 class Method:
-    """A method and the folder of its pictures, named as in the manifest.
+    """A method and the folder of its images, named as in the manifest.
 
-    Folders ``masks`` and ``poses`` in it, where they are, hold a PNG of the same name for each picture.
+    Folders ``masks`` and ``poses`` in it, where they are, hold a PNG of the same name for each image.
     """
 
     name: str
@@ -41,22 +49,22 @@ class Method:
 
 @dataclass(frozen=True)
 class PairFiles:
-    """A method's picture for a case."""
+    """A method's image for a case."""
 
     method: Method
     case: Case
 
     def part(self, name: str) -> Path | str | None:
-        """Return where the part of that name of :class:`.scoring.Pair` is, or the prompt; None where none is given."""
+        """Return the file of that part of :class:`.scoring.PairContent`, or the prompt; None where none is given."""
         if name == "generated":
-            return self.method.folder / self.case.picture
+            return self.method.folder / self.case.file_name
         if name in ("generated_mask", "generated_pose"):
             folder = self.method.folder / (MASKS if name == "generated_mask" else POSES)
-            return (folder / self.case.picture).with_suffix(".png") if folder.is_dir() else None
+            return (folder / self.case.file_name).with_suffix(".png") if folder.is_dir() else None
         return getattr(self.case, name)
 
 
-COLUMNS = tuple(field.name for field in fields(Case))
+COLUMNS = ("picture", "garment", "garment_mask", "pose", "face", "prompt")
 
 
 def read_manifest(path: Path) -> tuple[Case, ...]:
@@ -65,11 +73,11 @@ def read_manifest(path: Path) -> tuple[Case, ...]:
     Paths are relative to the manifest.
 
     Raises:
-        IMAGDressingError: it cannot be read, holds no picture, or rows are wrong; the message names up to ten.
+        IMAGDressingError: it cannot be read, holds no image, or rows are wrong; the message names up to ten.
     """
     rows = _rows(path)
     if not rows:
-        raise IMAGDressingError(f"{path} holds no picture: there is nothing to evaluate.")
+        raise IMAGDressingError(f"{path} holds no image: there is nothing to evaluate.")
     unknown = sorted({column for row in rows for column in row} - set(COLUMNS))
     if unknown:
         near = difflib.get_close_matches(unknown[0], COLUMNS, 1)
@@ -77,11 +85,15 @@ def read_manifest(path: Path) -> tuple[Case, ...]:
         column = shown(unknown[0])
         raise IMAGDressingError(f"{path} has the column {column!r}{hint}. The columns are {', '.join(COLUMNS)}.")
     problems = [f"row {i}: {problem}" for i, row in enumerate(rows, 1) for problem in _problems(row)]
-    problems += _repeated(rows)
+    require_none(f"{path}:", problems + _repeated(rows))
+    return tuple(_case(row, path.parent) for row in rows)
+
+
+def require_none(heading: str, problems: Sequence[str]) -> None:
+    """Raise IMAGDressingError if there are problems; the message names the first ten under the heading."""
     if problems:
         more = f"\n… and {len(problems) - MOST_PROBLEMS} more" if len(problems) > MOST_PROBLEMS else ""
-        raise IMAGDressingError(f"{path}:\n" + "\n".join(problems[:MOST_PROBLEMS]) + more)
-    return tuple(_case(row, path.parent) for row in rows)
+        raise IMAGDressingError(f"{heading}\n" + "\n".join(problems[:MOST_PROBLEMS]) + more)
 
 
 def parse_method(text: str) -> Method:
@@ -114,7 +126,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError, csv.Error, RecursionError) as error:
         raise IMAGDressingError(f"{path} cannot be read as a manifest: {shown(error)}.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise IMAGDressingError(f"{path} is no manifest: a JSON manifest is a list of objects, one for each picture.")
+        raise IMAGDressingError(f"{path} is no manifest: a JSON manifest is a list of objects, one for each image.")
     return rows
 
 

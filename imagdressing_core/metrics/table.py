@@ -1,167 +1,171 @@
-"""The result table: a mean for each method and column, how sure it is, and what is missing and why."""
+"""The result table as pandas frames: scores of every image, and a mean with its certainty for each method and column.
+
+Scores that were made under other conditions are not set against each other: where one method's images have masks and
+another's have none, or (in the mode ``published``) other sizes, there is no difference and no p but the reason.
+"""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from .manifest import Method, PairFiles
-from .outcome import NoScore, Outcome, total
-from .published import PUBLISHED, PublishedRow
-from .scoring import Scores
-from .statistics import Difference, Mean, difference, mean
-from .terms import COLUMNS, TERMS, Column
+from PIL import Image
 
-NOT_GIVEN = "no folder of this method was given"
+from ..errors import packages
+from .manifest import PairFiles
+from .outcome import NoScore, total
+from .paper import CAMI_U_TERMS, COLUMNS, TERMS, Column, Mode
+from .scoring import MASKS, Scores
+from .statistics import difference, holm, mean
 
+with packages("The table"):
+    import pandas as pandas_with_types
 
-@dataclass(frozen=True)
-class Scored:
-    """A pair with its terms."""
+pandas: Any = pandas_with_types  # its types do not follow groupby and pivot
+Frame: TypeAlias = Any
+"""A DataFrame of pandas."""
 
-    files: PairFiles
-    scores: Scores
-
-    @property
-    def picture(self) -> str:
-        return self.files.case.picture
-
-    @property
-    def garment(self) -> Path:
-        return self.files.case.garment
-
-    def outcome(self, column: Column) -> Outcome:
-        return total(self.scores, column.terms)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A method's score in one column. mean: None if there is none, for which ``reason`` is given.
-
-    difference: from the method that is compared with, where both have scores.
-    """
-
-    mean: Mean | None
-    reason: str = ""
-    difference: Difference | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A method's row: a cell for each column, and what the paper says of it."""
-
-    method: str
-    pictures: int
-    cells: Mapping[str, Cell]
-    published: PublishedRow | None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """How many pairs of a method have no score in some terms for one reason; ``first`` is one of them."""
-
-    method: str
-    terms: tuple[str, ...]
-    reason: str
-    count: int
-    first: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """All that a report is made of. reference: the method that the others are compared with.
-
-    rows: the paper's columns; terms: the same for each term alone; both begin with the paper's methods, in its order.
-    """
-
-    rows: tuple[Row, ...]
-    terms: tuple[Row, ...]
-    failures: tuple[Failure, ...]
-    scored: tuple[Scored, ...]
-    reference: str
-
-
+COUNTS = ("pictures", "of", "garments", "common_pictures")
+CELL = [
+    "method", "column", "reason", "mean", "low", "high", "pictures", "difference", "p", "garments",
+    "difference_low", "difference_high", "p_holm", "common_mean", "common_pictures", "of", "note",
+]  # fmt: skip
 TERM_COLUMNS = tuple(
     Column(term, (term,), all(column.higher_is_better for column in COLUMNS if column.terms == (term,)))
     for term in TERMS
 )
+ALL_COLUMNS = {column.name: column for column in (*COLUMNS, *TERM_COLUMNS)}
+MASKED = " and ".join(MASKS)
+UNMASKED, OTHER_SIZE = "†", "‡"
 
 
-def make_table(methods: Sequence[Method], scored: Sequence[Scored], asked: Sequence[str], reference: str) -> Table:
-    """Return the table of all methods. asked: the terms that were to be computed."""
-    by_method = {method.name: [one for one in scored if one.files.method == method] for method in methods}
-    term_columns = [column for column in TERM_COLUMNS if column.name in asked]
-    names = [*(row.method for row in PUBLISHED), *(name for name in by_method if name not in _PUBLISHED)]
-    return Table(
-        rows=tuple(_row(name, by_method, COLUMNS, asked, reference) for name in names),
-        terms=tuple(_row(name, by_method, term_columns, asked, reference) for name in by_method),
-        failures=tuple(failure for name, ones in by_method.items() for failure in _failures(name, ones)),
-        scored=tuple(scored),
-        reference=reference,
-    )
+@dataclass(frozen=True)
+class Table:
+    """All that a report is made of.
+
+    Attributes:
+        mode: The way CAMI was computed.
+        reference: The method that the others are compared with.
+        scores: A row for each method, picture and column: ``garment``, ``value`` (NaN without a score), ``reason``,
+            ``detail``, the ``masks`` that were given, and the ``size`` of the image.
+        cells: A row for each method and column; see :func:`_cell`.
+    """
+
+    mode: Mode
+    reference: str
+    scores: Frame
+    cells: Frame
+
+    @property
+    def methods(self) -> list[str]:
+        return list(self.scores["method"].unique())
+
+    @property
+    def columns(self) -> list[Column]:
+        """The columns of which all terms were asked for, the paper's first."""
+        asked = set(self.scores["column"])
+        return [column for name, column in ALL_COLUMNS.items() if name in asked]
 
 
-_PUBLISHED = {row.method: row for row in PUBLISHED}
+def make_table(pairs: Sequence[PairFiles], scores: Sequence[Scores], reference: str, mode: Mode) -> Table:
+    """Return the table of all methods. scores: of each pair."""
+    frame = score_frame(pairs, scores)
+    cells = []
+    for column, group in frame.groupby("column", sort=False):
+        by_method = dict(list(group.groupby("method", sort=False)))
+        values = group.pivot(index="picture", columns="method", values="value").dropna()
+        for method, own in by_method.items():
+            cell = _cell(ALL_COLUMNS[str(column)], own, by_method[reference], mode)
+            common = float(values[method].mean()) if len(values) else None
+            cells.append(cell | {"common_mean": common, "common_pictures": len(values)})
+    found = pandas.DataFrame(cells, columns=CELL).astype(dict.fromkeys(COUNTS, "Int64"))
+    tested = found["p"].notna()
+    found.loc[tested, "p_holm"] = holm(found.loc[tested, "p"].tolist())
+    return Table(mode, reference, frame, found)
 
 
-def _row(
-    name: str,
-    by_method: Mapping[str, Sequence[Scored]],
-    columns: Sequence[Column],
-    asked: Sequence[str],
-    reference: str,
-) -> Row:
-    ones = by_method.get(name, ())
-    others = by_method.get(reference, ()) if reference != name else ()
-    cells = {column.name: _cell(column, ones, others, asked) for column in columns}
-    return Row(name, len(ones), cells, _PUBLISHED.get(name))
-
-
-def _cell(column: Column, ones: Sequence[Scored], others: Sequence[Scored], asked: Sequence[str]) -> Cell:
-    left_out = [term for term in column.terms if term not in asked]
-    if not ones:
-        return Cell(None, NOT_GIVEN)
-    if left_out:
-        return Cell(None, f"not asked for: {', '.join(left_out)}")
-    scores = _numbers(column, ones)
-    if not scores:
-        reasons = Counter(outcome.reason for one in ones if isinstance(outcome := one.outcome(column), NoScore))
-        return Cell(None, reasons.most_common(1)[0][0])
-    garments = {one.picture: one.garment for one in (*ones, *others)}
-    return Cell(
-        mean(list(scores.values()), [garments[picture] for picture in scores]),
-        difference=difference(scores, _numbers(column, others), garments),
-    )
-
-
-def _numbers(column: Column, ones: Sequence[Scored]) -> dict[str, float]:
-    """Return the scores by picture."""
-    outcomes = {one.picture: one.outcome(column) for one in ones}
-    return {picture: outcome for picture, outcome in outcomes.items() if not isinstance(outcome, NoScore)}
-
-
-def _failures(method: str, ones: Sequence[Scored]) -> list[Failure]:
-    terms: dict[tuple[str, str, str], list[str]] = {}
-    for one in ones:
-        for term, outcome in one.scores.items():
-            if isinstance(outcome, NoScore):
-                terms.setdefault((outcome.reason, outcome.detail, one.picture), []).append(term)
-    places: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for (reason, detail, picture), failed in terms.items():
-        places.setdefault((reason, tuple(failed)), []).append(f"{picture} ({detail})" if detail else picture)
-    return [Failure(method, failed, reason, len(found), found[0]) for (reason, failed), found in places.items()]
-
-
-def by_garment(scored: Sequence[Scored]) -> dict[tuple[Path, str], dict[str, float]]:
-    """Return each column's mean over the pictures of one garment by one method, by (garment, method)."""
-    groups: dict[tuple[Path, str], list[Scored]] = {}
-    for one in scored:
-        groups.setdefault((one.garment, one.files.method.name), []).append(one)
-    return {
-        group: {
-            column.name: sum(numbers) / len(numbers)
-            for column in (*COLUMNS, *TERM_COLUMNS)
-            if (numbers := list(_numbers(column, ones).values()))
+def score_frame(pairs: Sequence[PairFiles], scores: Sequence[Scores]) -> Frame:
+    """Return every score of every image, and the sums of those that have all their terms, a row each."""
+    records: list[dict[str, Any]] = []
+    for files, found in zip(pairs, scores, strict=True):
+        sums = {column.name: total(found, column.terms) for column in COLUMNS if found.keys() >= set(column.terms)}
+        same = {
+            "method": files.method.name,
+            "picture": files.case.file_name,
+            "garment": files.case.garment_id,
+            "masks": " and ".join(name for name in MASKS if files.part(name) is not None) or "none",
+            "size": _size(files.part("generated")),
         }
-        for group, ones in sorted(groups.items())
-    }
+        for name, outcome in (*sums.items(), *found.items()):
+            is_missing = isinstance(outcome, NoScore)
+            value = {"value": None, "reason": outcome.reason, "detail": outcome.detail} if is_missing else None
+            records.append({**same, "column": name, **(value or {"value": outcome, "reason": "", "detail": ""})})
+    return pandas.DataFrame(records).astype({"value": float})
+
+
+def failures(table: Table) -> Frame:
+    """Return by method, terms and reason the number of pairs without a score, and the first of them."""
+    missing = table.scores[table.scores["value"].isna() & table.scores["column"].isin(TERMS)]
+    pairs = missing.groupby(["method", "picture", "reason", "detail"], sort=False)["column"].agg(", ".join)
+    pairs = pairs.reset_index(name="terms")
+    pairs["first"] = pairs["picture"] + pairs["detail"].map(lambda detail: f" ({detail})" if detail else "")
+    by_reason = pairs.groupby(["method", "terms", "reason"], sort=False)["first"]
+    return by_reason.agg(["size", "first"]).reset_index()
+
+
+def _cell(column: Column, own: Frame, other: Frame, mode: Mode) -> dict[str, Any]:
+    """Return a method's cell in one column.
+
+    Args:
+        own: The method's rows of :attr:`Table.scores`.
+        other: Those of the reference.
+    """
+    method = own["method"].iloc[0]
+    scored = own[own["value"].notna()]
+    cell: dict[str, Any] = {"method": method, "column": column.name, "reason": "", "of": len(own), "p": None}
+    if scored.empty:
+        return cell | {"reason": Counter(own["reason"]).most_common(1)[0][0], "pictures": 0, "note": ""}
+    found = mean(scored["value"].tolist(), scored["garment"].tolist())
+    low, high = found.interval or (None, None)
+    cell |= {"mean": found.value, "low": low, "high": high, "pictures": found.count}
+    obstacle, note = _conditions(column, scored, other, mode)
+    cell["note"] = note
+    if method == other["method"].iloc[0] or obstacle:
+        return cell
+    against = other[other["value"].notna()]
+    between = difference(
+        dict(zip(scored["picture"], scored["value"], strict=True)),
+        dict(zip(against["picture"], against["value"], strict=True)),
+        dict(zip(own["picture"], own["garment"], strict=True)),
+    )
+    if between is not None:
+        low, high = between.interval
+        cell |= {"difference": between.value, "p": between.p, "garments": between.garments}
+        cell |= {"difference_low": low, "difference_high": high}
+    return cell
+
+
+def _conditions(column: Column, own: Frame, other: Frame, mode: Mode) -> tuple[bool, str]:
+    """Return whether two methods cannot be compared in this column, and a note on the conditions of the scores."""
+    notes = []
+    is_masked = bool(set(column.terms) & set(CAMI_U_TERMS))
+    both = own.merge(other, on="picture", suffixes=("", "_other"))
+    masks_differ = is_masked and bool((both["masks"] != both["masks_other"]).any())
+    sizes_differ = bool((both["size"] != both["size_other"]).any())
+    if is_masked and bool((own["masks"] != MASKED).any()):
+        notes.append(f"{UNMASKED} without masks")
+    if sizes_differ:
+        notes.append(f"{OTHER_SIZE} other size than the reference")
+    obstacle = masks_differ or (sizes_differ and is_masked and mode == "published")
+    if obstacle:
+        notes.append("not compared: " + ("masks differ" if masks_differ else "sizes differ"))
+    return obstacle, "; ".join(notes)
+
+
+def _size(path: Path | str | None) -> str:
+    try:
+        with Image.open(path or "") as file:
+            return f"{file.width} × {file.height}"
+    except Exception:  # the reason is in the scores
+        return ""

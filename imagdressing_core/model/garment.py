@@ -118,8 +118,8 @@ class Garment:
     def __post_init__(self) -> None:
         if len({image.kind for image in self.images}) > 1:
             raise IMAGDressingError(
-                "garment_1 and garment_2 are applied by different rules (IMAGDressing's and MagicClothing's) and cannot "
-                "be joined. Encode both with one checkpoint, or use an Apply Garment for each."
+                "garment_1 and garment_2 are applied by different rules (IMAGDressing's and MagicClothing's) and "
+                "cannot be joined. Encode both with one checkpoint, or use an Apply Garment for each."
             )
 
     @property

@@ -1,7 +1,39 @@
 """Where in the generated image a garment acts: masks brought to the token grid of each layer."""
 
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+from ..errors import IMAGDressingError
+
+
+def as_masks(mask: Tensor, socket: str = "mask") -> Tensor:
+    """Return a MASK as (masks, height, width), whichever of the shapes in use a node gave it.
+
+    Those are (height, width), (masks, height, width), (masks, 1, height, width) and (masks, height, width, 1).
+
+    Args:
+        mask: In any of these shapes.
+        socket: What an error calls it.
+
+    Raises:
+        IMAGDressingError: it has another shape, is empty, or holds NaN or infinite values.
+    """
+    shape = tuple(mask.shape)
+    if mask.ndim == 2:
+        mask = mask.unsqueeze(0)
+    elif mask.ndim == 4 and shape[1] == 1:
+        mask = mask.squeeze(1)
+    elif mask.ndim == 4 and shape[3] == 1:
+        mask = mask.squeeze(3)
+    if mask.ndim != 3 or not mask.numel():
+        raise IMAGDressingError(
+            f"{socket} has the shape {shape}; it must be (height, width) or (masks, height, width). Look at the node "
+            "that makes it."
+        )
+    if not bool(torch.isfinite(mask).all()):
+        raise IMAGDressingError(f"{socket} holds NaN or infinite values. Look at the node that makes it.")
+    return mask
 
 
 def mask_tokens(masks: Tensor, rows: int, columns: int) -> Tensor:

@@ -13,19 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, first_line
 from ..files.checkpoint import read_checkpoint
 from ..images.preprocess import FITS, OFFICIAL_HEIGHT, OFFICIAL_WIDTH, tensor_from_images
 from ..model.garment import LayerKV
 from ..model.layers import LAYERS
+from .official import CLIP_MEAN, CLIP_STD, GUIDANCE, NEGATIVE_PROMPT, STEPS
 from .unet import GarmentInputs, GarmentModel, garment_model, guided_noise, install_hybrid_attention
-
-# OpenAI's CLIP normalisation, as in transformers' CLIPImageProcessor.
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-NEGATIVE_PROMPT = (
-    "bare, naked, nude, undressed, monochrome, lowres, bad anatomy, worst quality, low quality"  # official
-)
 
 
 def denoise(
@@ -35,8 +29,8 @@ def denoise(
     negative: Tensor,
     worn: GarmentInputs | None,
     scheduler: Any,
-    steps: int = 50,
-    guidance: float = 7.5,
+    steps: int = STEPS,
+    guidance: float = GUIDANCE,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Return the latents that a diffusers scheduler makes of ``noise``, (images, 4, h, w), unit variance.
@@ -136,9 +130,9 @@ class DressingPipeline:
         prompts: Sequence[str],
         negative: str = NEGATIVE_PROMPT,
         images_per_garment: int = 1,
-        guidance: float = 7.5,
+        guidance: float = GUIDANCE,
         strength: float = 1.0,
-        steps: int = 50,
+        steps: int = STEPS,
         width: int = OFFICIAL_WIDTH,
         height: int = OFFICIAL_HEIGHT,
         seed: int = 42,
@@ -254,7 +248,7 @@ def load_folder(kind: Any, folder: Path) -> Any:
     try:
         found = kind.from_pretrained(str(folder), local_files_only=True, **options)
     except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
+        reason = first_line(error)[:300]
         raise IMAGDressingError(f"{folder} does not hold a whole {name} with .safetensors weights: {reason}") from error
     if is_tokenizer:
         return found

@@ -1,1 +1,1 @@
-"""Training of IMAGDressing-v1: from pairs of pictures to a checkpoint that the nodes load."""
+"""Training of IMAGDressing-v1: from pairs of images to a checkpoint that the nodes load."""

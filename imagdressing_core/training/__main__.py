@@ -1,33 +1,38 @@
-"""The command line: ``accelerate launch -m imagdressing_core.training train config.toml`` and what goes with it."""
+"""The command line: ``accelerate launch -m imagdressing_core.training train config.toml``, and its companions."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ..errors import run_command
+from ..command_line import run_command
 from .config import read_config
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Training of IMAGDressing-v1."
 )
 Config = Annotated[Path, typer.Argument(help="The run's configuration, a TOML file.")]
+STOPPED = 143  # 128 + SIGTERM, as a process that the signal ended
 
 
 @app.command()
 def train(config: Config) -> None:
-    """Train, from the newest state of the run if there is one."""
+    """Train, from the newest state of the run if there is one. SIGTERM saves the state and ends with status 143."""
     from .trainer import train
 
-    train(read_config(config))
+    if not train(read_config(config)):
+        raise typer.Exit(STOPPED)
 
 
 @app.command()
 def check(config: Config) -> None:
-    """Look at every entry and picture of the data; name all that are broken."""
+    """Estimate the memory, and open every image of the data; name all broken entries."""
     from .data import check
+    from .memory import estimate
 
     read = read_config(config)
+    for line in estimate(read):
+        typer.echo(line)
     problems = 0
     for path in (None, *([read.validation.path] if read.validation else [])):
         for problem in check(read.data, path):
@@ -39,7 +44,7 @@ def check(config: Config) -> None:
 
 @app.command()
 def cache(config: Config) -> None:
-    """Encode every picture once, ahead of training; on many processes, each its share."""
+    """Encode every image once, before training; several processes share the work."""
     from .cache import prepare_cache
 
     prepare_cache(read_config(config), typer.echo)
@@ -54,9 +59,9 @@ def export(
 ) -> None:
     """Write a state as the nodes' .safetensors and as an official .pt, with a model card."""
     from .export import export
-    from .state import PROGRESS, require_state
+    from .state import PROGRESS_FILE, require_state
 
-    state = run if (run / PROGRESS).exists() else require_state(run)
+    state = run if (run / PROGRESS_FILE).exists() else require_state(run)
     for path in export(state, target, dtype, averaged):
         typer.echo(path)
 

@@ -1,6 +1,7 @@
-"""One typed file that says all there is to say about a training run."""
+"""The configuration of a training run, read from one TOML file and checked."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,18 +19,21 @@ else:
 STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True, config=STRICT)
 class Models:
-    """Local folders and files; nothing is downloaded.
+    """Local folders and files. Nothing is downloaded.
 
-    base: SD1.5 in diffusers' folders; it is the frozen denoising U-Net, and where garment U-Net, W'_k and W'_v start.
-    vae: another VAE's folder, officially ``sd-vae-ft-mse``. image_encoder: CLIP ViT-H/14, transformers' format.
-    ip_adapter: ``ip-adapter-plus_sd15``, where the Q-Former starts; without, it starts at random.
-    start_from: an IMAGDressing checkpoint to go on from, in place of all three starts.
+    Attributes:
+        base: SD1.5 in diffusers' folders: the frozen denoising U-Net, and the initial weights of the garment U-Net,
+            W'_k and W'_v.
+        image_encoder: CLIP ViT-H/14 in transformers' format.
+        vae: The folder of another VAE; ``sd-vae-ft-mse`` in the official script.
+        ip_adapter: ``ip-adapter-plus_sd15``, the initial weights of the Q-Former, which is random without it.
+        start_from: An IMAGDressing checkpoint that replaces all initial weights of the trained parts.
     """
 
     base: Path
@@ -41,12 +45,20 @@ class Models:
 
 @dataclass(frozen=True, config=STRICT)
 class Data:
-    """Where pairs come from and how they are brought to size.
+    """Where the pairs come from and how their images are brought to size.
 
-    format: ``igpair``, the published JSON; ``folder``, one with a ``manifest.jsonl``; ``shards``, WebDataset's tars.
-    path: the JSON file, the folder, or the shards as a glob or a brace expression. root: where IGPair's paths start.
-    fit: how garments are fitted, as in Encode Garment. cache: a folder made by the command ``cache``.
-    workers: processes that read pictures, for each GPU. shuffle: samples of a shard shuffled at a time.
+    Attributes:
+        format: ``igpair``, the published JSON; ``folder``, one with ``manifest.jsonl``; ``shards``, WebDataset tars.
+        path: The JSON file, the folder, or the shards as a glob or a brace expression.
+        root: The folder that IGPair's paths are relative to.
+        width: Of the person and of the garment that the VAE sees, in pixels.
+        height: The same.
+        fit: How garments are fitted, as in *Encode Garment*.
+        cache: A folder made by the command ``cache``.
+        workers: Processes that read images, for each training process.
+        shuffle: No longer used: all pairs are shuffled in each epoch.
+        copies: A folder for local copies of shards whose names are URLs or ``pipe:`` commands.
+        skip_broken: How many broken entries and images a run leaves out before it stops.
     """
 
     format: Literal["igpair", "folder", "shards"]
@@ -58,6 +70,8 @@ class Data:
     cache: Path | None = None
     workers: Count = 4
     shuffle: Positive = 1000
+    copies: Path | None = None
+    skip_broken: Count = 0
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
@@ -66,7 +80,13 @@ class Data:
 
 @dataclass(frozen=True, config=STRICT)
 class Objective:
-    """What is done to the loss. noise_offset: official 0.05, the paper's 0; the rest is off officially but the last."""
+    """Changes to the loss.
+
+    Attributes:
+        noise_offset: 0.05 in the official script, 0 in the paper.
+        min_snr_gamma: Off in the official script.
+        zero_terminal_snr: On in the official script, off here.
+    """
 
     noise_offset: NotNegative = 0.05
     min_snr_gamma: Annotated[float, Field(gt=0)] | None = None
@@ -75,12 +95,12 @@ class Objective:
 
 @dataclass(frozen=True, config=STRICT)
 class Dropout:
-    """How often a sample goes without the picture's CLIP tokens, the text, both, or the garment's latent."""
+    """Probabilities of dropping a sample's CLIP tokens, its text, both, or the garment's latent."""
 
-    image: Share = 0.05
-    text: Share = 0.05
-    both: Share = 0.05
-    garment_latent: Share = 0.0
+    image: Probability = 0.05
+    text: Probability = 0.05
+    both: Probability = 0.05
+    garment_latent: Probability = 0.0
 
     def __post_init__(self) -> None:
         if self.image + self.text + self.both > 1:
@@ -89,7 +109,17 @@ class Dropout:
 
 @dataclass(frozen=True, config=STRICT)
 class Optimiser:
-    """AdamW. learning_rate: the paper's; the official script has 1e-5. schedule: a name of diffusers' schedulers."""
+    """AdamW.
+
+    Attributes:
+        learning_rate: The paper's; the official script has 1e-5.
+        weight_decay: AdamW's.
+        schedule: A name of diffusers' learning rate schedules.
+        warmup_steps: Steps in which the learning rate rises from 0.
+        clip: The largest norm of the gradient.
+        eight_bit: Use bitsandbytes' AdamW8bit.
+        parts: The parts that are trained; the rest keeps its initial weights.
+    """
 
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     weight_decay: NotNegative = 0.01
@@ -97,13 +127,31 @@ class Optimiser:
     warmup_steps: Count = 2000
     clip: Annotated[float, Field(gt=0)] = 1.0
     eight_bit: bool = False
+    parts: tuple[Literal["garment_unet", "qformer", "projections"], ...] = ("garment_unet", "qformer", "projections")
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("parts is empty, so nothing would be trained")
 
 
 @dataclass(frozen=True, config=STRICT)
-class Run:
-    """How long and where to. batch: per process; accumulation: batches for each step of the optimiser.
+class RunConfig:
+    """The length of the run and its output.
 
-    ema_decay: of the averaged weights, none when left out. keep: checkpoints that stay, the newest ones.
+    Attributes:
+        output: A folder, on several machines a shared one.
+        steps: Of the optimiser.
+        batch: Samples per process.
+        accumulation: Batches per step of the optimiser.
+        seed: Of everything random.
+        precision: Of the computation; the trained weights stay in float32.
+        gradient_checkpointing: Less memory, more time.
+        ema_decay: Of the averaged weights; without it there are none.
+        save_every: Steps between two states.
+        keep: How many of the newest states stay.
+        milestone_every: States at multiples of this step stay for good.
+        log_every: Steps between two lines of the log.
+        trackers: Where else the log goes.
     """
 
     output: Path
@@ -116,15 +164,22 @@ class Run:
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     save_every: Positive = 10_000
     keep: Positive = 3
+    milestone_every: Positive | None = None
     log_every: Positive = 10
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
 
 
 @dataclass(frozen=True, config=STRICT)
 class Validation:
-    """Pairs kept back, in ``data.format``: their loss and pictures of some, every so many steps.
+    """Pairs kept out of training, in ``data.format``.
 
-    path: as ``data.path``. pairs: how many for the loss; pictures: how many of them are sampled, with DDIM.
+    Attributes:
+        path: As ``data.path``.
+        every: Steps between two validations.
+        pairs: How many are used for the loss.
+        pictures: How many of them are sampled with DDIM.
+        steps: Sampling steps.
+        guidance: Guidance scale w of Eq. 7.
     """
 
     path: str
@@ -139,7 +194,7 @@ class Validation:
 class TrainingConfig:
     models: Models
     data: Data
-    run: Run
+    run: RunConfig
     objective: Objective = Objective()
     dropout: Dropout = Dropout()
     optimiser: Optimiser = Optimiser()
@@ -150,7 +205,8 @@ def read_config(path: Path) -> TrainingConfig:
     """Read a TOML file.
 
     Raises:
-        IMAGDressingError: it is missing, no TOML, or has unknown, missing or impossible entries: all are named.
+        IMAGDressingError: The file is missing, is no TOML, or has unknown, missing or invalid entries, all of which
+            are named.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -163,9 +219,19 @@ def read_config(path: Path) -> TrainingConfig:
         raise IMAGDressingError(f"{path} is not a training configuration: {problems}.") from error
 
 
+# What may have another value on each machine: the same data and models in other folders.
+LOCAL = {"models.base", "models.image_encoder", "models.vae", "models.ip_adapter", "models.start_from", "data.path",
+         "data.root", "data.cache", "data.copies", "validation.path", "run.output"}  # fmt: skip
+
+
 def as_plain(config: TrainingConfig) -> dict[str, Any]:
     """Return the configuration as strings and numbers, {section: {name: value}}."""
     return TypeAdapter(TrainingConfig).dump_python(config, mode="json")
+
+
+def as_flat(task: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Return {"section.name": value} of {section: {name: value}}."""
+    return {f"{section}.{name}": value for section, part in task.items() for name, value in (part or {}).items()}
 
 
 def _problem(error: Any) -> str:

@@ -1,4 +1,4 @@
-"""From the state of a run to the files that the nodes load, with a card that says what they are."""
+"""From the state of a run to the files that the nodes load, with a model card."""
 
 import json
 from collections.abc import Mapping
@@ -12,70 +12,95 @@ from torch import Tensor
 
 from .. import __version__
 from ..errors import IMAGDressingError
-from ..files.checkpoint import DTYPES, GARMENT_UNET, PROJECTIONS, QFORMER, expected_shapes, open_weights
-from ..files.storage import save_whole
-from .state import EMA, PROGRESS
+from ..files.checkpoint import DTYPES, GARMENT_UNET, PROJECTIONS, QFORMER, expected_shapes
+from ..files.storage import save_whole, written_whole
+from ..files.weights import open_weights
+from .provenance import provenance
+from .state import EMA, read_progress
 
-PARTS = (GARMENT_UNET, QFORMER, PROJECTIONS)
+PREFIXES = (GARMENT_UNET, QFORMER, PROJECTIONS)
 # Where accelerate puts the trained weights: on one process or by DDP, by FSDP, by DeepSpeed.
 WEIGHTS = ("model.safetensors", "pytorch_model_fsdp.bin", "pytorch_model/mp_rank_00_model_states.pt")
 
 
 def export(state: Path, target: Path, dtype: str = "fp16", averaged: bool = True) -> list[Path]:
-    """Write ``target.safetensors`` in the pack's format, ``target.pt`` in the official one, ``target.md`` about both.
+    """Write ``target.safetensors`` in the pack's format, ``target.pt`` in the official one, and ``target.md``, a card.
 
-    averaged: take the averaged weights (EMA) where the state has them. dtype: a key of ``DTYPES``.
+    Args:
+        state: The folder of a state.
+        target: The files to write, without their suffixes.
+        dtype: A key of ``DTYPES``.
+        averaged: Take the averaged weights (EMA) where the state has them.
 
     Raises:
-        IMAGDressingError: the state lacks something or is damaged, or the folder cannot be written or has no room.
+        IMAGDressingError: The state lacks something or is damaged, or the folder cannot be written or has no room.
     """
-    progress = _progress(state)
+    progress = read_progress(state)
     is_averaged = averaged and (state / EMA).exists()
     weights = {key: one.to(DTYPES[dtype]).contiguous() for key, one in _weights(state, is_averaged).items()}
     safetensors, pickled, card = (target.with_name(target.name + suffix) for suffix in (".safetensors", ".pt", ".md"))
-    save_whole(weights, safetensors, {"imagdressing.source": state.name, "imagdressing.version": __version__})
-    _save_official(weights, pickled)
+    made = {"exported": provenance(), "trained": {key: progress.get(key) for key in ("version", "command", "weights")}}
+    metadata = {"source": state.name, "version": __version__, "made": json.dumps(made)}
+    save_whole(weights, safetensors, {f"imagdressing.{key}": value for key, value in metadata.items()})
+    room = sum(one.nbytes for one in weights.values())
+    # Given a path, PyTorch would name the archive's folder after it.
+    with written_whole(pickled, room) as unfinished, unfinished.open("wb") as file:
+        torch.save({"module": weights}, file)
     card.write_text(model_card(target.name, weights, progress, dtype, is_averaged), encoding="utf-8")
     return [safetensors, pickled, card]
 
 
 def model_card(name: str, weights: Mapping[str, Tensor], progress: Mapping[str, Any], dtype: str, ema: bool) -> str:
-    """Return what there is to know about exported weights, in Markdown with the hub's front matter."""
+    """Return a model card in Markdown, with the front matter of the Hugging Face hub."""
     is_sd15 = {key: tuple(one.shape) for key, one in weights.items()} == expected_shapes()
     use = (
         f"Put `{name}.safetensors` into ComfyUI's `models/imagdressing` and choose it in *Load IMAGDressing Model*."
         if is_sd15
-        else "These weights have not SD1.5's shapes: the nodes refuse them; `imagdressing_core.on_diffusers.pipeline` runs them."
+        else "The base model is not as wide as SD1.5, so ComfyUI's nodes reject these weights. Use `load_pipeline` of "
+        f"`imagdressing_core.on_diffusers.pipeline` with the same base model and `{name}.safetensors`."
     )
-    trained = sum(one.numel() for one in weights.values())
+    count = sum(one.numel() for one in weights.values())
+    front = ["pipeline_tag: text-to-image", "tags: [imagdressing, virtual-dressing, stable-diffusion]"]
+    changes = "".join(f"\n{_change(entry)}" for entry in progress.get("history", []))
     return f"""---
-library_name: diffusers
-pipeline_tag: text-to-image
-tags: [imagdressing, virtual-dressing, stable-diffusion]
+{chr(10).join(front)}
 ---
 
 # {name}
 
-Garment U-Net, Q-Former and garment projections of IMAGDressing-v1 (arXiv 2407.12705), {trained:,} numbers in {dtype},
+Garment U-Net, Q-Former and garment projections of IMAGDressing-v1 (arXiv 2407.12705), {count:,} numbers in {dtype},
 after {progress["step"]:,} steps of {progress["share"]} samples: {"averaged (EMA)" if ema else "the last"} weights.
 
 {use} `{name}.pt` holds the same in the official layout.
 
-The licences of the base model, of the pictures and of whatever the training started from apply to these weights.
+The licences of the base model, of the training images and of the initial weights apply to these weights.
 
-## Configuration
+## Training
+
+ComfyUI-IMAGDressing {progress.get("version", "")}, saved {progress.get("date", "at an unknown date")}:
+
+```
+{progress.get("command", "")}
+```
+
+The configuration of the last step:{changes or " the same from the first step on."}
 
 ```json
 {json.dumps(progress["config"], indent=2)}
 ```
+
+Sha256 of the weights that the training started from and ran with, and of the data's captions and file names:
+
+```json
+{json.dumps({key: progress.get(key, {}) for key in ("weights", "pairs")}, indent=2)}
+```
 """
 
 
-def _progress(state: Path) -> dict[str, Any]:
-    try:
-        return json.loads((state / PROGRESS).read_text())
-    except (OSError, ValueError) as error:
-        raise IMAGDressingError(f"{state} is not the whole state of a run: {error}") from error
+def _change(entry: Mapping[str, Any]) -> str:
+    """Return a line of the card for what changed when the run was resumed."""
+    changed = "; ".join(f"{name} was {before} and became {now}" for name, (before, now) in entry["changed"].items())
+    return f"- at step {entry['step']:,}: {changed}"
 
 
 def _weights(state: Path, averaged: bool) -> dict[str, Tensor]:
@@ -87,16 +112,6 @@ def _weights(state: Path, averaged: bool) -> dict[str, Tensor]:
         if path is None:
             raise IMAGDressingError(f"{state} has none of {', '.join(WEIGHTS)}: merge sharded weights first.")
         _, found = open_weights(path)
-        return {key: one for key, one in found.items() if key.startswith(PARTS)}
+        return {key: one for key, one in found.items() if key.startswith(PREFIXES)}
     except (OSError, SafetensorError) as error:
         raise IMAGDressingError(f"The weights in {state} cannot be read: {error}") from error
-
-
-def _save_official(weights: dict[str, Tensor], path: Path) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        torch.save({"module": weights}, unfinished)
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise IMAGDressingError(f"Could not write {path}: {error}. Make room and export again.") from error

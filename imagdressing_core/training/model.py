@@ -1,6 +1,6 @@
-"""The models of a training run: what is frozen, what is trained and where that starts, and one step's loss."""
+"""The models of a training run: the frozen ones, the trained ones with their initial weights, and one step's loss."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import IMAGDressingError
-from ..files.checkpoint import open_weights, read_checkpoint
+from ..files.checkpoint import expected_shapes, read_checkpoint
+from ..files.weights import open_weights
 from ..images.preprocess import CLIP_SIZE
 from ..model.layers import LAST_TO_RUN, LAYERS
 from ..model.qformer import QFormer
 from ..on_diffusers.pipeline import clip_hidden_states, load_folder, load_frozen, text_embeddings
 from ..on_diffusers.unet import GarmentInputs, GarmentModel, garment_model, noise_prediction
 from .config import Models, Objective
-from .objective import Draws, ldm_loss, min_snr_weight, noised, offset_noise, sampled
+from .objective import RandomDraws, add_noise, ldm_loss, min_snr_weight, offset_noise, sample_latent
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """The models that stay as they are. image_encoder: None where a cache stands in for it."""
+    """The models that are not trained. ``image_encoder`` is None when a cache replaces it."""
 
     unet: Any
     vae: Any
@@ -36,11 +37,17 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """What one step needs of its samples.
+class TrainingBatch:
+    """The encoded samples of one step.
 
-    person, garment: the VAE's moments, (batch, 8, h, w). garment_kept: (batch, 1, 1, 1), 0 where the latent is dropped.
-    clip_hidden: (batch, 257, 1280). text: C_t, (batch, 77, 768). scaling: the VAE's factor.
+    Attributes:
+        person: The VAE's moments, (batch, 8, h, w).
+        garment: The same of the garment, (batch, 8, h, w).
+        garment_kept: (batch, 1, 1, 1); 0 where the garment's latent is dropped, else 1.
+        clip_hidden: CLIP's penultimate hidden states of the garment, (batch, 257, 1280).
+        text: C_t, (batch, 77, 768).
+        draws: The samples' random numbers.
+        scaling: The VAE's scaling factor.
     """
 
     person: Tensor
@@ -48,20 +55,26 @@ class Batch:
     garment_kept: Tensor
     clip_hidden: Tensor
     text: Tensor
-    draws: Draws
+    draws: RandomDraws
     scaling: float
 
 
-def training_loss(unet: Any, garment: nn.Module, batch: Batch, objective: Objective, alphas_cumprod: Tensor) -> Tensor:
-    """Return ‖ε_θ(z_t, C_t, C_g, t) − ε‖² of a batch, a scalar; λ = 1, as in the paper.
+def training_loss(
+    unet: Any, garment: nn.Module, batch: TrainingBatch, objective: Objective, alphas_cumprod: Tensor
+) -> Tensor:
+    """Return the paper's Eq. 6 for a batch, ‖ε_θ(z_t, C_t, C_g, t) − ε‖² with λ = 1, as a scalar.
 
-    unet: the frozen denoising U-Net. garment: the trained parts, a ``GarmentModel``, wrapped or not.
-    alphas_cumprod: ᾱ of the noise schedule, (1000,).
+    Args:
+        unet: The frozen denoising U-Net.
+        garment: The trained parts, a ``GarmentModel``, wrapped for several processes or not.
+        batch: Encoded samples.
+        objective: The optional changes to the loss.
+        alphas_cumprod: ᾱ of the noise schedule, (1000,).
     """
     draws = batch.draws
     noise = offset_noise(draws.noise, draws.offset, objective.noise_offset)
-    z_t = noised(sampled(batch.person, draws.person, batch.scaling), noise, alphas_cumprod, draws.timestep)
-    garment_latent = sampled(batch.garment, draws.garment, batch.scaling) * batch.garment_kept
+    z_t = add_noise(sample_latent(batch.person, draws.person, batch.scaling), noise, alphas_cumprod, draws.timestep)
+    garment_latent = sample_latent(batch.garment, draws.garment, batch.scaling) * batch.garment_kept
     worn = GarmentInputs(garment(garment_latent, batch.clip_hidden))
     prediction = noise_prediction(unet, z_t, draws.timestep, batch.text, worn)
     gamma = objective.min_snr_gamma
@@ -70,10 +83,13 @@ def training_loss(unet: Any, garment: nn.Module, batch: Batch, objective: Object
 
 
 @torch.no_grad()
-def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Batch:
-    """Turn collated samples, on the device, into what a step needs; those from a cache are encoded already.
+def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> TrainingBatch:
+    """Encode collated samples that are on the device. Samples from a cache are encoded already.
 
-    null_clip: CLIP's hidden states of a dropped image, (1, 257, 1280).
+    Args:
+        samples: See ``SampleMaker.sample``.
+        frozen: The models to encode with.
+        null_clip: CLIP's hidden states of a dropped image, (1, 257, 1280).
     """
     person, garment, clip = (samples[name] for name in ("person", "garment", "clip"))
     if frozen.image_encoder is not None:
@@ -81,13 +97,13 @@ def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Ba
         person, garment = (frozen.vae.encode(one.to(dtype)).latent_dist.parameters.float() for one in (person, garment))
         clip = clip_hidden_states(frozen.image_encoder, clip.to(dtype)).float()
     no_image = samples["no_image"].view(-1, 1, 1)
-    return Batch(
+    return TrainingBatch(
         person=person,
         garment=garment,
         garment_kept=(~samples["no_garment_latent"]).to(garment.dtype).view(-1, 1, 1, 1),
         clip_hidden=torch.where(no_image, null_clip.to(clip), clip),
         text=text_embeddings(frozen.text_encoder, frozen.tokenizer, samples["caption"], frozen.unet.device),
-        draws=Draws(
+        draws=RandomDraws(
             timestep=samples["timestep"],
             noise=samples["noise"],
             offset=samples["offset"],
@@ -100,13 +116,13 @@ def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Ba
 
 @torch.no_grad()
 def null_clip_hidden(image_encoder: Any) -> Tensor:
-    """Return CLIP's hidden states of a dropped image: pixels that are zero once normalised, as officially."""
+    """Return CLIP's hidden states of a dropped image: zeros after normalisation, as in the official script."""
     zeros = torch.zeros(1, 3, CLIP_SIZE, CLIP_SIZE, device=image_encoder.device, dtype=image_encoder.dtype)
     return clip_hidden_states(image_encoder, zeros).float()
 
 
 def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen, GarmentModel]:
-    """Load the frozen models, and the trained parts where they start.
+    """Load the frozen models, and the trained parts with their initial weights.
 
     Raises:
         IMAGDressingError: a folder or file is missing or of another architecture.
@@ -118,7 +134,7 @@ def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen
         load_folder(UNet2DConditionModel, models.base / "unet"), found["image_encoder"].config.hidden_size
     )
     if models.start_from is not None:
-        _load(trained, read_checkpoint(models.start_from).tensors, models.start_from)
+        load_trained(trained, models.start_from)
     else:
         start_projections(trained, found["unet"])
         start_qformer(trained.proj, models.ip_adapter)
@@ -128,8 +144,20 @@ def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen
     return Frozen(**found), trained
 
 
+def load_trained(trained: GarmentModel, path: Path) -> None:
+    """Load a checkpoint into the trained parts, whatever their width.
+
+    Raises:
+        IMAGDressingError: As :func:`read_checkpoint`, or the checkpoint belongs to other models.
+    """
+    if {key: tuple(one.shape) for key, one in trained.state_dict().items()} == expected_shapes():
+        _load(trained, read_checkpoint(path).tensors, path)
+    else:
+        _load(trained, open_weights(path)[1], path)
+
+
 def start_projections(trained: GarmentModel, unet: nn.Module) -> None:
-    """Let W'_k and W'_v start as the frozen layers' own W_k and W_v, as officially."""
+    """Initialise W'_k and W'_v with the frozen layers' W_k and W_v, as the official script does."""
     weights = {
         f"{layer.index}.to_{kind}_ref.weight": unet.get_parameter(f"{layer.diffusers_name}.attn1.to_{kind}.weight")
         for layer in LAYERS
@@ -139,7 +167,7 @@ def start_projections(trained: GarmentModel, unet: nn.Module) -> None:
 
 
 def start_qformer(qformer: QFormer, ip_adapter: Path | None) -> None:
-    """Let the Q-Former start as IP-Adapter-Plus' image projection, as officially; without a file, at random.
+    """Initialise the Q-Former with IP-Adapter-Plus' image projection, as the official script does, or at random.
 
     Raises:
         IMAGDressingError: the file is not IP-Adapter-Plus for SD1.5.
@@ -152,8 +180,18 @@ def start_qformer(qformer: QFormer, ip_adapter: Path | None) -> None:
     _load(qformer, {key.removeprefix(prefix): one for key, one in found.items() if key.startswith(prefix)}, ip_adapter)
 
 
+PARTS = {"garment_unet": "ref_unet", "qformer": "proj", "projections": "adapter_modules"}
+
+
+def choose_parts(trained: GarmentModel, parts: Sequence[str]) -> None:
+    """Freeze all parts that are not among ``parts``, keys of ``PARTS``."""
+    for name, attribute in PARTS.items():
+        if name not in parts:
+            trained.get_submodule(attribute).requires_grad_(False)
+
+
 def freeze_unread(trained: GarmentModel) -> None:
-    """Freeze what of the garment U-Net comes after the last feature: it has no part in the result, so no gradient."""
+    """Freeze the layers of the garment U-Net after the last feature: the result does not depend on them."""
     block = LAST_TO_RUN.diffusers_name
     attention = block.removesuffix(".transformer_blocks.0")
     unread = ("conv_norm_out.", "conv_out.", f"{attention}.proj_out.", f"{block}.")

@@ -1,35 +1,33 @@
-"""The endless stream of training samples, in which everything is a function of the seed and a sample's position.
+"""The endless sequence of training samples. A sample depends on the seed and on its position only.
 
-A position counts samples over all processes. So a run that goes on after a stop, or on another number of processes with
-the same batch in all, sees the same samples with the same noise.
+Positions count over all processes. A run that was stopped, or that continues on another number of processes with the
+same samples per step, therefore sees the same samples with the same noise.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
-from random import Random
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import IMAGDressingError
 from ..images.preprocess import FITS
 from ..on_diffusers.pipeline import clip_pixels, vae_pixels
 from .cache import Cache
 from .config import Data, Dropout
-from .data import Pair, cover, read_shards
-from .dropout import conditioning_dropout
+from .data import cover
+from .pairs import TrainingPair
 
 Sample = dict[str, Any]
 TIMESTEPS = 1000
 
 
 @dataclass(frozen=True)
-class Share:
-    """Which samples a process sees: batch n of process ``rank`` is at (n·processes + rank)·batch."""
+class ProcessBatches:
+    """The positions of a process's batches: batch n of process ``rank`` begins at (n·processes + rank)·batch."""
 
     batch: int
     rank: int = 0
@@ -41,10 +39,38 @@ class Share:
 
 
 @dataclass(frozen=True)
-class SampleMaker:
-    """Turns a pair into a sample: pictures as pixels, or from the cache, one caption, and all random draws.
+class Dropped:
+    """The conditions that one sample goes without.
 
-    latent_shape: of one latent, (channels, height, width).
+    The garment's term itself is never dropped: only frozen weights would act, and the sample would teach nothing.
+
+    Attributes:
+        image: CLIP sees zeros, as in the official script.
+        text: The prompt is empty.
+        garment_latent: The garment U-Net sees zeros.
+    """
+
+    image: bool
+    text: bool
+    garment_latent: bool
+
+
+def conditioning_dropout(rates: Dropout, draw: float, garment_draw: float) -> Dropped:
+    """Decide by two numbers, uniform in 0 … 1. Image only, text only and both exclude each other.
+
+    Source: official IGPair.py, ``__getitem__``, which never drops the garment's latent.
+    """
+    image = draw < rates.image
+    text = not image and draw < rates.image + rates.text
+    both = not image and not text and draw < rates.image + rates.text + rates.both
+    return Dropped(image or both, text or both, garment_draw < rates.garment_latent)
+
+
+@dataclass(frozen=True)
+class SampleMaker:
+    """Makes a sample from a pair: images as pixels or from the cache, one caption, and all random numbers.
+
+    ``latent_shape`` is that of one latent, (channels, height, width).
     """
 
     data: Data
@@ -53,11 +79,11 @@ class SampleMaker:
     seed: int
     cache: Cache | None = None
 
-    def sample(self, pair: Pair, position: int) -> Sample:
-        """Return the sample at ``position``; the meaning of its entries is that of ``Batch`` and ``Draws``.
+    def sample(self, pair: TrainingPair, position: int) -> Sample:
+        """Return the sample at ``position``. ``TrainingBatch`` and ``RandomDraws`` explain its entries.
 
         Raises:
-            IMAGDressingError: a picture cannot be read, or the cache has not got it.
+            IMAGDressingError: An image cannot be read or is not in the cache.
         """
         generator = torch.Generator().manual_seed((self.seed << 40) + position)
         across, down, draw, garment_draw, which = torch.rand(5, generator=generator).tolist()
@@ -72,10 +98,10 @@ class SampleMaker:
         }
         caption = "" if dropped.text else pair.captions[int(which * len(pair.captions))]
         conditions = {"caption": caption, "no_image": dropped.image, "no_garment_latent": dropped.garment_latent}
-        pictures = self._pixels(pair, across, down) if self.cache is None else self.cache.read(pair)
-        return pictures | draws | conditions
+        images = self._pixels(pair, across, down) if self.cache is None else self.cache.read(pair)
+        return images | draws | conditions
 
-    def _pixels(self, pair: Pair, across: float, down: float) -> Sample:
+    def _pixels(self, pair: TrainingPair, across: float, down: float) -> Sample:
         """Return {"person", "garment"}: (3, height, width), −1 … 1; "clip": (3, 224, 224)."""
         width, height = self.data.width, self.data.height
         fitted = FITS[self.data.fit](pair.garment.open(), width, height)
@@ -88,20 +114,34 @@ class SampleMaker:
 
 
 class PairSamples(Dataset[Any]):
-    """Samples by position, of pairs shuffled anew in each epoch."""
+    """Samples by position. Each epoch has all pairs in another random order."""
 
-    def __init__(self, pairs: Sequence[Pair], maker: SampleMaker) -> None:
+    def __init__(self, pairs: Sequence[TrainingPair], maker: SampleMaker) -> None:
         self._pairs = pairs
         self._maker = maker
         self._order = lru_cache(maxsize=2)(self._shuffled)
 
     def __getitem__(self, position: int) -> Sample | IMAGDressingError:
-        epoch, place = divmod(position, len(self._pairs))
-        return _or_error(self._maker, self._pairs[self._order(epoch)[place]], position)
+        """Return the sample at ``position``, or the error that ends the run.
 
-    def _shuffled(self, epoch: int) -> list[int]:
+        The pair that follows replaces a broken one; "broken" lists what was left out.
+        """
+        broken: list[str] = []
+        for place in range(position, position + self._maker.data.skip_broken + 1):
+            pair = self._pair(place)
+            try:
+                return self._maker.sample(pair, position) | {"broken": broken}
+            except IMAGDressingError as error:
+                broken.append(f"{pair.name}: {error}")
+        return IMAGDressingError(broken[0])
+
+    def _pair(self, position: int) -> TrainingPair:
+        epoch, place = divmod(position, len(self._pairs))
+        return self._pairs[int(self._order(epoch)[place])]
+
+    def _shuffled(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed((self._maker.seed << 20) + epoch)
-        return torch.randperm(len(self._pairs), generator=generator).tolist()
+        return torch.randperm(len(self._pairs), generator=generator)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_pairs": self._pairs, "_maker": self._maker}
@@ -110,87 +150,30 @@ class PairSamples(Dataset[Any]):
         self.__init__(state["_pairs"], state["_maker"])
 
 
-@dataclass(frozen=True)
-class ShardSamples(IterableDataset[Any]):
-    """Samples streamed from shards, which are dealt out to processes and their workers anew in each epoch.
-
-    first: the batch to begin with. What comes before it is read past, undecoded.
-    """
-
-    names: Sequence[str]
-    maker: SampleMaker
-    share: Share
-    first: int = 0
-
-    def __iter__(self) -> Iterator[Sample | IMAGDressingError]:
-        info = get_worker_info()
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        # A loader takes batches from its workers in turn, so every worker has each ``workers``-th batch, of its own
-        # shards. After a stop the first worker is asked for batch ``first``: it takes over whoever would have had that.
-        begin = self.first + worker
-        pairs = self._pairs(begin % workers, workers)
-        try:
-            for _ in range(begin // workers * self.share.batch):
-                next(pairs)
-            for n in count(begin, workers):
-                for position in self.share.positions(n):
-                    yield _or_error(self.maker, next(pairs), position)
-        except IMAGDressingError as error:
-            yield error
-
-    def _pairs(self, lane: int, lanes: int) -> Iterator[Pair]:
-        """Read this lane's shards over and over, in an order of its own in each epoch."""
-        for epoch in count():
-            random = Random(f"{self.maker.seed} {epoch}")
-            shards = random.sample(list(self.names), len(self.names))
-            mine = shards[self.share.rank * lanes + lane :: self.share.processes * lanes]
-            if not mine:
-                raise IMAGDressingError(
-                    f"{len(self.names)} shards for {self.share.processes} processes with {lanes} workers each: "
-                    "there must be at least one for each worker. Write more shards, or set data.workers lower."
-                )
-            yield from _shuffled(
-                read_shards(mine), self.maker.data.shuffle, Random(f"{self.maker.seed} {epoch} {mine}")
-            )
-
-
-def loader(dataset: PairSamples | ShardSamples, share: Share, batches: range, workers: int) -> DataLoader[Any]:
+def loader(dataset: PairSamples, share: ProcessBatches, batches: range, workers: int) -> DataLoader[Any]:
     """Return the batches with numbers ``batches`` of one process."""
-    common: dict[str, Any] = {"num_workers": workers, "collate_fn": collated, "pin_memory": torch.cuda.is_available()}
-    if isinstance(dataset, ShardSamples):
-        return DataLoader(dataset, batch_size=share.batch, **common)
-    return DataLoader(dataset, batch_sampler=[share.positions(n) for n in batches], **common)
+    return DataLoader(
+        dataset,
+        batch_sampler=[share.positions(n) for n in batches],
+        num_workers=workers,
+        collate_fn=collated,
+        pin_memory=torch.cuda.is_available(),
+    )
 
 
 def collated(samples: Sequence[Sample | IMAGDressingError]) -> dict[str, Any] | IMAGDressingError:
-    """Return samples as one batch, or what was wrong with one of them: errors of a worker arrive as they are."""
+    """Return samples as one batch, or the first error: a worker process cannot raise it by itself."""
+    broken: list[str] = []
+    whole: list[Sample] = []
     for sample in samples:
         if isinstance(sample, IMAGDressingError):
             return sample
-    return default_collate(list(samples))
+        broken += sample.get("broken", [])
+        whole.append({name: value for name, value in sample.items() if name != "broken"})
+    return default_collate(whole) | {"broken": broken}
 
 
 def tensors_to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    return {key: one.to(device, non_blocking=True) if isinstance(one, Tensor) else one for key, one in batch.items()}
-
-
-def _or_error(maker: SampleMaker, pair: Pair, position: int) -> Sample | IMAGDressingError:
-    try:
-        return maker.sample(pair, position)
-    except IMAGDressingError as error:
-        return IMAGDressingError(f"{pair.name}: {error}")
-
-
-def _shuffled(entries: Iterator[Pair | IMAGDressingError], size: int, random: Random) -> Iterator[Pair]:
-    """Return entries in a random order of nearby ones, ``size`` of them held at a time."""
-    held: list[Pair] = []
-    for entry in entries:
-        if isinstance(entry, IMAGDressingError):
-            raise entry
-        held.append(entry)
-        if len(held) > size:
-            i = random.randrange(len(held))
-            held[i], held[-1] = held[-1], held[i]
-            yield held.pop()
-    random.shuffle(held)
-    yield from held
+    """Move a batch's tensors. Other devices than CUDA may read a copy that does not block before it is complete."""
+    is_cuda = device.type == "cuda"
+    return {key: one.to(device, non_blocking=is_cuda) if isinstance(one, Tensor) else one for key, one in batch.items()}

@@ -1,7 +1,6 @@
-"""The state of a run on disk: whole or absent, so that a run killed at any moment goes on from the newest one."""
+"""The states of a run on disk. Each is whole or absent, so a run that was killed resumes from the newest one."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -9,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import IMAGDressingError
+from ..files.storage import flush, require_room
+from .agreement import first_problem
 
-FOLDER, PROGRESS, EMA = "states", "progress.json", "ema.safetensors"
+FOLDER, PROGRESS_FILE, EMA = "states", "progress.json", "ema.safetensors"
 BYTES_OF_ADAM = 8  # two float32 averages of every trained number
 _NAME = re.compile(r"step-(\d+)")
 
@@ -38,7 +38,7 @@ def require_state(output: Path) -> Path:
 
 
 def whole_states(output: Path) -> list[Path]:
-    """Return the folders of all whole states, oldest first. Unfinished ones have another name."""
+    """Return the folders of all whole states, the oldest first. Unfinished ones have another name."""
     found = [(int(match[1]), path) for path in (output / FOLDER).glob("*") if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found)]
 
@@ -46,20 +46,21 @@ def whole_states(output: Path) -> list[Path]:
 def save_state(accelerator: Any, output: Path, progress: dict[str, Any], ema: dict[str, Tensor] | None) -> Path:
     """Write the state of all processes at ``progress["step"]`` and return its folder.
 
-    It is written under another name, flushed to the disk and renamed: at any moment it is whole or not there.
+    It is written under another name, flushed to the disk and renamed, so it is whole or absent at any moment.
 
     Raises:
-        IMAGDressingError: on every process, when one of them could not write; the states before it are untouched.
+        IMAGDressingError: One process could not write. All processes raise it, and earlier states are untouched.
     """
     folder = output / FOLDER / f"step-{progress['step']:08d}"
     unfinished = folder.with_name(f".{folder.name}.unfinished")
-    problem = _first(accelerator, lambda: _prepare(unfinished, _needed(accelerator, ema)), accelerator.is_main_process)
-    if not problem:
-        problem = _first(accelerator, lambda: _write(accelerator, unfinished, progress, ema))
-    if not problem:
-        problem = _first(accelerator, lambda: _finish(unfinished, folder), accelerator.is_main_process)
+    is_main, needed = accelerator.is_main_process, _needed(accelerator, ema)
+    problem = (
+        first_problem(accelerator, lambda: _prepare(unfinished, needed), is_main)
+        or first_problem(accelerator, lambda: _write(accelerator, unfinished, progress, ema))
+        or first_problem(accelerator, lambda: _finish(unfinished, folder), is_main)
+    )
     if problem:
-        if accelerator.is_main_process:
+        if is_main:
             shutil.rmtree(unfinished, ignore_errors=True)
         newest = newest_state(output)
         kept = f"The newest whole one is {newest.name}." if newest else "There is none before it."
@@ -69,45 +70,46 @@ def save_state(accelerator: Any, output: Path, progress: dict[str, Any], ema: di
     return folder
 
 
-def load_state(accelerator: Any, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor] | None]:
-    """Bring all processes to a saved state; return its progress and averaged weights.
+def load_state(accelerator: Any, folder: Path) -> dict[str, Tensor] | None:
+    """Bring all processes to a saved state and return its averaged weights, if it has any.
 
     Raises:
-        IMAGDressingError: it is damaged, or belongs to models of another architecture or to another way of training.
+        IMAGDressingError: The state is damaged, or it was saved with other models or another distributed setup.
     """
     try:
-        progress = json.loads((folder / PROGRESS).read_text())
         accelerator.load_state(str(folder))
-        ema = load_file(folder / EMA) if (folder / EMA).exists() else None
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        return load_file(folder / EMA) if (folder / EMA).exists() else None
+    except torch.OutOfMemoryError:  # not the state's fault
+        raise
+    except Exception as error:  # whatever accelerate, DeepSpeed and safetensors raise
         reason = " ".join(str(error).split())[:400]
         raise IMAGDressingError(
-            f"{folder} cannot be gone on from: it is damaged, or the models or the way of training are others than it "
-            f"was saved with ({reason}). Restore them, or choose another run.output to start anew."
+            f"Training cannot resume from {folder}: the state is damaged, or it was saved with other models or another "
+            f"distributed setup ({reason}). Restore those, or set run.output to a new folder to start over."
         ) from error
-    return progress, ema
 
 
-def delete_old_states(output: Path, keep: int) -> None:
-    """Delete all but the newest ``keep`` states, and what was left unfinished."""
-    for path in [*whole_states(output)[:-keep], *(output / FOLDER).glob(".*.unfinished")]:
+def read_progress(folder: Path) -> dict[str, Any]:
+    """Return what a state's ``progress.json`` says.
+
+    Raises:
+        IMAGDressingError: It is missing or damaged.
+    """
+    try:
+        return json.loads((folder / PROGRESS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise IMAGDressingError(f"{folder} is not the whole state of a run: {error}") from error
+
+
+def delete_old_states(output: Path, keep: int, milestone_every: int | None = None) -> None:
+    """Delete unfinished states, and all whole ones but the newest ``keep`` and those at multiples of a milestone."""
+    old = [
+        path
+        for path in whole_states(output)[:-keep]
+        if milestone_every is None or int(path.name.removeprefix("step-")) % milestone_every
+    ]
+    for path in [*old, *(output / FOLDER).glob(".*.unfinished")]:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _first(accelerator: Any, do: Any, here: bool = True) -> str:
-    """Do something on this process, or not, and return on all of them what went wrong on the first where it did."""
-    problem = ""
-    if here:
-        try:
-            do()
-        except (OSError, RuntimeError, SafetensorError) as error:
-            problem = f"{str(error).splitlines()[0]}."
-    problems = [problem]
-    if accelerator.num_processes > 1:
-        from accelerate.utils import gather_object
-
-        problems = gather_object(problems)
-    return next((one for one in problems if one), "")
 
 
 def _needed(accelerator: Any, ema: dict[str, Tensor] | None) -> int:
@@ -125,9 +127,7 @@ def _models(accelerator: Any) -> Sequence[torch.nn.Module]:
 def _prepare(unfinished: Path, needed: int) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    free = shutil.disk_usage(unfinished).free
-    if free < needed:
-        raise OSError(f"not enough room: {needed / 1e9:.2f} GB needed, {free / 1e9:.2f} GB free")
+    require_room(unfinished, needed)
 
 
 def _write(accelerator: Any, unfinished: Path, progress: dict[str, Any], ema: dict[str, Tensor] | None) -> None:
@@ -135,14 +135,13 @@ def _write(accelerator: Any, unfinished: Path, progress: dict[str, Any], ema: di
     if accelerator.is_main_process:
         if ema is not None:
             save_file({name: tensor.cpu().contiguous() for name, tensor in ema.items()}, unfinished / EMA)
-        (unfinished / PROGRESS).write_text(json.dumps(progress, indent=2) + "\n")
+        (unfinished / PROGRESS_FILE).write_text(json.dumps(progress, indent=2) + "\n", encoding="utf-8")
 
 
 def _finish(unfinished: Path, folder: Path) -> None:
     for path in unfinished.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            flush(path)
     if folder.exists():
         shutil.rmtree(folder)
     unfinished.rename(folder)

@@ -1,7 +1,9 @@
-"""The training loop: one process or many, by accelerate; stopped at any moment, it goes on as if it had not been."""
+"""The training loop, on one process or many by accelerate. A run that was stopped continues as if it had not been."""
 
-import json
+import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -9,199 +11,282 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import IMAGDressingError
-from .cache import Cache, open_cache
-from .config import Optimiser, TrainingConfig, as_plain
-from .data import shard_names, whole_pairs
-from .model import Frozen, encoded, load_models, null_clip_hidden, training_loss
+from .agreement import gathered, require_same, require_shared
+from .cache import open_cache
+from .config import LOCAL, TrainingConfig, as_flat, as_plain
+from .data import whole_pairs
+from .log import BROKEN, RunLog
+from .model import choose_parts, encoded, load_models, null_clip_hidden, training_loss
 from .objective import noise_schedule
-from .samples import PairSamples, SampleMaker, ShardSamples, Share, loader, tensors_to
-from .state import delete_old_states, load_state, newest_state, save_state
-from .validation import Validator, save_picture, validator
+from .provenance import provenance
+from .resume import changes, require_allowed, require_resumable
+from .samples import PairSamples, ProcessBatches, SampleMaker, loader, tensors_to
+from .setup import (
+    DTYPES,
+    accelerator_for,
+    averaged_weights,
+    optimizer_for,
+    resume_schedule,
+    schedule_for,
+    sigterm,
+)
+from .state import delete_old_states, load_state, newest_state, read_progress, save_state
+from .validation import Validator, validator
 
-DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-METRICS = "metrics.jsonl"
 
-
-def train(config: TrainingConfig) -> None:
+def train(config: TrainingConfig) -> bool:
     """Train until ``config.run.steps``, from the newest state in ``config.run.output`` if there is one.
 
+    Returns:
+        Whether the last step was reached; False if SIGTERM stopped the run, whose state is then saved.
+
     Raises:
-        IMAGDressingError: models, data, cache or state are missing or do not fit; an entry of the data is broken; the
-            last state cannot be saved. One that cannot be saved in between is reported and training goes on.
+        IMAGDressingError: Models, data, cache or state are missing or unsuitable, the processes have different tasks,
+            more samples are broken than allowed, or the last state cannot be saved. An earlier state that cannot be
+            saved is reported, and training continues.
     """
     trainer = Trainer(config)
     trainer.resume()
-    trainer.run()
+    return trainer.run()
 
 
 class Trainer:
-    """All that a run holds: the models, the optimiser, the averaged weights and how far it is."""
+    """The models, the optimiser, the averaged weights and the current step of a run."""
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
-        self.accelerator = _accelerator(config)
-        cache = open_cache(config)
-        self.frozen, trained = load_models(config.models, with_image_encoder=cache is None)
+        self.accelerator = accelerator_for(config)
+        self.log = RunLog(self.accelerator, config.run.output)
+        self.cache = open_cache(config)
+        self.frozen, trained = load_models(config.models, with_image_encoder=self.cache is None)
         self.frozen.to(self.accelerator.device, DTYPES[config.run.precision])
+        choose_parts(trained, config.optimiser.parts)
         if config.run.gradient_checkpointing:
             for unet in (self.frozen.unet, trained.ref_unet):
                 unet.train()  # diffusers checkpoints in training only; SD1.5's U-Net has no dropout
                 unet.enable_gradient_checkpointing()  # pyright: ignore
         trained.train()
         self.names = [name for name, _ in trained.named_parameters()]
-        optimizer = _optimizer([one for one in trained.parameters() if one.requires_grad], config.optimiser)
-        self.schedule = _learning_rate(optimizer, config)
+        optimizer = optimizer_for([one for one in trained.parameters() if one.requires_grad], config.optimiser)
+        self.schedule = schedule_for(optimizer, config)
         self.garment, self.optimizer = self.accelerator.prepare(trained, optimizer)
-        self.ema = self._averaged_weights()
+        self.ema = averaged_weights(self.accelerator, self._parameters(), config.run.ema_decay)
         self.alphas = noise_schedule(config.objective.zero_terminal_snr).alphas_cumprod.to(self.accelerator.device)
-        self.null_clip = _null_clip(cache, self.frozen).to(self.accelerator.device)
-        self.maker = SampleMaker(config.data, config.dropout, self._latent_shape(), config.run.seed, cache)
-        self.validator: Validator | None = validator(config, self.maker)
+        null = null_clip_hidden(self.frozen.image_encoder) if self.cache is None else self.cache.null()
+        self.null_clip = null.to(self.accelerator.device)
+        self.pairs = whole_pairs(config.data)
+        maker = SampleMaker(config.data, config.dropout, self._latent_shape(), config.run.seed, self.cache)
+        self.samples = PairSamples(self.pairs, maker)
+        self.validator: Validator | None = validator(config, maker)
+        self.provenance = provenance(config.models)
         self.step = 0
+        self.history: list[dict[str, Any]] = []  # what changed when the run was resumed
+        self.broken: set[str] = set()
+        self._new_broken = set(self.pairs.broken)
+        self._losses: list[Tensor] = []
+        self._norm: Any = None
+        self._paused = 0.0
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """The configuration with digests of the weights and the data, {section: {name: value}}."""
+        pairs = {"count": len(self.pairs), "digest": self.pairs.digest}
+        return {**as_plain(self.config), "weights": self.provenance["weights"], "pairs": pairs}
 
     def resume(self) -> None:
-        """Go to the newest whole state of the run, if there is one."""
+        """Continue from the newest whole state of the run, if there is one.
+
+        Raises:
+            IMAGDressingError: The processes do not have the same task, or the state does not suit it.
+        """
+        require_shared(self.accelerator, self.config.run.output)
         folder = newest_state(self.config.run.output)
+        shared = {name: value for name, value in as_flat(self.task).items() if name not in LOCAL}
+        version = {"the version of ComfyUI-IMAGDressing": self.provenance["version"]}
+        require_same(self.accelerator, version | shared | {"the newest state": folder and folder.name})
         if folder is None:
             return
-        progress, averaged = load_state(self.accelerator, folder)
-        self.step = progress["step"]
-        self.schedule.load_state_dict(progress["schedule"])
-        if self.ema is not None and averaged is not None:
-            shadow = [averaged[name].to(self.accelerator.device) for name in self.names]
+        found = read_progress(folder)
+        require_resumable(found, *self._distributed().values())
+        before = found["config"] | {name: found[name] for name in ("weights", "pairs") if name in found}
+        changed = changes(before, self.task)
+        require_allowed(changed)
+        averaged = load_state(self.accelerator, folder)
+        self.step = found["step"]
+        resume_schedule(self.schedule, found["schedule"], self.config.optimiser)
+        if self.ema is not None:
+            start = averaged or dict(zip(self.names, self._parameters(), strict=True))
+            shadow = [start[name].detach().to(self.accelerator.device, torch.float32, copy=True) for name in self.names]
             self.ema.load_state_dict(self.ema.state_dict() | {"shadow_params": shadow, "optimization_step": self.step})
-        self._say(f"Going on from step {self.step} ({folder}).")
-        if progress["share"] != self._samples_per_step():
-            self._say(
-                f"A step has {self._samples_per_step()} samples, before it had {progress['share']}: from here on "
-                "the run sees other samples than it would have."
+        self.history = found.get("history", [])
+        self.log.say(f"Resuming from step {self.step} ({folder}).")
+        if changed:
+            self.history = [*self.history, {"step": self.step, "changed": changed, **self.provenance}]
+        for name, (before, now) in changed.items():
+            self.log.say(f"{name} was {before} until step {self.step} and is now {now}.")
+        if found["share"] != self._samples_per_step():
+            self.log.say(
+                f"A step has {self._samples_per_step()} samples, before it had {found['share']}: from here on the run "
+                "sees other samples than it would have."
             )
 
-    def run(self) -> None:
-        """Train from where the run is to the last step."""
-        run, started, seen = self.config.run, time.perf_counter(), self.step
-        if self.accelerator.is_main_process:
-            run.output.mkdir(parents=True, exist_ok=True)
+    def run(self) -> bool:
+        """Train from the current step to the last one. Return False if SIGTERM stopped the run before."""
+        run = self.config.run
+        self._announce()
         batches = iter(self._loader())
-        while self.step < run.steps:
-            loss, norm = self._step(batches)
-            if self.step % run.log_every == 0 or self.step == run.steps:
-                rate = (self.step - seen) * self._samples_per_step() / (time.perf_counter() - started)
-                started, seen = time.perf_counter(), self.step
-                self._log({"loss": loss, "gradient_norm": norm, "samples_per_second": rate} | self._machine())
-            if self.validator is not None and self.step % self.validator.config.every == 0:
-                self._validate(self.validator)
-            if self.step % run.save_every == 0 or self.step == run.steps:
-                self._save()
+        started, seen, self._paused = time.perf_counter(), self.step, 0.0
+        with sigterm() as stop:
+            while self.step < run.steps:
+                self._step(batches)
+                logged = self.step % run.log_every == 0 or self.step == run.steps
+                if logged:
+                    loss = float(self.accelerator.reduce(torch.stack(self._losses).mean(), "mean"))
+                    seconds = time.perf_counter() - started - self._paused
+                    self._log_step(loss, (self.step - seen) * self._samples_per_step() / seconds)
+                    started, seen, self._paused = time.perf_counter(), self.step, 0.0
+                    self._count_broken()
+                if self.validator is not None and self.step % self.validator.config.every == 0:
+                    with self._pause():
+                        self._validate(self.validator)
+                can_agree = logged or self.accelerator.num_processes == 1
+                stopped = can_agree and any(gathered(self.accelerator, stop.is_set()))
+                if self.step % run.save_every == 0 or self.step == run.steps or stopped:
+                    with self._pause():
+                        self._save(must=stopped or self.step == run.steps)
+                if stopped and self.step < run.steps:
+                    self.log.say(f"SIGTERM stopped the run at step {self.step}; the same command resumes it.")
+                    return False
         self.accelerator.end_training()
+        return True
 
-    def _step(self, batches: Any) -> tuple[float, float]:
-        """Make one step of the optimiser; return the mean loss of its samples and the norm of its gradient."""
+    def _step(self, batches: Iterator[Any]) -> None:
+        """Make one step of the optimiser, and keep the mean loss of its samples and the norm of its gradient."""
         losses: list[Tensor] = []
-        norm = torch.zeros(())
         for samples in islice(batches, self.config.run.accumulation):
             if isinstance(samples, IMAGDressingError):
                 raise samples
+            self._new_broken.update(samples["broken"])
             with self.accelerator.accumulate(self.garment), self.accelerator.autocast():
                 batch = encoded(tensors_to(samples, self.accelerator.device), self.frozen, self.null_clip)
                 loss = training_loss(self.frozen.unet, self.garment, batch, self.config.objective, self.alphas)
                 self.accelerator.backward(loss)
                 losses.append(loss.detach())
                 if self.accelerator.sync_gradients:
-                    norm = self.accelerator.clip_grad_norm_(self.garment.parameters(), self.config.optimiser.clip)
+                    self._norm = self.accelerator.clip_grad_norm_(self.garment.parameters(), self.config.optimiser.clip)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
         self.schedule.step()
         if self.ema is not None:
             self.ema.step(self._parameters())
         self.step += 1
-        loss = self.accelerator.reduce(torch.stack(losses).mean(), "mean")
-        return float(loss), float(norm) if norm is not None else 0.0  # DeepSpeed clips by itself
+        self._losses.append(torch.stack(losses).mean())
 
     def _loader(self) -> Any:
-        run, data = self.config.run, self.config.data
-        share = Share(run.batch, self.accelerator.process_index, self.accelerator.num_processes)
+        run = self.config.run
+        share = ProcessBatches(run.batch, self.accelerator.process_index, self.accelerator.num_processes)
         batches = range(self.step * run.accumulation, run.steps * run.accumulation)
-        if data.format == "shards":
-            samples = ShardSamples(shard_names(data.path), self.maker, share, first=batches.start)
-        else:
-            samples = PairSamples(whole_pairs(data), self.maker)
-        return loader(samples, share, batches, data.workers)
+        return loader(self.samples, share, batches, self.config.data.workers)
 
-    def _save(self) -> None:
+    def _save(self, must: bool) -> None:
+        """Save the state; without ``must`` a failure is only reported."""
         run = self.config.run
         progress = {
             "step": self.step,
             "share": self._samples_per_step(),
             "schedule": self.schedule.state_dict(),
             "config": as_plain(self.config),
+            "pairs": self.task["pairs"],
+            "distributed": self._distributed(),
+            "history": self.history,
+            **self.provenance,
         }
         averaged = None if self.ema is None else dict(zip(self.names, self.ema.shadow_params, strict=True))
         try:
             save_state(self.accelerator, run.output, progress, averaged)
         except IMAGDressingError as error:
-            if self.step == run.steps:
+            if must:
                 raise
-            self._say(f"{error} Training goes on; the next attempt is in {run.save_every} steps.")
+            self.log.say(f"{error} Training continues; the next attempt is in {run.save_every} steps.")
             return
         if self.accelerator.is_main_process:
-            delete_old_states(run.output, run.keep)
+            delete_old_states(run.output, run.keep, run.milestone_every)
+
+    def _count_broken(self) -> None:
+        """List newly broken samples of all processes, and raise IMAGDressingError if there are too many."""
+        new = {name for names in gathered(self.accelerator, sorted(self._new_broken)) for name in names} - self.broken
+        self._new_broken.clear()
+        self.broken |= new
+        if new:
+            self.log.broken(sorted(new), len(self.broken))
+        limit = self.config.data.skip_broken
+        if len(self.broken) > limit:
+            raise IMAGDressingError(
+                f"{len(self.broken)} samples are broken, and data.skip_broken allows {limit}. {BROKEN} in "
+                f"{self.config.run.output} lists them; the command check names all there are."
+            )
 
     def _validate(self, validator: Validator) -> None:
-        """Log the loss and picture of the pairs kept back, by the averaged weights if there are any."""
+        """Log the loss and images of the validation pairs, by the averaged weights if there are any."""
         if self.ema is not None:
             self.ema.store(self._parameters())
             self.ema.copy_to(self._parameters())
         try:
             with self.accelerator.autocast():
                 loss = validator.loss(self.frozen, self.garment, self.null_clip, self.config.objective, self.alphas)
-                self._log({"validation_loss": loss})
+                self.log.values(self.step, {"validation_loss": loss})
                 if validator.config.pictures:
-                    picture = validator.picture(self.frozen, self.garment, self.null_clip)
-                    self._log_picture(picture)
+                    image = validator.image(self.frozen, self.garment, self.null_clip)
+                    self.log.image(self.step, image, self.provenance)
         finally:
             if self.ema is not None:
                 self.ema.restore(self._parameters())
 
-    def _log(self, values: dict[str, float]) -> None:
-        self.accelerator.log(values, step=self.step)
-        if self.accelerator.is_main_process:
-            with (self.config.run.output / METRICS).open("a") as file:
-                file.write(json.dumps({"step": self.step, **values}) + "\n")
-        self._say(f"step {self.step}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+    def _announce(self) -> None:
+        """Say and record what this run is, before its first step."""
+        accelerator, run = self.accelerator, self.config.run
+        machines = len(set(gathered(accelerator, platform.node())))
+        device = accelerator.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+        trained = sum(one.numel() for one in self._parameters() if one.requires_grad)
+        precision = {"no": "fp32"}.get(run.precision, run.precision)
+        self.log.say(
+            f"Training {trained / 1e6:,.1f} million parameters on {name} in {precision}: {accelerator.num_processes} "
+            f"process(es) on {machines} machine(s) ({self._distributed()['type']}). A step has "
+            f"{self._samples_per_step()} samples: {run.batch} × {run.accumulation} accumulated × "
+            f"{accelerator.num_processes}. {len(self.pairs):,} pairs, "
+            f"{'without a cache' if self.cache is None else f'cached in {self.cache.folder}'}. "
+            f"Steps {self.step} to {run.steps}."
+        )
+        if device.type == "cpu" and trained > 1e8:
+            self.log.say("No GPU is visible. On the CPU a step of this size takes minutes.")
+        machine = {"device": name, "machines": machines, "trained_parameters": trained, **self._distributed()}
+        start = {**self.provenance, **machine, "config": as_plain(self.config), "history": self.history}
+        self.log.record(self.step, {"run": start})
+        self._count_broken()
 
-    def _log_picture(self, picture: Any) -> None:
-        if self.accelerator.is_main_process:
-            save_picture(picture, self.config.run.output, self.step)
-        import numpy
-
-        pixels = numpy.asarray(picture)[None]
-        for tracker in self.accelerator.trackers:
-            layout = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-            tracker.log_images({"validation": pixels}, step=self.step, **layout)
-
-    def _machine(self) -> dict[str, float]:
-        values = {"learning_rate": self.schedule.get_last_lr()[0]}
+    def _log_step(self, loss: float, rate: float) -> None:
+        self._losses.clear()
+        norm = float(self._norm) if self._norm is not None else 0.0  # DeepSpeed clips by itself
+        values = {"loss": loss, "gradient_norm": norm, "samples_per_second": rate}
+        values["learning_rate"] = self.schedule.get_last_lr()[0]
         if torch.cuda.is_available():
             values["peak_gigabytes"] = torch.cuda.max_memory_allocated() / 1e9
-        return values
+        self.log.values(self.step, values)
 
-    def _averaged_weights(self) -> Any:
-        if self.config.run.ema_decay is None:
-            return None
-        if self.accelerator.distributed_type == "FSDP":
-            raise IMAGDressingError(
-                "run.ema_decay needs the whole weights on each process, which FSDP takes apart. Leave it out, or use "
-                "DDP or DeepSpeed ZeRO-2."
-            )
-        from diffusers.training_utils import EMAModel
-
-        ema = EMAModel(self._parameters(), decay=self.config.run.ema_decay)
-        ema.to(dtype=torch.float32)
-        return ema
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        """Leave what happens inside out of the samples per second."""
+        started = time.perf_counter()
+        yield
+        self._paused += time.perf_counter() - started
 
     def _parameters(self) -> list[nn.Parameter]:
         return list(self.accelerator.unwrap_model(self.garment).parameters())
+
+    def _distributed(self) -> dict[str, Any]:
+        kind = self.accelerator.distributed_type
+        return {"type": str(getattr(kind, "value", kind)), "processes": self.accelerator.num_processes}
 
     def _samples_per_step(self) -> int:
         return self.config.run.batch * self.config.run.accumulation * self.accelerator.num_processes
@@ -212,59 +297,3 @@ class Trainer:
         if data.width % factor or data.height % factor:
             raise IMAGDressingError(f"{data.width} × {data.height} cannot be trained on: take multiples of {factor}.")
         return vae.config.latent_channels, data.height // factor, data.width // factor
-
-    def _say(self, text: str) -> None:
-        self.accelerator.print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-
-
-def _accelerator(config: TrainingConfig) -> Any:
-    from accelerate import Accelerator
-    from accelerate.utils import set_seed
-
-    run = config.run
-    try:
-        accelerator = Accelerator(
-            mixed_precision=run.precision,
-            gradient_accumulation_steps=run.accumulation,
-            log_with=list(run.trackers) or None,
-            project_dir=run.output,
-        )
-    except (ImportError, ValueError) as error:
-        raise IMAGDressingError(f"This run cannot be set up here: {error}") from error
-    plugin = accelerator.state.deepspeed_plugin
-    if plugin is not None:
-        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = run.batch
-    flat = {
-        f"{section}.{name}": value for section, part in as_plain(config).items() for name, value in (part or {}).items()
-    }
-    accelerator.init_trackers(
-        "imagdressing",
-        {name: str(value) for name, value in flat.items()},
-        init_kwargs={"wandb": {"dir": str(run.output)}},  # else it writes to wherever the command was given
-    )
-    set_seed(run.seed)
-    return accelerator
-
-
-def _optimizer(parameters: list[nn.Parameter], optimiser: Optimiser) -> Any:
-    options: dict[str, Any] = {"lr": optimiser.learning_rate, "weight_decay": optimiser.weight_decay}
-    if not optimiser.eight_bit:
-        return torch.optim.AdamW(parameters, **options)
-    try:
-        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise IMAGDressingError(
-            f"optimiser.eight_bit needs bitsandbytes (pip install bitsandbytes): {error}"
-        ) from error
-    return AdamW8bit(parameters, **options)
-
-
-def _learning_rate(optimizer: Any, config: TrainingConfig) -> Any:
-    from diffusers.optimization import get_scheduler
-
-    warmup, steps = config.optimiser.warmup_steps, config.run.steps
-    return get_scheduler(config.optimiser.schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
-
-
-def _null_clip(cache: Cache | None, frozen: Frozen) -> Tensor:
-    return null_clip_hidden(frozen.image_encoder) if cache is None else cache.null().float()

@@ -1,7 +1,6 @@
-"""How a run does on pairs that it is not trained on: their loss, and pictures to look at."""
+"""Validation on pairs that are not trained on: their loss, and images to look at."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +10,9 @@ from torch import Tensor
 from ..on_diffusers.pipeline import denoise, images_from_pixels, official_scheduler
 from ..on_diffusers.unet import GarmentInputs
 from .config import Data, Dropout, Objective, TrainingConfig, Validation
-from .data import Pair, cover, whole_pairs
-from .model import Batch, Frozen, encoded, training_loss
+from .data import cover, whole_pairs
+from .model import Frozen, TrainingBatch, encoded, training_loss
+from .pairs import TrainingPair
 from .samples import SampleMaker, collated, tensors_to
 
 NOTHING_DROPPED = Dropout(image=0, text=0, both=0)
@@ -20,10 +20,10 @@ NOTHING_DROPPED = Dropout(image=0, text=0, both=0)
 
 @dataclass(frozen=True)
 class Validator:
-    """The same pairs with the same noise each time, so that only the weights make a difference."""
+    """The validation pairs with the same noise each time, so that only the weights make a difference."""
 
     config: Validation
-    pairs: list[Pair]
+    pairs: list[TrainingPair]
     batches: list[dict[str, Any]]
     data: Data
 
@@ -37,8 +37,8 @@ class Validator:
         return total / len(self.pairs)
 
     @torch.no_grad()
-    def picture(self, frozen: Frozen, garment: Any, null_clip: Tensor) -> Image.Image:
-        """Return rows of garment, person, and what is made of garment and caption."""
+    def image(self, frozen: Frozen, garment: Any, null_clip: Tensor) -> Image.Image:
+        """Return rows of a garment, the person who wears it, and an image sampled from garment and caption."""
         rows: list[list[Image.Image]] = []
         negative: Tensor | None = None
         for pair, samples in zip(self.pairs[: self.config.pictures], self._single(), strict=False):
@@ -49,7 +49,7 @@ class Validator:
             made = self._sample(frozen, garment, batch, negative)
             opened = [pair.garment.open(), pair.person.open()]
             size = self.data.width, self.data.height
-            rows.append([*(cover(picture, *size) for picture in opened), *images_from_pixels(made)])
+            rows.append([*(cover(image, *size) for image in opened), *images_from_pixels(made)])
         return sheet(rows)
 
     def _single(self) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ class Validator:
             for i in range(len(samples["caption"]))
         ]
 
-    def _sample(self, frozen: Frozen, garment: Any, batch: Batch, negative: Tensor) -> Tensor:
+    def _sample(self, frozen: Frozen, garment: Any, batch: TrainingBatch, negative: Tensor) -> Tensor:
         mean = batch.garment.chunk(2, dim=1)[0] * batch.scaling
         dtype = frozen.unet.dtype
         latents = denoise(
@@ -76,10 +76,10 @@ class Validator:
 
 
 def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
-    """Return the validator that the configuration asks for, its pictures read.
+    """Return the validator that the configuration asks for, with its images read.
 
     Raises:
-        IMAGDressingError: an entry is broken or a picture cannot be read.
+        IMAGDressingError: An entry is broken or an image cannot be read.
     """
     if config.validation is None:
         return None
@@ -91,18 +91,9 @@ def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
     return Validator(config.validation, pairs, [batch for batch in batches if isinstance(batch, dict)], config.data)
 
 
-def sheet(rows: list[list[Image.Image]], gap: int = 2) -> Image.Image:
-    """Return pictures of one size as rows on one sheet."""
-    width, height = rows[0][0].size
-    whole = Image.new("RGB", (len(rows[0]) * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
-    for y, row in enumerate(rows):
-        for x, picture in enumerate(row):
-            whole.paste(picture.resize((width, height)), (x * (width + gap), y * (height + gap)))
-    return whole
+def sheet(rows: list[list[Image.Image]]) -> Image.Image:
+    """Return rows of images on one sheet, all in the size of the first."""
+    from diffusers.utils import make_image_grid  # pyright: ignore[reportPrivateImportUsage]
 
-
-def save_picture(picture: Image.Image, output: Path, step: int) -> Path:
-    path = output / "validation" / f"step-{step:08d}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
-    return path
+    size = rows[0][0].size
+    return make_image_grid([image.resize(size) for row in rows for image in row], len(rows), len(rows[0]))

@@ -2,14 +2,23 @@
 
 import itertools
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 
 from ...imagdressing_core.errors import IMAGDressingError, shown
 from ...imagdressing_core.files.checkpoint import FILE_SUFFIXES
 from ...imagdressing_core.files.diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE
+
+ADVICE = "Give a name, or a folder below it and a name, such as summer/shirt."
+# Of the editor's, %date:yyyy-MM-dd% and %Node.widget%; what ComfyUI itself fills in has neither a colon nor a dot.
+EDITORS_PATTERN = re.compile(r"%(date:[^%]*|[^%/]+\.[^%/]+)%")
+FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
+DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))})
 
 
 @dataclass(frozen=True)
@@ -34,27 +43,37 @@ class ModelFolder:
         """Return the names of all files in it, as ComfyUI lists them."""
         return folder_paths.get_filename_list(self.key)
 
-    def path(self, name: str) -> Path:
-        """Return the file of that name.
+    def path(self, name: Any) -> Path:
+        """Return the file of that name, whichever system's separator and case a workflow has it in.
 
         Raises:
             IMAGDressingError: there is none; the message says where was looked and what is there.
         """
-        path = folder_paths.get_full_path(self.key, name) if name in self.names() else None
+        listed = listed_name(name, self.names()) if isinstance(name, str) else None
+        path = None if listed is None else folder_paths.get_full_path(self.key, listed)
         if path is None:
             raise IMAGDressingError(self._describe_missing(name))
         return Path(path)
 
-    def check(self, name: str) -> bool | str:
-        """Return True, or the message of what is wrong, as ComfyUI wants it of ``validate_inputs``."""
+    def check(self, name: str | None) -> bool | str:
+        """Return True, or the message of what is wrong, as ComfyUI wants it of ``validate_inputs``.
+
+        Before a wire has brought its value, the name is None: it is looked up when the node runs.
+        """
         try:
-            self.path(name)
+            if name is not None:
+                self.path(name)
         except IMAGDressingError as error:
             return str(error)
         return True
 
-    def fingerprint(self, name: str) -> tuple[str, int, int]:
-        """Return what changes when the file does, as ComfyUI wants it of ``fingerprint_inputs``."""
+    def fingerprint(self, name: str | None) -> tuple[str, int, int] | None:
+        """Return what changes when the file does, as ComfyUI wants it of ``fingerprint_inputs``.
+
+        Of a name that a wire will bring nothing is known yet: None, so that the node runs again when the name changes.
+        """
+        if name is None:
+            return None
         file = self.path(name).stat()
         return name, file.st_mtime_ns, file.st_size
 
@@ -62,7 +81,7 @@ class ModelFolder:
         """Return the folder that new files are written to: the first one, as ComfyUI does."""
         return Path(folder_paths.get_folder_paths(self.key)[0])
 
-    def _describe_missing(self, name: str) -> str:
+    def _describe_missing(self, name: Any) -> str:
         folders = ", ".join(folder_paths.get_folder_paths(self.key))
         names = self.names()
         held = f"They hold: {', '.join(names)}." if names else f"They hold no {self.content}."
@@ -83,6 +102,25 @@ GARMENTS = ModelFolder(
 )
 
 
+def listed_name(name: str, names: Iterable[str]) -> str | None:
+    r"""Return the one of ``names`` that a workflow of any system means by ``name``, or None.
+
+    Windows lists ``summer\shirt`` where others list ``summer/shirt``, and takes either case for the same file.
+    """
+    names = list(names)
+    if name in names:
+        return name
+    for same in (_with_slashes, lambda one: _with_slashes(one).casefold()):
+        found = [one for one in names if same(one) == same(name)]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _with_slashes(name: str) -> str:
+    return name.replace("\\", "/")
+
+
 def evaluation_weights(hub_id: str) -> str:
     """Return the folder with the files of that model, by the last part of its hub id; nothing is downloaded.
 
@@ -95,34 +133,64 @@ def evaluation_weights(hub_id: str) -> str:
     return str(folder)
 
 
-def free_garment_path(filename_prefix: str) -> Path:
+def free_garment_path(filename_prefix: Any, width: int = 0, height: int = 0) -> Path:
     """Return a path for a new garment, numbered as ComfyUI numbers saved images.
 
+    Args:
+        filename_prefix: A name, perhaps with folders before it, in which ComfyUI fills in %year% and the like.
+        width: The garment's in pixels, for %width%.
+        height: Likewise.
+
     Raises:
-        IMAGDressingError: the prefix is no file name, or leads out of the folder, be it through a link in it; or the
-            folder cannot be written.
+        IMAGDressingError: the prefix is no file name on every system, holds a pattern that only the editor fills in,
+            or leads out of the folder, be it through a link in it; or the folder cannot be written.
     """
+    if not isinstance(filename_prefix, str):
+        raise IMAGDressingError(f"filename_prefix is {filename_prefix!r}, which is no text. {ADVICE}")
     root = GARMENTS.first()
+    prefix = _with_slashes(filename_prefix)
+    _require_name(prefix)
     try:
-        os.fsencode(filename_prefix)
-        inside = "\0" not in filename_prefix and (root / filename_prefix).parent.resolve().is_relative_to(
-            root.resolve()
-        )
+        os.fsencode(prefix)
+        inside = (root / prefix).parent.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError, ValueError):  # no name at all: half a surrogate pair, links in a ring
         inside = False
     if not inside:
         raise IMAGDressingError(
-            f"filename_prefix {shown(filename_prefix)!r} leads out of {root}, where garments are saved. "
-            "Give a name, or a folder below it and a name, such as summer/shirt."
+            f"filename_prefix {shown(filename_prefix)!r} leads out of {root}, where garments are saved. {ADVICE}"
         )
     try:
         root.mkdir(parents=True, exist_ok=True)
-        folder, name, number, _, _ = folder_paths.get_save_image_path(filename_prefix, str(root))
+        folder, name, number, _, _ = folder_paths.get_save_image_path(prefix, str(root), width, height)
         numbered = (Path(folder) / f"{name}_{free:05}.safetensors" for free in itertools.count(number))
         return next(path for path in numbered if not path.exists())
     except Exception as error:  # ComfyUI raises bare Exception; the system OSError, for instance of a name too long
         raise IMAGDressingError(
-            f"filename_prefix {shown(filename_prefix)!r} cannot be used below {root}: {shown(error)}. "
-            "Give a name, or a folder below it and a name, such as summer/shirt, and check that the folder can be "
-            "written to."
+            f"filename_prefix {shown(filename_prefix)!r} cannot be used below {root}: {shown(error)}. {ADVICE} "
+            "Also check that the folder can be written to."
         ) from error
+
+
+def _require_name(prefix: str) -> None:
+    """Raise IMAGDressingError unless every part is a name that all systems take, so that garments can be passed on."""
+    pattern = EDITORS_PATTERN.search(prefix)
+    if pattern:
+        raise IMAGDressingError(
+            f"filename_prefix holds {shown(pattern[0])!r}, which only the editor fills in, where it finds that node "
+            "and widget. Elsewhere these work: %year%, %month%, %day%, %hour%, %minute%, %second%, %width%, %height%."
+        )
+    for part in prefix.split("/"):
+        forbidden = FORBIDDEN.search(part)
+        ends = part not in ("", ".", "..") and part != part.rstrip(". ")
+        if forbidden or ends or part.split(".")[0].lower() in DEVICES:
+            why = (
+                f"with {forbidden[0]!r} in it"
+                if forbidden
+                else "with a dot or space at its end"
+                if ends
+                else "as a name"
+            )
+            raise IMAGDressingError(
+                f"filename_prefix {shown(prefix)!r} has the part {shown(part)!r}, which Windows does not take {why}. "
+                f"{ADVICE}"
+            )

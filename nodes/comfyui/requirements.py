@@ -1,4 +1,4 @@
-"""Which hosts and which of their models fit, said before anything is done with them."""
+"""Which releases of ComfyUI and which models fit, said before anything is done with them."""
 
 import inspect
 import re
@@ -11,6 +11,8 @@ import comfyui_version
 from ...imagdressing_core import __version__
 from ...imagdressing_core.errors import IMAGDressingError
 from ...imagdressing_core.files.sd15_shapes import CONTEXT_CHANNELS, LEVEL_CHANNELS
+from ...imagdressing_core.model.layers import LAYERS
+from .wires import GARMENT, MASK, MODEL, require_wires
 
 # The depth of SD1.5's 6 down, 1 middle and 9 up transformers, as ComfyUI's model_detection writes them.
 SD15_UNET = {
@@ -54,11 +56,36 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
+def require_applicable(model: Any, garment: Any, mask: Any) -> None:
+    """Raise IMAGDressingError unless these can go into Apply Garment; ``mask`` may be None."""
+    require_sd15(model)
+    require_wires(garment=(garment, GARMENT))
+    if mask is not None:
+        require_wires(mask=(mask, MASK))
+
+
 def require_sd15(model: Any) -> None:
-    """Raise IMAGDressingError unless ``model`` is an SD1.5 MODEL (a 9-channel inpainting one is)."""
-    config = model.model.model_config
-    if any(config.unet_config.get(key) != value for key, value in SD15_UNET.items()):
+    """Raise IMAGDressingError unless ``model`` is an SD1.5 MODEL (a 9-channel inpainting one is) with a U-Net in it."""
+    require_wires(model=(model, MODEL))
+    config: Any = getattr(model.model, "model_config", None)
+    found = getattr(config, "unet_config", {})
+    if any(found.get(key) != value for key, value in SD15_UNET.items()):
         raise IMAGDressingError(
-            f"model is {type(config).__name__}; IMAGDressing-v1 dresses SD1.5 only (its weights exist for nothing "
-            "else). Connect an SD1.5 checkpoint such as Realistic_Vision_V4.0.safetensors."
+            f"model is {type(config or model.model).__name__}; IMAGDressing-v1 works with SD1.5 only (its weights "
+            "exist for nothing else). Connect an SD1.5 checkpoint such as Realistic_Vision_V4.0.safetensors."
         )
+    unet = model.get_model_object("diffusion_model")
+    if not all(_has_module(unet, layer.ldm_name) for layer in LAYERS):
+        raise IMAGDressingError(
+            f"model holds a {type(unet).__name__} in place of SD1.5's U-Net, as compiled engines (TensorRT, OpenVINO "
+            "and the like) do: its attention cannot be reached, and a garment would have no effect. Connect the model "
+            "before it is compiled into an engine. Torch Compile Model works."
+        )
+
+
+def _has_module(unet: Any, name: str) -> bool:
+    try:
+        unet.get_submodule(name)
+    except AttributeError:
+        return False
+    return True

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator
 
-import run_demo as demo
 import pytest
 from playwright.sync_api import Browser
-from sample_pictures import PICTURES
 from support.comfyui_release import BASE, REPOSITORY
 from support.comfyui_server import ComfyUIServer, serving
 from support.editor import Editor, browsing
+from support.shipped_prompts import IMAGES
+from support.synthetic_models import synthetic_base
 
 SCREENSHOTS = REPOSITORY / "artefacts" / "browser"
 
@@ -17,9 +17,9 @@ SCREENSHOTS = REPOSITORY / "artefacts" / "browser"
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer]:
     """A host that nobody has used: a user of its own, and none of the workflows' pictures in its input folder."""
-    base = demo.demo_base(None)
-    for name in PICTURES:
-        (BASE / "input" / name).unlink(missing_ok=True)
+    base = synthetic_base()
+    for image in IMAGES.glob("*.png"):
+        (BASE / "input" / image.name).unlink(missing_ok=True)
     with serving("--user-directory", str(tmp_path_factory.mktemp("user")), base=base) as running:
         yield running
 

@@ -1,4 +1,4 @@
-"""The real ComfyUI in this process, on synthetic models; everything expensive is loaded once."""
+"""The real ComfyUI in this process. Model, encoder and garments are narrow; what needs full widths asks for them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 from support import comfyui_process as comfyui
-from support import parity
+from support import encoding, parity
+from support.narrow_encoder import narrow_encoder, narrow_garment_of, narrow_garment_of_vectors
+from support.narrow_unet import narrow_model
 
 comfyui.start()
 
@@ -18,50 +20,58 @@ def inference_mode() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def full_sized_models_leave_with_the_module() -> Iterator[None]:
+    yield
+    parity.let_go(parity.dressing_model, parity.garment_encoder, encoding.vae, encoding.clip)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_loaded_at_exit() -> Iterator[None]:
+    """Python would take ComfyUI apart before its models, which then fail to say good-bye."""
     yield
     import comfy.model_management
 
-    parity.dressing_model.cache_clear()
-    parity.garment_encoder.cache_clear()
+    parity.let_go(narrow_model, narrow_encoder)
     comfy.model_management.unload_all_models()
 
 
 @pytest.fixture(scope="session")
 def model() -> Any:
     """The frozen SD1.5 that the user brings."""
-    return parity.dressing_model()
+    return narrow_model()
 
 
 @pytest.fixture(scope="session")
 def encoder() -> Any:
-    return parity.garment_encoder()
+    return narrow_encoder()
 
 
 @pytest.fixture(scope="session")
 def garment() -> Any:
     """A garment of 64 × 80 pixels."""
     with torch.inference_mode():
-        return parity.garment_of_vectors()
+        return narrow_garment_of_vectors()
+
+
+@pytest.fixture(scope="session")
+def official_garment() -> Any:
+    """The same, as wide as SD1.5: encoded by the official file in float32."""
+    with torch.inference_mode():
+        garment = parity.garment_of_vectors()
+    parity.let_go(parity.garment_encoder)
+    return garment
 
 
 @pytest.fixture(scope="session")
 def other_garment() -> Any:
     """A garment of another size, 96 × 64 pixels."""
     with torch.inference_mode():
-        return comfyui.pack("imagdressing_core.model.garment").Garment(_encoded(1, 8, 12))
-
-
-def _encoded(batch: int, height: int, width: int) -> Any:
-    generator = torch.Generator().manual_seed(7)
-    latent = torch.randn((batch, 4, height, width), generator=generator)
-    clip_hidden = torch.randn((batch, 257, 1280), generator=generator)
-    return parity.garment_encoder().encode(latent, clip_hidden)
+        return narrow_garment_of(1, 8, 12)
 
 
 @pytest.fixture(scope="session")
 def garment_of_two() -> Any:
     """Two images of 64 × 80 pixels in one GARMENT."""
     with torch.inference_mode():
-        return comfyui.pack("imagdressing_core.model.garment").Garment(_encoded(2, 10, 8))
+        return narrow_garment_of(2, 10, 8)

@@ -20,6 +20,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of queries of each call of ComfyUI's attention; blocks hold the scores of 7 queries."""
     queries: list[int] = []
     monkeypatch.setattr(comfyui.pack("nodes.comfyui.attention"), "BLOCK_BYTES", 7 * HEADS * 2 * 30 * 4)
+    monkeypatch.setattr(comfy.model_management, "pytorch_attention_enabled", lambda: False)  # the default with a GPU
     use(monkeypatch, SUB_QUAD, queries)
     return queries
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from support import comfyui_process as comfyui
 from support import parity
+from support.narrow_unet import CHANNELS
 from support.sampling import apply_garment, apply_garment_advanced, predict, random, sample
 from torch import Tensor
 
@@ -50,7 +51,7 @@ def test_in_float32_every_layer_gives_a_batch_of_two_what_it_gives_two_of_one(mo
 
     for layer in comfyui.pack("imagdressing_core.model.layers").LAYERS:
         rows, columns = layer.grid(10, 8)
-        q, k, v = (random(2, rows * columns, layer.channels, seed=seed) for seed in range(3))
+        q, k, v = (random(2, rows * columns, CHANNELS, seed=seed) for seed in range(3))
         extra = {"n_heads": 8, "attn_precision": None}
         block = (*layer.block, 0)
         both = patches((0, 1))[block](q, k, v, extra)

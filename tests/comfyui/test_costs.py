@@ -8,6 +8,7 @@ import comfy.ldm.modules.attention as attention
 import pytest
 import torch
 from support import comfyui_process as comfyui
+from support.narrow_unet import CHANNELS
 from support.sampling import apply_garment, sample
 
 STEPS = 3
@@ -86,7 +87,7 @@ def test_nothing_of_a_run_stays_in_memory(model: Any, garment: Any):
 def test_a_garment_is_nothing_but_its_keys_and_values(garment: Any):
     (image,) = garment.images
     layers = comfyui.pack("imagdressing_core.model.layers").LAYERS
-    computed = sum(2 * _tokens(layer, 10, 8) * layer.channels for layer in layers)
+    computed = sum(2 * _tokens(layer, 10, 8) * CHANNELS for layer in layers)
     assert image.nbytes == garment.nbytes == computed * image.layers[0].k.element_size()
     held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in _tensors(image)}
     assert sum(held.values()) == image.nbytes

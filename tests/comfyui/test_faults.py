@@ -5,43 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from support import comfyui_process as comfyui
 from support import parity
+from support.encoding import encode
 from support.faults import allocation_sites, fails_at, interrupt, out_of_memory
+from support.narrow_unet import narrow_model
 from support.sampling import apply_garment, apply_garment_advanced, predict, random, sample
 
+from imagdressing_core.files import official_files
+
 ERRORS = pytest.mark.parametrize("error", [out_of_memory, interrupt], ids=["out of memory", "interrupted"])
-
-
-def image() -> torch.Tensor:
-    return torch.rand((1, 80, 64, 3), generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture(scope="module")
-def vae() -> Any:
-    return comfyui.call("VAELoader", vae_name=model_files.VAE.name)
-
-
-@pytest.fixture(scope="module")
-def clip_vision() -> Any:
-    return comfyui.call("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name)
-
-
-def encode(encoder: Any, vae: Any, clip_vision: Any) -> Any:
-    return comfyui.call(
-        "IMAGDressingEncodeGarment",
-        imagdressing=encoder,
-        vae=vae,
-        clip_vision=clip_vision,
-        image=image(),
-        fit="pad",
-        width=64,
-        height=80,
-        mask=torch.ones(1, 80, 64),
-    )
 
 
 def same_garment(ours: Any, theirs: Any) -> bool:
@@ -103,11 +78,11 @@ def test_encoding_that_fails_at_any_allocation_leaves_the_encoder_as_it_was(
 
 
 @ERRORS
-def test_reading_a_image_that_fails_at_any_allocation_is_read_the_same_again(
-    encoder: Any, vae: Any, clip_vision: Any, error: Callable[[], BaseException]
+def test_reading_an_image_that_fails_at_any_allocation_is_read_the_same_again(
+    encoder: Any, error: Callable[[], BaseException]
 ):
     def read() -> Any:
-        return encode(encoder, vae, clip_vision)
+        return encode(encoder, fit="pad", mask=torch.ones(1, 80, 64))
 
     before = read()
     sites = allocation_sites(read)
@@ -120,10 +95,10 @@ def test_reading_a_image_that_fails_at_any_allocation_is_read_the_same_again(
 
 @ERRORS
 def test_loading_that_fails_at_any_allocation_loads_the_next_time(
-    encoder: Any, garment: Any, error: Callable[[], BaseException]
+    official_garment: Any, error: Callable[[], BaseException]
 ):
     def load() -> Any:
-        return comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+        return comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
 
     first: dict[str, int] = {}  # of each line of ours, for loading takes long
     for (pack, _), allocation in allocation_sites(load).items():
@@ -135,23 +110,25 @@ def test_loading_that_fails_at_any_allocation_loads_the_next_time(
     again = load()
     vectors = parity.vectors()
     images = again.encode(vectors["input.garment_latent"] / 0.18215, vectors["input.clip_hidden"])
-    assert same_garment(comfyui.pack("imagdressing_core.model.garment").Garment(images), garment)
+    assert same_garment(comfyui.pack("imagdressing_core.model.garment").Garment(images), official_garment)
 
 
-def test_a_loaded_checkpoint_needs_its_file_no_more(encoder: Any):
+def test_a_loaded_checkpoint_needs_its_file_no_more():
     """What is still mapped would kill ComfyUI where the file is cut short, and change where it is written over."""
+    encoder = parity.garment_encoder()
     mapped = Path("/proc/self/maps").read_text()
     assert "python" in mapped
-    assert model_files.GARMENT.name not in mapped
+    assert official_files.GARMENT.name not in mapped
+    del encoder
 
 
-def test_a_loaded_garment_needs_its_file_no_more(garment: Any, tmp_path: Path):
+def test_a_loaded_garment_needs_its_file_no_more(official_garment: Any, tmp_path: Path):
     wardrobe = comfyui.pack("imagdressing_core.files.garment_file")
     path = tmp_path / "garment.safetensors"
-    wardrobe.save_garment(garment, path)
+    wardrobe.save_garment(official_garment, path)
     loaded = wardrobe.load_garment(path)
     path.write_bytes(b"")
-    assert same_garment(loaded, garment)
+    assert same_garment(loaded, official_garment)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -193,15 +170,9 @@ def test_a_garment_that_would_blacken_an_image_in_fp16_is_found_when_it_is_read(
         )
 
 
-@pytest.mark.parametrize(("flag", "dtype"), [("fp16_unet", torch.float16), ("bf16_unet", torch.bfloat16)])
-def test_a_prediction_in_half_precision_stays_finite_at_full_strength(
-    garment: Any, monkeypatch: pytest.MonkeyPatch, flag: str, dtype: torch.dtype
-):
-    from comfy.cli_args import args
-
-    monkeypatch.setattr(args, flag, True)
-    half = comfyui.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[0]
-    half.model.manual_cast_dtype = dtype  # on the CPU ComfyUI would compute in float32
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_prediction_in_half_precision_stays_finite_at_full_strength(garment: Any, dtype: torch.dtype):
+    half = narrow_model(dtype)
     prediction = predict(apply_garment(half, garment, strength=5.0), random(1, 4, 10, 8))
     assert torch.isfinite(prediction).all()
     assert not torch.equal(prediction, predict(half, random(1, 4, 10, 8)))

@@ -3,37 +3,25 @@
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from support import comfyui_process as comfyui
 from support import parity
 from support.comfyui_release import prepare_base
+from support.encoding import encode, random_image
+from support.narrow_encoder import narrow_garment_of_vectors
+from support.narrow_unet import CHANNELS
 
-
-def encode(encoder: Any, image: torch.Tensor, **inputs: Any) -> Any:
-    inputs = {"fit": "official", "width": 64, "height": 80} | inputs
-    return comfyui.call(
-        "IMAGDressingEncodeGarment",
-        imagdressing=encoder,
-        vae=comfyui.call("VAELoader", vae_name=model_files.VAE.name),
-        clip_vision=comfyui.call("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name),
-        image=image,
-        **inputs,
-    )
+from imagdressing_core.files import official_files
 
 
 def image_error(ours: Any, theirs: Any) -> float:
     """Return the worst relative error of K' and V' over all layers."""
     return max(
-        parity.relative_error(a[index].float(), b[index].float())
-        for a, b in ((ours.keys, theirs.keys), (ours.values, theirs.values))
-        for index in a
+        parity.relative_error(tensor.float(), theirs.layers[index].tensors[name].float())
+        for index, layer in ours.layers.items()
+        for name, tensor in layer.tensors.items()
     )
-
-
-def images(*shape: int) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(3))
 
 
 def test_the_garment_unet_ends_with_the_last_layer_that_is_needed(encoder: Any, garment: Any):
@@ -42,14 +30,14 @@ def test_the_garment_unet_ends_with_the_last_layer_that_is_needed(encoder: Any, 
     modules = {"first": unet.input_blocks[0][0], "last": last.norm1, "beyond": last.attn1, "out": unet.out[2]}
     ran: list[str] = []
     hooks = [module.register_forward_hook(lambda *_, name=name: ran.append(name)) for name, module in modules.items()]
-    parity.garment_of_vectors()
+    narrow_garment_of_vectors()
     for hook in hooks:
         hook.remove()
     assert ran == ["first", "last"]
 
 
 def test_a_batch_of_images_equals_the_images_one_by_one(encoder: Any):
-    batch = images(2, 80, 64, 3)
+    batch = random_image(2, 80, 64, 3)
     both = encode(encoder, batch)
     assert [(image.origin.width, image.origin.height) for image in both.images] == [(64, 80)] * 2
     for i, image in enumerate(both.images):
@@ -59,18 +47,19 @@ def test_a_batch_of_images_equals_the_images_one_by_one(encoder: Any):
 @pytest.mark.parametrize("fit", ["official", "pad", "crop"])
 @pytest.mark.parametrize("shape", [(1, 16, 16, 3), (1, 90, 40, 1), (1, 40, 90, 4)], ids=str)
 def test_any_size_and_kind_of_image_is_encoded(encoder: Any, fit: str, shape: tuple[int, ...]):
-    garment = encode(encoder, images(*shape), fit=fit)
-    assert [tuple(k.shape) for k in garment.images[0].keys.values()][:3] == [(1, 80, 320), (1, 80, 320), (1, 20, 640)]
+    garment = encode(encoder, random_image(*shape), fit=fit)
+    shapes = [tuple(layer.k.shape) for layer in garment.images[0].layers.values()]
+    assert shapes[:3] == [(1, 80, CHANNELS), (1, 80, CHANNELS), (1, 20, CHANNELS)]
 
 
 def test_sizes_between_the_steps_are_rounded_down_to_the_latents_grid(encoder: Any):
-    garment = encode(encoder, images(1, 90, 70, 3), width=71, height=87)
+    garment = encode(encoder, random_image(1, 90, 70, 3), width=71, height=87)
     origin = garment.images[0].origin
     assert (origin.width, origin.height) == (64, 80)
 
 
 def test_a_mask_makes_the_background_white(encoder: Any):
-    image = images(1, 80, 64, 3)
+    image = random_image()
     mask = torch.zeros(1, 80, 64)
     mask[:, 20:60, 16:48] = 1
     on_white = torch.where(mask.bool().unsqueeze(-1), image, 1.0)
@@ -80,7 +69,7 @@ def test_a_mask_makes_the_background_white(encoder: Any):
 def test_the_backgrounds_tokens_can_be_left_out(encoder: Any):
     mask = torch.zeros(1, 80, 64)
     mask[:, :40] = 1
-    image = images(1, 80, 64, 3)
+    image = random_image()
     whole, part = (encode(encoder, image, mask=mask, fit="pad", drop_background=drop) for drop in (False, True))
     assert [layer.k.shape[1] for layer in whole.images[0].layers.values()][:3] == [80, 80, 20]
     assert [layer.k.shape[1] for layer in part.images[0].layers.values()][:3] == [40, 40, 12]
@@ -89,7 +78,7 @@ def test_the_backgrounds_tokens_can_be_left_out(encoder: Any):
 
 def test_leaving_the_background_out_needs_a_mask(encoder: Any):
     with pytest.raises(Exception, match="drop_background needs a mask") as refusal:
-        encode(encoder, images(1, 80, 64, 3), drop_background=True)
+        encode(encoder, random_image(), drop_background=True)
     assert type(refusal.value).__name__ == "IMAGDressingError"
 
 
@@ -103,20 +92,24 @@ def test_leaving_the_background_out_needs_a_mask(encoder: Any):
     ],
 )
 def test_the_hosts_weight_type_is_the_garment_unets(
-    monkeypatch: pytest.MonkeyPatch, garment: Any, flag: str, dtype: torch.dtype, limit: float
+    monkeypatch: pytest.MonkeyPatch, official_garment: Any, flag: str, dtype: torch.dtype, limit: float
 ):
     from comfy.cli_args import args
 
+    monkeypatch.setattr(args, "fp32_unet", False)
     monkeypatch.setattr(args, flag, True)
-    encoder = comfyui.call("IMAGDressingModelLoader", model_name=model_files.GARMENT.name)
+    encoder = comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
     assert encoder.garment_unet.model.get_dtype() == dtype
     (image,) = encoder.encode(parity.vectors()["input.garment_latent"] / 0.18215, parity.vectors()["input.clip_hidden"])
-    assert 0 < image_error(image, garment.images[0]) < limit
+    assert 0 < image_error(image, official_garment.images[0]) < limit
 
 
-def test_half_precision_weights_stay_small_on_the_cpu_and_give_what_float32_gives():
+def test_half_precision_weights_stay_small_on_the_cpu_and_give_what_float32_gives(monkeypatch: pytest.MonkeyPatch):
+    import comfy.model_management as management
+
+    monkeypatch.setattr(management, "cpu_state", management.CPUState.CPU)  # where there is a GPU, as --cpu does
     module = comfyui.pack("imagdressing_core.files.checkpoint")
-    file = module.read_checkpoint(prepare_base() / "models" / model_files.GARMENT.path)
+    file = module.read_checkpoint(prepare_base() / "models" / official_files.GARMENT.path)
     parts = (
         {key: one.half() for key, one in part.items()} for part in (file.garment_unet, file.qformer, file.projections)
     )
@@ -143,7 +136,7 @@ def test_a_garment_unet_that_hardly_fits_in_memory_encodes_the_same(
     management.unload_all_models()
     monkeypatch.setattr(management, "is_device_cpu", lambda _: False)
     monkeypatch.setattr(management, "vram_state", management.VRAMState.NO_VRAM)
-    again = parity.garment_of_vectors()
+    again = narrow_garment_of_vectors()
     assert encoder.garment_unet.model.model_lowvram
     assert encoder.adapter.model.model_lowvram
     assert image_error(again.images[0], garment.images[0]) == 0

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from safetensors.torch import save_file
 from support import comfyui_process as comfyui
-from support import other_nodes, parity
+from support import encoding, other_nodes, parity
+from support.narrow_encoder import narrow_encoder
 from support.plain_reference import plain_attention
 from support.sampling import apply_garment, predict, prompt, sample
 from torch import Tensor
+
+from imagdressing_core.files import official_files
 
 GARMENT = comfyui.pack("imagdressing_core.model.garment")
 MAGIC_CLOTHING = comfyui.pack("imagdressing_core.model.magic_clothing")
@@ -25,11 +26,11 @@ JOINT, ADDITIVE = "magic_clothing_768_vitonhd_joint.safetensors", "garment_extra
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Both published forms in one folder, in fp16: the whole checkpoint, and the extractor with its projections."""
+    """Both published forms in one folder, in fp16: the bare U-Net, and the extractor beside its projections."""
     folder: Path = tmp_path_factory.mktemp("magic_clothing")
     checkpoint = comfyui.pack("imagdressing_core.files.checkpoint")
-    own = checkpoint.read_checkpoint(_models() / model_files.GARMENT.path)
-    save_file(own.garment_unet, folder / JOINT)
+    own = checkpoint.read_checkpoint(_models() / official_files.GARMENT.path)
+    save_file({key: tensor.half() for key, tensor in own.garment_unet.items()}, folder / JOINT)
     (folder / ADDITIVE).hardlink_to(folder / JOINT)
     torch.save({key.replace("_ref.", "_ip."): v for key, v in own.projections.items()}, folder / "ip_layer.pth")
     return folder
@@ -48,12 +49,15 @@ def load(path: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def joint_garment(checkpoints: Path) -> Any:
-    """A garment of the concatenation rule, 64 × 80 pixels."""
+def joint_garment() -> Any:
+    """A garment of the concatenation rule, 64 × 80 pixels, for the narrow U-Net."""
     with torch.inference_mode():
-        encoder = load(checkpoints / JOINT)
-        latent = parity.vectors()["input.garment_latent"] / 0.18215
-        return GARMENT.Garment(encoder.encode(latent, other_nodes.random(1, 77, 768, seed=4)))
+        return joint_garment_of(narrow_encoder(magic_clothing=True))
+
+
+def joint_garment_of(encoder: Any) -> Any:
+    latent = parity.vectors()["input.garment_latent"] / 0.18215
+    return GARMENT.Garment(encoder.encode(latent, other_nodes.random(1, 77, 768, seed=4)))
 
 
 @contextmanager
@@ -149,7 +153,15 @@ def test_it_runs_with_tiled_tokens(model: Any, joint_garment: Any):
     assert bool(torch.isfinite(sample(both, latent=torch.zeros(1, 4, 16, 16))).all())
 
 
-def test_the_additive_form_is_hybrid_attention(model: Any, checkpoints: Path):
+def test_the_bare_unet_is_the_concatenation_rule_at_every_layers_own_width(checkpoints: Path):
+    (image,) = joint_garment_of(load(checkpoints / JOINT)).images
+    assert image.kind is MAGIC_CLOTHING.LayerFeatures
+    assert {index: layer.c.shape[2] for index, layer in image.layers.items()} == {
+        layer.index: layer.channels for layer in LAYERS
+    }
+
+
+def test_the_additive_form_is_hybrid_attention(checkpoints: Path):
     with torch.inference_mode():
         encoder = load(checkpoints / ADDITIVE)
         assert encoder.preprocessing is MAGIC_CLOTHING.PREPROCESSING
@@ -165,34 +177,22 @@ def encode_by_hand(encoder: Any, latent: Tensor) -> dict[int, Tensor]:
     """Return K' as the checkpoint's projections of the features."""
     context = other_nodes.random(1, 77, 768, seed=4)
     unet = encoder.garment_unet.model
-    dtype = unet.get_dtype_inference()
-    features = parity.garment_features(unet, latent.to(dtype), context.to(dtype))
+    where = encoder.garment_unet.load_device, unet.get_dtype_inference()
+    features = parity.garment_features(unet, latent.to(*where), context.to(*where))
     weights = encoder.adapter.model.projections.state_dict()
-    return {index: c.float() @ weights[f"{index}.to_k_ref.weight"].float().T for index, c in features.items()}
+    return {index: c.float() @ weights[f"{index}.to_k_ref.weight"].to(c).float().T for index, c in features.items()}
 
 
-def encode(encoder: Any, **inputs: Any) -> Any:
-    return comfyui.call(
-        "IMAGDressingEncodeGarment",
-        imagdressing=encoder,
-        vae=comfyui.call("VAELoader", vae_name=model_files.VAE.name),
-        clip_vision=comfyui.call("CLIPVisionLoader", clip_name=model_files.CLIP_VISION.name),
-        image=torch.rand((1, 80, 64, 3), generator=torch.Generator().manual_seed(1)),
-        **({"fit": "official", "width": 64, "height": 80} | inputs),
-    )
-
-
-def test_encoding_without_clip_says_what_to_connect(checkpoints: Path):
+def test_encoding_without_clip_says_what_to_connect():
     with pytest.raises(Exception, match="clip is not connected") as refusal:
-        encode(load(checkpoints / JOINT))
+        encoding.encode(narrow_encoder(magic_clothing=True))
     assert type(refusal.value).__name__ == "IMAGDressingError"
 
 
-def test_it_is_encoded_with_the_empty_prompt_on_grey(checkpoints: Path):
-    clip = comfyui.call("CheckpointLoaderSimple", ckpt_name=model_files.DRESSING.name)[1]
+def test_it_is_encoded_with_the_empty_prompt_on_grey():
     mask = torch.zeros(1, 80, 64)
     mask[:, 20:60] = 1
-    garment = encode(load(checkpoints / JOINT), clip=clip, mask=mask)
+    garment = encoding.encode(narrow_encoder(magic_clothing=True), clip=encoding.clip(), mask=mask)
     assert garment.kind is MAGIC_CLOTHING.LayerFeatures
     assert garment.images[0].thumbnail[2, 30].tolist() == [128, 128, 128]
 
@@ -204,10 +204,12 @@ def test_garments_of_both_kinds_are_worn_together_but_not_joined(model: Any, gar
         comfyui.call("IMAGDressingJoinGarments", garment_1=garment, garment_2=joint_garment)
 
 
-def test_a_saved_garment_dresses_alike(model: Any, joint_garment: Any, tmp_path: Path):
+def test_a_saved_garment_comes_back_bit_for_bit(tmp_path: Path):
     wardrobe = comfyui.pack("imagdressing_core.files.garment_file")
-    saved = GARMENT.Garment(tuple(replace(p, thumbnail=None) for p in joint_garment.images))
-    wardrobe.save_garment(saved, tmp_path / "one.safetensors")
-    noise = parity.vectors()["input.noise"]
-    ours = predict(apply_garment(model, wardrobe.load_garment(tmp_path / "one.safetensors")), noise)
-    assert parity.relative_error(ours, predict(apply_garment(model, joint_garment), noise)) <= LIMIT
+    features = {layer.index: other_nodes.random(1, 6, layer.channels, seed=layer.index) for layer in LAYERS}
+    layers = {index: MAGIC_CLOTHING.LayerFeatures(c_g) for index, c_g in features.items()}
+    saved = GARMENT.GarmentImage(layers, GARMENT.Origin("joint", "0" * 64, "official", 16, 24))
+    wardrobe.save_garment(GARMENT.Garment((saved,)), tmp_path / "one.safetensors")
+    (loaded,) = wardrobe.load_garment(tmp_path / "one.safetensors").images
+    assert loaded.kind is MAGIC_CLOTHING.LayerFeatures
+    assert all(torch.equal(loaded.layers[index].c, c_g) for index, c_g in features.items())

@@ -10,6 +10,7 @@ CORE = Path(__file__).resolve().parents[2] / "imagdressing_core"
 FLOORS = (
     "__version__",
     "errors",
+    "command_line",
     "images",
     "model",
     "files",

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.files import checkpoint, storage
+from imagdressing_core.files import safetensors_file, storage
 from imagdressing_core.files.checkpoint import (
     GARMENT_UNET,
     PROJECTIONS,
@@ -160,7 +160,7 @@ def test_out_of_memory_is_not_called_a_damaged_file(tmp_path: Path, weights: Wei
     with pytest.raises(torch.OutOfMemoryError):
         read_checkpoint(tmp_path / "a.pt")
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
-    monkeypatch.setattr(checkpoint, "safe_open", no_room)
+    monkeypatch.setattr(safetensors_file, "safe_open", no_room)
     with pytest.raises(torch.OutOfMemoryError):
         read_checkpoint(tmp_path / "a.safetensors")
 

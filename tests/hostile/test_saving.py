@@ -75,8 +75,7 @@ def test_what_a_kill_left_behind_is_swept_away_a_day_later(tmp_path: Path):
 
     for name, hours in (("old", 25), ("young", 1)):
         scratch = tmp_path / f".imagdressing-{name}"
-        scratch.mkdir()
-        (scratch / "unfinished").touch()
+        scratch.touch()
         when = time.time() - 3600 * hours
         os.utime(scratch, (when, when))
     save_whole({"a": torch.zeros(1)}, tmp_path / "a.safetensors", {})

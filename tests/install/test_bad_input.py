@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_files import GARMENT
 from support import fresh
 from support.comfyui_release import BASE, link_pack
 from support.comfyui_server import ComfyUIServer, Prompt, serving
 from support.rights import WITHOUT_ROOTS_RIGHTS
 
 from imagdressing_core.files.garment_file import save_garment
+from imagdressing_core.files.official_files import GARMENT
 from imagdressing_core.model.garment import Garment, GarmentImage, LayerKV, Origin
 from imagdressing_core.model.layers import LAYERS
 

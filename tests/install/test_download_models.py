@@ -1,4 +1,4 @@
-"""``python -m scripts.download_models``: whole and verified files in their places, or words on what to do."""
+"""``python ComfyUI-IMAGDressing``: whole and verified model files in their places, or words on what to do."""
 
 import contextlib
 import fcntl
@@ -15,10 +15,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from model_files import ALL_FILES, BASE_FILES, CARTOON, CLIP_VISION, DRESSING, GARMENT, VAE, ModelFile
 from support.comfyui_release import REPOSITORY
 from support.hub import MEGABYTE, Hub, HubFile, serving_hub
 from support.rights import WITHOUT_ROOTS_RIGHTS
+
+from imagdressing_core.files.official_files import (
+    ALL_FILES,
+    BASE_FILES,
+    CARTOON,
+    CLIP_VISION,
+    DRESSING,
+    GARMENT,
+    VAE,
+    ModelFile,
+)
 
 CONTENT = random.Random(0).randbytes(24 * MEGABYTE)  # more than two of the pieces that the client writes at once
 PIECE = 10 * MEGABYTE
@@ -44,7 +54,7 @@ def publish(hub: Hub, file: ModelFile, hub_file: HubFile | None = None) -> HubFi
 
 
 def command(models: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "scripts.download_models", str(models), *arguments]
+    return [sys.executable, str(REPOSITORY), str(models), *arguments]
 
 
 def environment(url: str, home: Path) -> dict[str, str]:
@@ -55,7 +65,6 @@ def environment(url: str, home: Path) -> dict[str, str]:
 def run(url: str, models: Path, *arguments: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*prefix, *command(models, *arguments)],
-        cwd=REPOSITORY,
         env=environment(url, models.parent),
         capture_output=True,
         text=True,
@@ -80,9 +89,7 @@ def test_a_terminal_sees_the_progress(hub: Hub, models: Path):
     publish(hub, VAE)
     terminal, end = pty.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    subprocess.run(
-        command(models, VAE.name), cwd=REPOSITORY, env=environment(hub.url, models.parent), stderr=end, check=True
-    )
+    subprocess.run(command(models, VAE.name), env=environment(hub.url, models.parent), stderr=end, check=True)
     os.close(end)
     seen = b""
     with os.fdopen(terminal, "rb", buffering=0) as screen, contextlib.suppress(OSError):  # its end is an error
@@ -110,7 +117,6 @@ def test_the_next_run_goes_on_where_a_killed_one_stopped(hub: Hub, models: Path)
     publish(hub, VAE, HubFile(CONTENT, cuts=[2 * PIECE + MEGABYTE], stalls=silent))
     process = subprocess.Popen(
         command(models, VAE.name),
-        cwd=REPOSITORY,
         env=environment(hub.url, models.parent),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

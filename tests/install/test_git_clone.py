@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 import requests
-from support import fresh
+from support import contract, fresh
 from support.comfyui_release import PACK_NAME
 from support.comfyui_server import serving
-from support.contract import RELEASED
 
 WATCHED = Path(__file__).parent / "watched"
 
@@ -57,7 +56,7 @@ def first_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirstStart
 
 
 def test_the_host_lists_every_node(first_start: FirstStart):
-    assert set(RELEASED) <= set(first_start.nodes), first_start.log
+    assert set(contract.RELEASED) <= set(first_start.nodes), first_start.log
 
 
 def test_the_host_lists_workflows_model_folders_and_help(first_start: FirstStart):
@@ -92,7 +91,4 @@ def test_nothing_is_asked_of_the_network(first_start: FirstStart):
 
 def test_released_inputs_keep_name_order_and_place(first_start: FirstStart):
     """What an older version saved, as a workflow or in API form, still means the same."""
-    for node_id, (required, optional) in RELEASED.items():
-        order = first_start.nodes[node_id]["input_order"]
-        assert order["required"] == required, node_id
-        assert order.get("optional", [])[: len(optional)] == optional, node_id
+    assert contract.changes(first_start.nodes) == []

@@ -1,4 +1,4 @@
-"""ComfyUI-Manager's own *Install via Git URL*, in the real ComfyUI: it clones, sees to dependencies, and all is there."""
+"""ComfyUI-Manager's own *Install via Git URL*, in the real ComfyUI: it clones, installs what is needed, and runs."""
 
 import http.server
 import subprocess

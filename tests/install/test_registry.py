@@ -10,7 +10,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-import run_demo as demo
 import pytest
 from comfy_cli.registry.config_parser import extract_node_configuration
 from PIL import Image
@@ -19,12 +18,13 @@ from support.comfyui_release import PACK_NAME, REPOSITORY
 from support.comfyui_server import serving
 from support.contract import RELEASED
 from support.shipped import WORKFLOWS, nodes
+from support.shipped_prompts import make_small, shipped_prompt
 
 ICON, BANNER = REPOSITORY / "docs" / "icon.png", REPOSITORY / "docs" / "banner.png"
 ICON_LIMIT = 400
 FOLDERS = ("nodes", "imagdressing_core", "web", "locales", "workflows", "subgraphs")
 FILES = ("__init__.py", "pyproject.toml", "requirements.txt", "README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE")
-COMMANDS = ("scripts/download_models.py", "scripts/model_files.py")
+COMMANDS = ("__main__.py", "scripts/download_models.py")
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +94,8 @@ def test_the_archive_dresses_a_person_in_the_real_host(archive: zipfile.ZipFile,
     archive.extractall(base / "custom_nodes" / PACK_NAME)
     with serving(base=base) as server:
         assert set(RELEASED) <= set(fresh.pack_nodes(server)), server.log.read_text()
-        prompt = demo.shipped_workflow(
-            server, base / "custom_nodes" / PACK_NAME / "workflows" / "garment_to_person.json"
-        )
-        demo.make_small(prompt, width=64, height=80, steps=1)
+        prompt = shipped_prompt(server, base / "custom_nodes" / PACK_NAME / "workflows" / "garment_to_person.json")
+        make_small(prompt, steps=1)
         result = server.run(prompt)
         assert result.error is None, result.error
         assert len(result.images) == 1
@@ -105,7 +103,7 @@ def test_the_archive_dresses_a_person_in_the_real_host(archive: zipfile.ZipFile,
 
 def test_the_archives_own_download_command_runs(archive: zipfile.ZipFile, tmp_path: Path):
     archive.extractall(tmp_path / "installed")
-    command = [sys.executable, "-m", "scripts.download_models", str(tmp_path), "--list"]
-    result = subprocess.run(command, cwd=tmp_path / "installed", capture_output=True, text=True, check=False)
+    command = [sys.executable, "-I", str(tmp_path / "installed"), str(tmp_path), "--list"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "models/imagdressing/IMAGDressing-v1_512.pt" in result.stdout

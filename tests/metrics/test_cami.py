@@ -1,4 +1,4 @@
-"""CAMI's terms: each against brute force, published against the official steps, and what must hold of any picture."""
+"""CAMI's terms: each against brute force, published against the official steps, and what must hold of any image."""
 
 import itertools
 import math
@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 from scipy import ndimage
 from support import drawn, straightforward_cami
 from support.comfyui_release import REPOSITORY
 
 from imagdressing_core.metrics.cami import (
+    COMPARED_HEIGHT,
     Comparison,
     cami_u_terms,
     compare,
@@ -25,26 +27,25 @@ from imagdressing_core.metrics.cami import (
     structure,
     texture,
 )
+from imagdressing_core.metrics.images import read_image
 from imagdressing_core.metrics.outcome import NoScore, Outcome, total
-from imagdressing_core.metrics.pictures import read_picture
-from imagdressing_core.metrics.protocol import CORRECTIONS, PROTOCOLS, Mode, Protocol
-from imagdressing_core.metrics.terms import CAMI_U_TERMS
+from imagdressing_core.metrics.paper import CAMI_U_TERMS, CORRECTIONS, PROTOCOLS, CamiProtocol, Mode
 
 PUBLISHED, CORRECTED = PROTOCOLS["published"], PROTOCOLS["corrected"]
 TERMS = {"structure": structure, "texture": texture, "keypoints": keypoints}
 
-any_picture = arrays(numpy.uint8, (20, 24, 3))
+any_image = arrays(numpy.uint8, (20, 24, 3))
 
 
 def noise(height: int = 40, width: int = 36, seed: int = 0) -> numpy.ndarray:
     return numpy.random.default_rng(seed).integers(0, 256, (height, width, 3), numpy.uint8)
 
 
-def dressed(seed: int = 0, protocol: Protocol = CORRECTED) -> Comparison:
-    """A drawn garment and a picture in which it is worn, with both masks."""
+def dressed(seed: int = 0, protocol: CamiProtocol = CORRECTED) -> Comparison:
+    """A drawn garment and an image in which it is worn, with both masks."""
     photograph, mask = drawn.garment(seed)
-    picture, where = drawn.worn(photograph, mask)
-    return compare(photograph, picture, mask, where, protocol)
+    image, where = drawn.worn(photograph, mask)
+    return compare(photograph, image, mask, where, protocol)
 
 
 def number(outcome: Outcome) -> float:
@@ -68,8 +69,14 @@ def brute_force_ssim(first: numpy.ndarray, second: numpy.ndarray) -> numpy.ndarr
     return (2 * mean_x * mean_y + c1) * (2 * covariance + c2) / ((mean_x**2 + mean_y**2 + c1) * (variances + c2))
 
 
+def at_the_compared_height() -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Two images that no mode resizes."""
+    size = COMPARED_HEIGHT, 20
+    return noise(*size), noise(*size, seed=1) // 2 + noise(*size) // 2
+
+
 def test_structure_is_ssim_by_its_formula():
-    first, second = noise(), noise(seed=1) // 2 + noise() // 2
+    first, second = at_the_compared_height()
     similarity = brute_force_ssim(first, second)
     assert structure(compare(first, second)) == pytest.approx(similarity.mean(), abs=1e-9)
     inner = similarity[3:-3, 3:-3].mean()  # the official call leaves out windows that reach over the border
@@ -101,7 +108,7 @@ def brute_force_lbp(grey: numpy.ndarray) -> list[int]:
 
 @pytest.mark.parametrize("mode", PROTOCOLS)
 def test_texture_is_the_correlation_of_local_binary_patterns(mode: Mode):
-    first, second = noise(), noise(seed=1) // 2 + noise() // 2
+    first, second = at_the_compared_height()
     histograms = []
     for one in (first, second):
         counts = numpy.bincount(brute_force_lbp(cv2.cvtColor(one, cv2.COLOR_RGB2GRAY)), minlength=256)
@@ -110,23 +117,23 @@ def test_texture_is_the_correlation_of_local_binary_patterns(mode: Mode):
     assert texture(compare(first, second, protocol=PROTOCOLS[mode])) == pytest.approx(expected, abs=1e-5)
 
 
-def brute_force_harris(picture: numpy.ndarray) -> numpy.ndarray:
+def brute_force_harris(image: numpy.ndarray) -> numpy.ndarray:
     """Harris and Stephens 1988: det M - 0.04 (tr M)², M summed over 2 × 2 products of Sobel derivatives."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(float)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(float)
     dx, dy = (ndimage.sobel(grey, axis, mode="mirror") for axis in (1, 0))
     xx, yy, xy = (4 * ndimage.uniform_filter(one, 2, mode="mirror") for one in (dx * dx, dy * dy, dx * dy))
     return xx * yy - xy**2 - 0.04 * (xx + yy) ** 2
 
 
 def test_corners_are_the_maxima_of_harris_response():
-    picture, _ = drawn.worn(*drawn.garment(3))
-    response = brute_force_harris(picture)
+    image, _ = drawn.worn(*drawn.garment(3))
+    response = brute_force_harris(image)
     nearby = ndimage.maximum_filter(response, 3)
-    found = {tuple(point) for point in corners(picture, None, CORRECTED)}
+    found = {tuple(point) for point in corners(image, None, CORRECTED)}
     expected = {tuple(point) for point in numpy.argwhere((response == nearby) & (response > 0.01 * response.max()))}
     assert len(expected) > 20
     assert len(found ^ expected) <= 0.02 * len(expected)  # float32 there, float64 here
-    dilated = {tuple(point) for point in corners(picture, None, PUBLISHED)}
+    dilated = {tuple(point) for point in corners(image, None, PUBLISHED)}
     expected = {tuple(point) for point in numpy.argwhere(nearby > 0.01 * response.max())}
     assert len(dilated ^ expected) <= 0.02 * len(expected)
     assert len(dilated) > 3 * len(found)
@@ -185,35 +192,33 @@ def test_published_pose_loses_what_overflows():
 @pytest.mark.parametrize("seed", range(3))
 def test_published_terms_are_those_of_the_official_steps(seed: int):
     photograph, _ = drawn.garment(seed)
-    picture, where = drawn.worn(*drawn.garment(seed))
-    expected = straightforward_cami.cami_u(photograph[..., ::-1].copy(), (picture * where[..., None])[..., ::-1].copy())
-    terms = cami_u_terms(photograph, picture, generated_mask=where, protocol=PUBLISHED)
+    image, where = drawn.worn(*drawn.garment(seed))
+    expected = straightforward_cami.cami_u(photograph[..., ::-1].copy(), (image * where[..., None])[..., ::-1].copy())
+    terms = cami_u_terms(photograph, image, generated_mask=where, protocol=PUBLISHED)
     assert [number(terms[name]) for name in CAMI_U_TERMS] == pytest.approx(expected, abs=1e-6)
     assert number(total(terms, CAMI_U_TERMS)) == pytest.approx(sum(expected), abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("garment", "picture", "vector"),
+    ("garment", "image", "vector"),
     [
         # python tests/support/straightforward_cami.py workflows/input/imagdressing_… workflows/input/imagdressing_…
         ("shirt", "trousers", (0.669837, 0.972681, 0.925995)),
         ("trousers", "face", (0.660558, 0.847108, 0.739986)),
     ],
 )
-def test_published_terms_of_shipped_pictures_are_vectors_to_recompute(
-    garment: str, picture: str, vector: tuple[float, ...]
+def test_published_terms_of_shipped_images_are_vectors_to_recompute(
+    garment: str, image: str, vector: tuple[float, ...]
 ):
-    first, second = (
-        read_picture(REPOSITORY / f"workflows/input/imagdressing_{name}.png") for name in (garment, picture)
-    )
+    first, second = (read_image(REPOSITORY / f"workflows/input/imagdressing_{name}.png") for name in (garment, image))
     terms = cami_u_terms(first, second, protocol=PUBLISHED)
     assert [number(terms[name]) for name in CAMI_U_TERMS] == pytest.approx(vector, abs=1e-5)
 
 
 def test_published_does_not_mask_the_photograph():
     photograph, mask = drawn.garment(0)
-    picture, where = drawn.worn(photograph, mask)
-    with_mask, without = (cami_u_terms(photograph, picture, one, where, PUBLISHED) for one in (mask, None))
+    image, where = drawn.worn(photograph, mask)
+    with_mask, without = (cami_u_terms(photograph, image, one, where, PUBLISHED) for one in (mask, None))
     assert with_mask == without
 
 
@@ -221,20 +226,20 @@ def test_published_does_not_mask_the_photograph():
 
 
 def test_each_choice_of_the_protocol_is_one_correction_with_a_reason():
-    assert list(CORRECTIONS) == [field.name for field in fields(Protocol)]
+    assert list(CORRECTIONS) == [field.name for field in fields(CamiProtocol)]
     for one in CORRECTIONS.values():
-        assert all((one.term, one.published, one.corrected, one.reason))
-        assert one.published != one.corrected
+        assert all((one.term, one.official, one.corrected, one.reason))
+        assert one.official != one.corrected
 
 
 @pytest.mark.parametrize("name", [name for name, one in CORRECTIONS.items() if one.term != "pose"])
 def test_each_correction_changes_the_terms_that_it_names_and_no_other(name: str):
     photograph, mask = drawn.garment(0)
-    picture, where = drawn.worn(photograph, mask)
+    image, where = drawn.worn(photograph, mask)
     if name == "any_number_of_corners":
-        picture, where = noise(120, 100), numpy.ones((120, 100), bool)
-    before = cami_u_terms(photograph, picture, mask, where, PUBLISHED)
-    after = cami_u_terms(photograph, picture, mask, where, replace(PUBLISHED, **{name: True}))
+        image, where = noise(120, 100), numpy.ones((120, 100), bool)
+    before = cami_u_terms(photograph, image, mask, where, PUBLISHED)
+    after = cami_u_terms(photograph, image, mask, where, replace(PUBLISHED, **{name: True}))
     changed = {term for term in CAMI_U_TERMS if before[term] != after[term]}
     assert changed == set(CORRECTIONS[name].term.split(", "))
 
@@ -245,23 +250,23 @@ def test_a_copy_of_another_size_keeps_its_keypoints_once_corrected():
     double_mask = numpy.repeat(numpy.repeat(mask, 2, 0), 2, 1)
     corrected = keypoints(compare(double, photograph, double_mask, mask, CORRECTED))
     published = keypoints(compare(double, photograph, double_mask, mask, PUBLISHED))
-    assert corrected > 0.99
+    assert corrected > 0.98
     assert published < 0.95
 
 
-# What must hold of any picture
+# What must hold of any image
 
 
-@given(any_picture)
+@given(any_image)
 @settings(max_examples=40, deadline=None)
-def test_identical_pictures_score_best(picture: numpy.ndarray):
-    terms = cami_u_terms(picture, picture)
+def test_identical_images_score_best(image: numpy.ndarray):
+    terms = cami_u_terms(image, image)
     assert [number(terms[name]) for name in CAMI_U_TERMS] == pytest.approx([1, 1, 1], abs=1e-6)
-    if picture.any():
-        assert pose(picture, picture) == 1
+    if image.any():
+        assert pose(image, image) == 1
 
 
-@given(any_picture, any_picture)
+@given(any_image, any_image)
 @settings(max_examples=40, deadline=None)
 def test_terms_stay_in_their_range_and_none_is_better_than_the_same_again(first: numpy.ndarray, second: numpy.ndarray):
     terms = cami_u_terms(first, second)
@@ -270,9 +275,9 @@ def test_terms_stay_in_their_range_and_none_is_better_than_the_same_again(first:
         assert low[name] - 1e-6 <= number(terms[name]) <= 1 + 1e-6
 
 
-@given(any_picture, any_picture)
+@given(any_image, any_image)
 @settings(max_examples=20, deadline=None)
-def test_pictures_of_one_size_may_change_places(first: numpy.ndarray, second: numpy.ndarray):
+def test_images_of_one_size_may_change_places(first: numpy.ndarray, second: numpy.ndarray):
     one_way, other_way = cami_u_terms(first, second), cami_u_terms(second, first)
     for name in CAMI_U_TERMS:
         assert number(one_way[name]) == pytest.approx(number(other_way[name]), abs=1e-6)
@@ -282,27 +287,27 @@ def test_pictures_of_one_size_may_change_places(first: numpy.ndarray, second: nu
 @settings(max_examples=10, deadline=None)
 def test_what_is_outside_the_garments_changes_nothing(seed: int):
     photograph, mask = drawn.garment(1)
-    picture, where = drawn.worn(photograph, mask)
-    elsewhere = numpy.where(where[..., None], picture, noise(*picture.shape[:2], seed=seed))
+    image, where = drawn.worn(photograph, mask)
+    elsewhere = numpy.where(where[..., None], image, noise(*image.shape[:2], seed=seed))
     paper = numpy.where(mask[..., None], photograph, noise(*photograph.shape[:2], seed=seed + 1))
-    assert cami_u_terms(photograph, picture, mask, where) == cami_u_terms(paper, elsewhere, mask, where)
+    assert cami_u_terms(photograph, image, mask, where) == cami_u_terms(paper, elsewhere, mask, where)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_swapping_colour_channels_lowers_structure(seed: int):
     photograph, mask = drawn.garment(seed)
-    picture, where = drawn.worn(photograph, mask)
-    swapped = compare(photograph, picture[..., [1, 2, 0]], mask, where)
-    assert structure(swapped) < structure(compare(photograph, picture, mask, where)) - 0.05
+    image, where = drawn.worn(photograph, mask)
+    swapped = compare(photograph, image[..., [1, 2, 0]], mask, where)
+    assert structure(swapped) < structure(compare(photograph, image, mask, where)) - 0.05
 
 
 @pytest.mark.parametrize("term", CAMI_U_TERMS)
-def test_garments_shuffled_between_the_pictures_score_lower(term: str):
+def test_garments_shuffled_between_the_images_score_lower(term: str):
     garments = [drawn.garment(seed) for seed in range(5)]
-    pictures = [drawn.worn(*one) for one in garments]
+    images = [drawn.worn(*one) for one in garments]
 
     def mean(order: list[int]) -> float:
-        pairs = [compare(garments[i][0], pictures[j][0], garments[i][1], pictures[j][1]) for i, j in enumerate(order)]
+        pairs = [compare(garments[i][0], images[j][0], garments[i][1], images[j][1]) for i, j in enumerate(order)]
         return float(numpy.mean([TERMS[term](pair) for pair in pairs]))
 
     straight = mean([0, 1, 2, 3, 4])
@@ -315,10 +320,10 @@ def test_garments_shuffled_between_the_pictures_score_lower(term: str):
 
 @pytest.mark.parametrize("mode", PROTOCOLS)
 def test_an_empty_mask_or_one_of_another_size_is_named(mode: Mode):
-    photograph, picture = noise(), noise(50, 44)
+    photograph, image = noise(), noise(50, 44)
     empty, other = numpy.zeros((50, 44), bool), numpy.ones((44, 50), bool)
-    for mask, reason in ((empty, "empty mask of the generated picture"), (other, "mask of another size than")):
-        terms = cami_u_terms(photograph, picture, None, mask, PROTOCOLS[mode])
+    for mask, reason in ((empty, "empty mask of the generated image"), (other, "mask of another size than")):
+        terms = cami_u_terms(photograph, image, None, mask, PROTOCOLS[mode])
         for outcome in terms.values():
             assert isinstance(outcome, NoScore)
             assert outcome.reason.startswith(reason)
@@ -328,13 +333,13 @@ def test_a_garment_of_a_few_pixels_is_no_garment():
     mask = numpy.zeros((50, 44), bool)
     mask[10:14, 10:14] = True
     assert "garment too small" in str(cami_u_terms(noise(), noise(50, 44), None, mask)["structure"])
-    mask = numpy.eye(50, 44, dtype=bool)  # long enough, but a thread
-    terms = cami_u_terms(noise(), noise(50, 44), None, mask)
+    mask = numpy.eye(COMPARED_HEIGHT, dtype=bool)  # long enough, but a thread
+    terms = cami_u_terms(noise(), noise(*mask.shape), None, mask)
     assert not isinstance(terms["structure"], NoScore)
     assert "garment too small" in str(terms["texture"])
 
 
-def test_a_black_picture_has_no_published_texture_and_a_corrected_one():
+def test_a_black_image_has_no_published_texture_and_a_corrected_one():
     black = numpy.zeros((40, 36, 3), numpy.uint8)
     assert "no texture in the published bins" in str(cami_u_terms(black, noise(), protocol=PUBLISHED)["texture"])
     assert number(cami_u_terms(black, black)["texture"]) == pytest.approx(1)
@@ -344,6 +349,27 @@ def test_a_pose_that_is_not_there_has_no_score():
     nothing = numpy.zeros((96, 72, 3), numpy.uint8)
     with pytest.raises(NoScore, match="no pose asked for"):
         pose(nothing, drawn.skeleton())
-    with pytest.raises(NoScore, match="no pose in the generated picture"):
+    with pytest.raises(NoScore, match="no pose in the generated image"):
         pose(drawn.skeleton(), nothing)
     assert pose(drawn.skeleton(), nothing, PUBLISHED) == 0
+
+
+@pytest.mark.parametrize("size", [(576, 720), (768, 960)])
+def test_the_same_image_at_another_size_scores_the_same_once_corrected(size: tuple[int, int]):
+    """The methods of the paper's table generate two sizes; the score must not tell these apart."""
+    photograph = Image.fromarray(drawn.garment(0)[0]).resize((480, 600), Image.Resampling.NEAREST)
+    image, where = Image.fromarray(noise(640, 512, seed=1)), Image.new("L", (512, 640))
+    worn = numpy.array(photograph.resize((320, 400), Image.Resampling.LANCZOS))
+    worn = worn + numpy.random.default_rng(2).normal(0, 10, worn.shape)  # as no generated image is without flaws
+    image.paste(Image.fromarray(worn.clip(0, 255).astype(numpy.uint8)), (90, 120))
+    where.paste(255, (90, 120, 410, 520))
+
+    def score_at(size: tuple[int, int], protocol: CamiProtocol) -> float:
+        shown = numpy.array(image.resize(size, Image.Resampling.LANCZOS))
+        mask = numpy.array(where.resize(size)) > 127
+        terms = cami_u_terms(numpy.array(photograph), shown, None, mask, protocol)
+        return number(total(terms, CAMI_U_TERMS))
+
+    assert score_at(size, CORRECTED) == pytest.approx(score_at((512, 640), CORRECTED), abs=0.02)
+    sized = replace(CORRECTED, one_height=False)
+    assert score_at(size, sized) != pytest.approx(score_at((512, 640), sized), abs=0.025)

@@ -1,4 +1,4 @@
-"""CLIP's cosine of prompt and picture, on a tiny CLIP in the published folder format."""
+"""CLIP's cosine of prompt and image, on a tiny CLIP in the published folder format."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from support import tiny_clip
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.metrics.clip_text import ClipText
-from imagdressing_core.metrics.inputs import clip_pixels
+from imagdressing_core.metrics.images import clip_pixels
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def picture(seed: int, height: int = 300, width: int = 240) -> np.ndarray:
+def image(seed: int, height: int = 300, width: int = 240) -> np.ndarray:
     small = np.random.default_rng(seed).integers(0, 256, (height // 20, width // 20, 3), np.uint8)
     return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -32,18 +32,18 @@ def test_it_is_the_raw_cosine_of_transformers_own_clip(clip: Path):
     from transformers import CLIPModel, CLIPProcessor
 
     model, processor = CLIPModel.from_pretrained(clip), CLIPProcessor.from_pretrained(clip)
-    prompts, pictures = ["a woman", "a red shirt in rain"], [picture(1), picture(2, 200, 320)]
+    prompts, images = ["a woman", "a red shirt in rain"], [image(1), image(2, 200, 320)]
     expected = []
-    for prompt, one in zip(prompts, pictures, strict=True):
+    for prompt, one in zip(prompts, images, strict=True):
         with torch.no_grad():
             out = model(**processor(text=prompt, images=Image.fromarray(one), return_tensors="pt"))  # pyright: ignore
         expected.append((out.logits_per_image / model.logit_scale.exp()).item())
     # transformers resizes by torchvision, the official code by Pillow: up to a grey level apart.
-    assert ClipText.load(str(clip)).score(prompts, pictures) == pytest.approx(expected, abs=2e-3)
+    assert ClipText.load(str(clip)).score(prompts, images) == pytest.approx(expected, abs=2e-3)
 
 
-def test_a_picture_is_resized_by_pillow_and_cut_to_its_middle_as_in_openais_code():
-    one = picture(3, 320, 240)
+def test_a_image_is_resized_by_pillow_and_cut_to_its_middle_as_in_openais_code():
+    one = image(3, 320, 240)
     resized = Image.fromarray(one).resize((224, 298), Image.Resampling.BICUBIC).crop((0, 37, 224, 261))
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     expected = (np.asarray(resized) / 255 - mean) / std
@@ -52,15 +52,15 @@ def test_a_picture_is_resized_by_pillow_and_cut_to_its_middle_as_in_openais_code
 
 def test_a_pair_scores_the_same_alone_and_in_a_batch(clip: Path):
     scorer = ClipText.load(str(clip))
-    prompts, pictures = ["a", "a much longer one", "b"], [picture(1), picture(2), picture(3)]
-    alone = [scorer.score([prompt], [one])[0] for prompt, one in zip(prompts, pictures, strict=True)]
-    assert scorer.score(prompts, pictures) == pytest.approx(alone, abs=1e-6)
+    prompts, images = ["a", "a much longer one", "b"], [image(1), image(2), image(3)]
+    alone = [scorer.score([prompt], [one])[0] for prompt, one in zip(prompts, images, strict=True)]
+    assert scorer.score(prompts, images) == pytest.approx(alone, abs=1e-6)
     assert all(-1 <= cosine <= 1 for cosine in alone)
 
 
 def test_a_prompt_longer_than_clip_reads_is_cut(clip: Path):
     scorer = ClipText.load(str(clip))
-    long, longer = scorer.score(["a " * 22, "a " * 22 + "b"], [picture(1)] * 2)
+    long, longer = scorer.score(["a " * 22, "a " * 22 + "b"], [image(1)] * 2)
     assert long == pytest.approx(longer, abs=1e-6)
 
 
@@ -80,5 +80,5 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyP
 
 
 def test_lists_of_different_lengths_are_refused(clip: Path):
-    with pytest.raises(ValueError, match="1 prompts for 2 pictures"):
-        ClipText.load(str(clip)).score(["a"], [picture(1)] * 2)
+    with pytest.raises(ValueError, match="1 prompts for 2 images"):
+        ClipText.load(str(clip)).score(["a"], [image(1)] * 2)

@@ -25,11 +25,11 @@ def embedder(pack: Path) -> FaceEmbedder:
 
 
 def scene(*faces: tuple[tuple[int, int, int], int, int, int], seed: int = 0) -> np.ndarray:
-    """A greyish picture, 640 × 640, with squares in it: (colour, left, top, side)."""
-    picture = np.random.default_rng(seed).integers(90, 160, (640, 640, 3), np.uint8)
+    """A greyish image, 640 × 640, with squares in it: (colour, left, top, side)."""
+    image = np.random.default_rng(seed).integers(90, 160, (640, 640, 3), np.uint8)
     for colour, left, top, side in faces:
-        picture[top : top + side, left : left + side] = colour
-    return picture
+        image[top : top + side, left : left + side] = colour
+    return image
 
 
 SMALL, LARGE = (RED, 96, 96, 8), (BLUE, 320, 320, 32)
@@ -59,22 +59,22 @@ def test_it_is_insightfaces_own_embedding_of_that_face(embedder: FaceEmbedder, p
 
     analysis = FaceAnalysis(str(pack), providers=["CPUExecutionProvider"])
     analysis.prepare(-1, det_size=(640, 640))
-    picture = scene(SMALL, LARGE)
-    faces = analysis.get(np.ascontiguousarray(picture[..., ::-1]))
+    image = scene(SMALL, LARGE)
+    faces = analysis.get(np.ascontiguousarray(image[..., ::-1]))
     assert len(faces) == 2
     sides = [face.bbox[2] - face.bbox[0] for face in faces]
     assert sorted(sides) == pytest.approx([2 * 2 * 8, 2 * 2 * 32])
-    (embedding,) = embedder.embed([picture])
+    (embedding,) = embedder.embed([image])
     assert embedding is not None
     assert np.allclose(embedding, faces[int(np.argmax(sides))].normed_embedding, atol=1e-6)
 
 
-def test_pictures_keep_their_order_whether_they_have_a_face_or_not(embedder: FaceEmbedder):
-    pictures = [scene(), scene(SMALL, seed=1), scene(seed=2), scene(LARGE, seed=3)]
-    together = embedder.embed(pictures)
+def test_images_keep_their_order_whether_they_have_a_face_or_not(embedder: FaceEmbedder):
+    images = [scene(), scene(SMALL, seed=1), scene(seed=2), scene(LARGE, seed=3)]
+    together = embedder.embed(images)
     assert [embedding is None for embedding in together] == [True, False, True, False]
-    for picture, embedding in zip(pictures, together, strict=True):
-        (alone,) = embedder.embed([picture])
+    for image, embedding in zip(images, together, strict=True):
+        (alone,) = embedder.embed([image])
         assert (alone is None and embedding is None) or np.allclose(alone, embedding, atol=1e-6)  # pyright: ignore
 
 

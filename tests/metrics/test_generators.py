@@ -12,7 +12,7 @@ from PIL import Image
 from support import tiny_pipelines
 from typer.testing import CliRunner
 
-from imagdressing_core.baselines import comfy, pipelines
+from imagdressing_core.baselines import on_comfyui, pipelines
 from imagdressing_core.baselines.__main__ import app
 from imagdressing_core.baselines.recipe import Order, generate, orders, provenance_path, seed_of
 from imagdressing_core.errors import IMAGDressingError
@@ -33,7 +33,7 @@ class Painter:
     painted: list[Order] = field(default_factory=list, compare=False)
     breaks_after: int = 99
 
-    def picture(self, order: Order) -> Image.Image:
+    def image(self, order: Order) -> Image.Image:
         if len(self.painted) == self.breaks_after:
             raise IMAGDressingError("out of paint")
         self.painted.append(order)
@@ -56,11 +56,11 @@ def run(cases: list[Case], recipe: Painter, folder: Path) -> int:
     return generate(cases, recipe, folder, lambda done, total: None)
 
 
-def test_each_row_becomes_a_picture_with_its_provenance_beside_it(cases: list[Case], tmp_path: Path):
+def test_each_row_becomes_a_image_with_its_provenance_beside_it(cases: list[Case], tmp_path: Path):
     painter = Painter()
     assert run(cases, painter, tmp_path / "out") == 3
     for case, order in zip(cases, painter.painted, strict=True):
-        path = tmp_path / "out" / case.picture
+        path = tmp_path / "out" / case.file_name
         assert Image.open(path).size == (64, 80)
         assert json.loads(provenance_path(path).read_text()) == {
             "method": "Painter",
@@ -85,7 +85,7 @@ def test_the_official_words_for_quality_follow_the_prompt(cases: list[Case]):
     assert orders(cases, needs_mask=False)[0].text == "A woman, best quality, high quality"
 
 
-def test_pictures_that_are_there_are_kept(cases: list[Case], tmp_path: Path):
+def test_images_that_are_there_are_kept(cases: list[Case], tmp_path: Path):
     with pytest.raises(IMAGDressingError, match="out of paint"):
         run(cases, Painter(breaks_after=2), tmp_path)
     before = (tmp_path / "0.png").stat().st_mtime_ns
@@ -96,7 +96,7 @@ def test_pictures_that_are_there_are_kept(cases: list[Case], tmp_path: Path):
     assert run(cases, painter, tmp_path) == 0
 
 
-def test_pictures_made_in_another_way_are_not_mixed_in(cases: list[Case], tmp_path: Path):
+def test_images_made_in_another_way_are_not_mixed_in(cases: list[Case], tmp_path: Path):
     run(cases, Painter(), tmp_path / "out")
     with pytest.raises(
         IMAGDressingError, match=r'0\.png was made with other settings \(settings: \{"steps": 50\}, now'
@@ -104,10 +104,10 @@ def test_pictures_made_in_another_way_are_not_mixed_in(cases: list[Case], tmp_pa
         run(cases, Painter(settings={"steps": 20}), tmp_path / "out")
 
 
-def test_a_picture_of_unknown_origin_is_not_taken_for_the_methods(cases: list[Case], tmp_path: Path):
+def test_a_image_of_unknown_origin_is_not_taken_for_the_methods(cases: list[Case], tmp_path: Path):
     (tmp_path / "out").mkdir()
     Image.new("RGB", (64, 80)).save(tmp_path / "out" / "0.png")
-    with pytest.raises(IMAGDressingError, match=r"0\.png is there without 0\.png\.json"):
+    with pytest.raises(IMAGDressingError, match=r"0\.png exists without 0\.png\.json"):
         run(cases, Painter(), tmp_path / "out")
 
 
@@ -116,11 +116,11 @@ def test_a_method_that_reads_masks_names_the_mask(cases: list[Case], tmp_path: P
     assert json.loads((tmp_path / "out" / "0.png.json").read_text())["garment_mask"] == "mask.png"
 
 
-def test_all_wrong_rows_are_named_before_any_picture_is_made(cases: list[Case], tmp_path: Path):
-    (tmp_path / "torn.png").write_bytes(b"not a picture")
+def test_all_wrong_rows_are_named_before_any_image_is_made(cases: list[Case], tmp_path: Path):
+    (tmp_path / "torn.png").write_bytes(b"not an image")
     wrong = [
         replace(cases[0], prompt=None),
-        replace(cases[0], picture="1"),
+        replace(cases[0], file_name="1"),
         replace(cases[0], garment=tmp_path / "absent.png"),
         replace(cases[0], garment=tmp_path / "torn.png"),
         replace(cases[0], garment_mask=None),
@@ -132,7 +132,7 @@ def test_all_wrong_rows_are_named_before_any_picture_is_made(cases: list[Case], 
     says = str(error.value)
     for words in (
         "row 4: prompt is empty",
-        "row 5: picture '1' ends in no picture format",
+        "row 5: picture '1' ends in no image format",
         "row 6: missing file",
         "row 7: unreadable file",
         "row 8: garment_mask is empty",
@@ -168,11 +168,11 @@ def test_garment_prompt_and_seed_all_count(method: str, cases: list[Case], reque
     recipe: pipelines.PipelineRecipe = request.getfixturevalue(method)
     order = Order(cases[0].garment, None, "A woman", 1)
     others = [replace(order, garment=cases[2].garment), replace(order, prompt="Rain"), replace(order, seed=2)]
-    first = recipe.picture(order)
+    first = recipe.image(order)
     assert first.size == (64, 80)
-    assert recipe.picture(order).tobytes() == first.tobytes()
+    assert recipe.image(order).tobytes() == first.tobytes()
     for other in others:
-        assert np.abs(np.array(recipe.picture(other), float) - np.array(first)).max() > 0
+        assert np.abs(np.array(recipe.image(other), float) - np.array(first)).max() > 0
 
 
 def test_ip_adapter_has_the_official_base_and_sampler(ip_adapter: pipelines.PipelineRecipe, cases: list[Case]):
@@ -216,7 +216,7 @@ def test_missing_weights_are_named_with_their_source(load: Any, source: str, tmp
 
 def test_no_host_is_said_with_its_address():
     with pytest.raises(IMAGDressingError, match=r"http://127\.0\.0\.1:9 does not answer.*--url"):
-        comfy.imagdressing("http://127.0.0.1:9/")
+        on_comfyui.imagdressing("http://127.0.0.1:9/")
 
 
 def test_the_command_makes_a_folder_from_a_manifest(
@@ -228,5 +228,26 @@ def test_the_command_makes_a_folder_from_a_manifest(
     command = ["ip-adapter", "--manifest", str(manifest), "--out", str(tmp_path / "out")]
     first, again = (CliRunner().invoke(app, command) for _ in range(2))
     assert (first.exit_code, again.exit_code) == (0, 0), first.output
-    assert "IP-Adapter: 2 pictures made, 0 were there" in first.output
-    assert "IP-Adapter: 0 pictures made, 2 were there" in again.output
+    assert "IP-Adapter: 2 images made, 0 existed" in first.output
+    assert "IP-Adapter: 0 images made, 2 existed" in again.output
+
+
+def test_launched_processes_share_the_manifest(
+    ip_adapter: pipelines.PipelineRecipe, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pipelines, "ip_adapter", lambda *_: ip_adapter)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("picture,garment,prompt\n" + "".join(f"{i}.png,red.png,Woman {i}\n" for i in range(3)))
+    command = ["ip-adapter", "--manifest", str(manifest), "--out", str(tmp_path / "out")]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, names in ((1, {"1.png"}), (0, {"0.png", "1.png", "2.png"})):
+        monkeypatch.setenv("RANK", str(rank))
+        assert CliRunner().invoke(app, command).exit_code == 0
+        assert {path.name for path in (tmp_path / "out").glob("*.png")} == names
+
+
+def test_a_device_that_is_missing_is_said_before_models_are_loaded(cases: list[Case], tmp_path: Path):
+    (tmp_path / "manifest.csv").write_text("picture,garment,prompt\n0.png,red.png,A woman\n")
+    command = ["ip-adapter", "--manifest", str(tmp_path / "manifest.csv"), "--out", str(tmp_path), "--device", "cdua"]
+    with pytest.raises(IMAGDressingError, match="--device cdua cannot be used"):
+        CliRunner().invoke(app, command, catch_exceptions=False)

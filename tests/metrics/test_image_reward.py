@@ -1,4 +1,4 @@
-"""ImageReward: the published file's layout, the original code's numbers, and pictures and prompts in batches."""
+"""ImageReward: the published file's layout, the original code's numbers, and images and prompts in batches."""
 
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from imagdressing_core.metrics.image_reward import (
     from_official,
     load_model,
 )
+from imagdressing_core.metrics.paper import PROTOCOLS
+from imagdressing_core.metrics.run import Setting
+from imagdressing_core.metrics.scoring import SCORERS
 
 TINY = Architecture(
     image_size=32,
@@ -114,7 +117,7 @@ def scorer(tiny_file: Path, tokenizer: Path) -> ImageReward:
     return ImageReward(load_model(tiny_file, TINY), AutoTokenizer.from_pretrained(tokenizer), batch_size=2)
 
 
-def picture(seed: int, height: int = 40, width: int = 32) -> np.ndarray:
+def image(seed: int, height: int = 40, width: int = 32) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
@@ -142,22 +145,22 @@ def test_it_gives_the_original_codes_numbers(tiny_file: Path):
 
 def test_a_pair_scores_the_same_alone_and_in_a_batch(scorer: ImageReward):
     prompts = ["a woman in a red shirt", "blue", "a very very red shirt"]
-    pictures = [picture(1), picture(2, 64, 48), picture(3, 32, 32)]
-    together = scorer.score(prompts, pictures)
-    alone = [scorer.score([prompt], [one])[0] for prompt, one in zip(prompts, pictures, strict=True)]
+    images = [image(1), image(2, 64, 48), image(3, 32, 32)]
+    together = scorer.score(prompts, images)
+    alone = [scorer.score([prompt], [one])[0] for prompt, one in zip(prompts, images, strict=True)]
     assert together == pytest.approx(alone, abs=1e-5)
     assert len(set(together)) == 3
 
 
-def test_prompt_and_picture_both_count(scorer: ImageReward):
-    first, other_prompt, other_picture = scorer.score(["red", "blue", "red"], [picture(1), picture(1), picture(2)])
+def test_prompt_and_image_both_count(scorer: ImageReward):
+    first, other_prompt, other_image = scorer.score(["red", "blue", "red"], [image(1), image(1), image(2)])
     assert first != other_prompt
-    assert first != other_picture
+    assert first != other_image
 
 
 def test_a_prompt_is_read_up_to_35_tokens(scorer: ImageReward):
     long = "red " * 33  # with [CLS] and [SEP] 35
-    first, longer, shorter = scorer.score([long, long + "blue", "red " * 32], [picture(1)] * 3)
+    first, longer, shorter = scorer.score([long, long + "blue", "red " * 32], [image(1)] * 3)
     assert first == pytest.approx(longer, abs=1e-6)
     assert first != pytest.approx(shorter, abs=1e-6)
 
@@ -169,7 +172,7 @@ def test_the_published_file_loads_by_path_and_by_folder(tmp_path: Path, tokenize
     assert (tmp_path / "ImageReward.pt").stat().st_size < 1e6
     for weights in (tmp_path, tmp_path / "ImageReward.pt"):
         scorer = ImageReward.load(str(weights), tokenizer=str(tokenizer))
-    (score,) = scorer.score(["a woman"], [picture(1)])
+    (score,) = scorer.score(["a woman"], [image(1)])
     assert np.isfinite(score)
 
 
@@ -209,5 +212,16 @@ def test_a_missing_file_is_named_with_its_source(tmp_path: Path, tokenizer: Path
 
 
 def test_lists_of_different_lengths_are_refused(scorer: ImageReward):
-    with pytest.raises(ValueError, match="2 prompts for 1 pictures"):
-        scorer.score(["a", "b"], [picture(1)])
+    with pytest.raises(ValueError, match="2 prompts for 1 images"):
+        scorer.score(["a", "b"], [image(1)])
+
+
+def test_the_command_takes_the_tokenizer_from_a_folder(tmp_path: Path, tokenizer: Path):
+    """Offline the tokenizer is not to be fetched either; only the missing weights are left to name."""
+    (scorer,) = (one for one in SCORERS if one.name == "image-reward")
+    paths = {"image-reward": str(tmp_path / "absent.pt"), "image-reward-tokenizer": str(tmp_path / "nowhere")}
+    with pytest.raises(IMAGDressingError, match=r"nowhere.*--weights image-reward-tokenizer=PATH"):
+        scorer.load(Setting("corrected", weights=paths).weights_of(scorer), "cpu", PROTOCOLS["corrected"])
+    paths["image-reward-tokenizer"] = str(tokenizer)
+    with pytest.raises(IMAGDressingError, match=r"absent\.pt does not exist"):
+        scorer.load(Setting("corrected", weights=paths).weights_of(scorer), "cpu", PROTOCOLS["corrected"])

@@ -40,13 +40,13 @@ def test_csv_and_json_say_the_same(tmp_path: Path):
 
 def test_a_spreadsheets_byte_order_mark_is_no_column(tmp_path: Path):
     (tmp_path / "manifest.csv").write_text("picture,garment\na.png,b.png\n", encoding="utf-8-sig")
-    assert read_manifest(tmp_path / "manifest.csv")[0].picture == "a.png"
+    assert read_manifest(tmp_path / "manifest.csv")[0].file_name == "a.png"
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "holds no picture"),
+        ([], "holds no image"),
         ([ROW | {"garmentmask": "a.png"}], "column 'garmentmask' .is 'garment_mask' meant"),
         ([ROW, {"picture": "b.png"}], "row 2: garment is empty"),
         ([{"garment": "a.png"}], "row 1: picture is empty"),
@@ -72,7 +72,7 @@ def test_what_is_wrong_is_said_by_row(tmp_path: Path, rows: list[Any], message: 
         ("manifest.json", b"[" * 100_000, "cannot be read as a manifest"),
         ("manifest.json", b'{"picture": "a.png"}', "a JSON manifest is a list of objects"),
         ("manifest.csv", b"\xff\xfe\x00", "cannot be read as a manifest"),
-        ("manifest.csv", b"", "holds no picture"),
+        ("manifest.csv", b"", "holds no image"),
         ("manifest.csv", b"picture,garment\na.png,b.png,c.png\n", "column '.no heading.'"),
         ("missing.csv", None, "cannot be read as a manifest"),
     ],

@@ -35,7 +35,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def picture(seed: int, height: int = 96, width: int = 80) -> np.ndarray:
+def image(seed: int, height: int = 96, width: int = 80) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
@@ -45,10 +45,10 @@ def mask(height: int = 96, width: int = 80) -> np.ndarray:
     return middle
 
 
-def features(pictures: Sequence[np.ndarray]) -> Tensor:
-    """A fixed random projection of 16 × 16 blocks: alike where pictures are, and computed in a moment."""
+def features(images: Sequence[np.ndarray]) -> Tensor:
+    """A fixed random projection of 16 × 16 blocks: alike where images are, and computed in a moment."""
     weight, bias = noise(CHANNELS, 3, 16, 16, seed=1), noise(CHANNELS, seed=2)
-    pixels = torch.stack([torch.from_numpy(one.copy()).permute(2, 0, 1) / 255 for one in pictures])
+    pixels = torch.stack([torch.from_numpy(one.copy()).permute(2, 0, 1) / 255 for one in images])
     return functional.conv2d(pixels, weight, bias, stride=16)
 
 
@@ -127,7 +127,7 @@ def test_matches_are_those_of_the_full_search():
 
 
 def test_patches_are_pillows_crops_around_the_points():
-    one = picture(0, SIZE, SIZE)
+    one = image(0, SIZE, SIZE)
     points = torch.tensor([[0, 0], [511, 511], [100, 300]])
     for patch, (row, column) in zip(patches(one, points), points.tolist(), strict=True):
         box = (column - 16, row - 16, column + 17, row + 17)
@@ -139,30 +139,30 @@ def test_patches_are_pillows_crops_around_the_points():
 def test_the_score_is_the_published_codes(scorer: MPLPIPS):
     everything = np.ones((96, 80), bool)
     cases = [
-        (picture(1), mask(), picture(2), mask()),
-        (picture(3), everything, picture(3), mask()),  # part of what it matches lies off the garment
-        (picture(4, 64, 64), mask(64, 64), picture(5, 128, 96), mask(128, 96)),
+        (image(1), mask(), image(2), mask()),
+        (image(3), everything, image(3), mask()),  # part of what it matches lies off the garment
+        (image(4, 64, 64), mask(64, 64), image(5, 128, 96), mask(128, 96)),
     ]
     scores = scorer.score(*map(list, zip(*cases, strict=True)))
     assert scores == pytest.approx([published_score(*case) for case in cases], abs=1e-5)
 
 
-def test_the_same_picture_is_at_distance_zero_and_no_garment_at_the_penalty(scorer: MPLPIPS):
+def test_the_same_image_is_at_distance_zero_and_no_garment_at_the_penalty(scorer: MPLPIPS):
     nowhere = np.zeros((96, 80), bool)
-    same, absent = scorer.score([picture(1)] * 2, [mask()] * 2, [picture(1)] * 2, [mask(), nowhere])
+    same, absent = scorer.score([image(1)] * 2, [mask()] * 2, [image(1)] * 2, [mask(), nowhere])
     assert same == 0.0
     assert absent == 1.0
 
 
 def test_another_garment_is_farther_than_the_same_with_noise(scorer: MPLPIPS):
-    noisy = np.clip(picture(1).astype(int) + np.random.default_rng(0).integers(-9, 10, (96, 80, 3)), 0, 255)
-    near, far = scorer.score([picture(1)] * 2, [mask()] * 2, [noisy.astype(np.uint8), picture(2)], [mask()] * 2)
+    noisy = np.clip(image(1).astype(int) + np.random.default_rng(0).integers(-9, 10, (96, 80, 3)), 0, 255)
+    near, far = scorer.score([image(1)] * 2, [mask()] * 2, [noisy.astype(np.uint8), image(2)], [mask()] * 2)
     assert 0 < near < far
 
 
 def test_a_garment_without_a_query_point_has_no_score(scorer: MPLPIPS):
     empty = np.zeros((96, 80), bool)
-    first, second = scorer.score([picture(1)] * 2, [empty, mask()], [picture(2)] * 2, [mask()] * 2)
+    first, second = scorer.score([image(1)] * 2, [empty, mask()], [image(2)] * 2, [mask()] * 2)
     assert np.isnan(first)
     assert np.isfinite(second)
 
@@ -170,23 +170,23 @@ def test_a_garment_without_a_query_point_has_no_score(scorer: MPLPIPS):
 def test_a_garment_is_read_once_within_a_call_and_in_the_next():
     seen: list[bytes] = []
 
-    def counted(pictures: Sequence[np.ndarray]) -> Tensor:
-        seen.extend(one.tobytes() for one in pictures)
-        return features(pictures)
+    def counted(images: Sequence[np.ndarray]) -> Tensor:
+        seen.extend(one.tobytes() for one in images)
+        return features(images)
 
     scorer = MPLPIPS(counted, difference)
-    garment = cloth(picture(1), mask()).picture.tobytes()
-    first = scorer.score([picture(1)] * 3, [mask()] * 3, [picture(i) for i in (2, 3, 4)], [mask()] * 3)
-    again = scorer.score([picture(1)], [mask()], [picture(4)], [mask()])
+    garment = cloth(image(1), mask()).image.tobytes()
+    first = scorer.score([image(1)] * 3, [mask()] * 3, [image(i) for i in (2, 3, 4)], [mask()] * 3)
+    again = scorer.score([image(1)], [mask()], [image(4)], [mask()])
     assert again == first[2:]
     assert seen.count(garment) == 1
     assert len(seen) == 1 + 4
 
 
-def test_two_masks_of_one_picture_are_two_garments(scorer: MPLPIPS):
+def test_two_masks_of_one_image_are_two_garments(scorer: MPLPIPS):
     black = np.zeros((96, 80, 3), np.uint8)  # masked or not, its pixels are the same
     empty = np.zeros((96, 80), bool)
-    first, second = scorer.score([black] * 2, [mask(), empty], [picture(1)] * 2, [mask()] * 2)
+    first, second = scorer.score([black] * 2, [mask(), empty], [image(1)] * 2, [mask()] * 2)
     assert np.isfinite(first)
     assert np.isnan(second)
 
@@ -253,7 +253,7 @@ def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def square(seed: int) -> np.ndarray:
-    return picture(seed, 64, 64)
+    return image(seed, 64, 64)
 
 
 def test_features_are_the_third_up_blocks_averaged_over_eight_noises(stable_diffusion: Path):
@@ -277,7 +277,7 @@ def test_features_are_the_third_up_blocks_averaged_over_eight_noises(stable_diff
     assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_features_depend_on_the_picture_alone(stable_diffusion: Path):
+def test_features_depend_on_the_image_alone(stable_diffusion: Path):
     read = DiffusionFeatures.load(str(stable_diffusion))
     together = read([square(1), square(2)])
     assert torch.equal(together[1], read([square(2)])[0])
@@ -289,7 +289,7 @@ def test_the_whole_metric_loads_and_scores(stable_diffusion: Path, alexnet: Path
     scorer = MPLPIPS.load(str(stable_diffusion))
     small = np.zeros((96, 80), bool)
     small[30:50, 30:50] = True
-    same, other = scorer.score([picture(1)] * 2, [small] * 2, [picture(1), picture(2)], [small] * 2)
+    same, other = scorer.score([image(1)] * 2, [small] * 2, [image(1), image(2)], [small] * 2)
     assert same == pytest.approx(0, abs=1e-6)
     assert other > 0.01
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import run_demo as demo
 import pytest
 from support import bad_checkpoints
-from support.comfyui_server import ComfyUIServer, Prompt, serving
+from support.comfyui_server import HALF, ComfyUIServer, Prompt, serving
+from support.shipped_prompts import make_small, shipped_prompt
+from support.synthetic_models import synthetic_base
 
 
 @pytest.fixture(scope="session")
@@ -22,17 +23,11 @@ def extra_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(extra_models: Path) -> Iterator[ComfyUIServer]:
     paths = extra_models.parent / "extra_model_paths.yaml"
     paths.write_text(f"shared:\n  base_path: {extra_models.parent}\n  imagdressing: imagdressing\n")
-    with serving("--extra-model-paths-config", str(paths), base=demo.demo_base(None)) as running:
+    with serving(*HALF, "--extra-model-paths-config", str(paths), base=synthetic_base()) as running:
         yield running
 
 
 @pytest.fixture
 def prompt(server: ComfyUIServer) -> Prompt:
-    return tiny_workflow(server)
-
-
-def tiny_workflow(server: ComfyUIServer) -> Prompt:
-    """Return the shipped base workflow in API form, at 64 × 80 pixels in two steps."""
-    prompt = demo.shipped_workflow(server)
-    demo.make_small(prompt, width=64, height=80, steps=2)
-    return prompt
+    """The shipped base workflow at 64 × 80 pixels in two steps."""
+    return make_small(shipped_prompt(server))

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import run_demo as demo
 import pytest
 import requests
-from support.comfyui_server import ComfyUIServer, Prompt, Result, serving
+from support.comfyui_server import HALF, ComfyUIServer, Prompt, Result, serving
+from support.shipped_prompts import make_small, shipped_prompt
+from support.synthetic_models import synthetic_base
 
 NUMBERS = itertools.count()
 GARMENTS = Path("models") / "imagdressing_garments"
@@ -27,13 +28,6 @@ LITTLE_ROOM = ("sh", "-c", 'ulimit -f 900; exec "$@"', "sh")
 
 def inputs(prompt: Prompt, class_type: str) -> dict[str, Any]:
     return next(node["inputs"] for node in prompt.values() if node["class_type"] == class_type)
-
-
-def tiny_workflow(server: ComfyUIServer) -> Prompt:
-    """Return the shipped base workflow in API form, at 64 × 80 pixels in two steps."""
-    prompt = demo.shipped_workflow(server)
-    demo.make_small(prompt, width=64, height=80, steps=2)
-    return prompt
 
 
 def node_id(prompt: Prompt, class_type: str) -> str:
@@ -115,7 +109,7 @@ def saved(server: ComfyUIServer, prompt: Prompt) -> Iterator[Path]:
     prefix = f"fault{next(NUMBERS)}"  # another each time: ComfyUI does not repeat what it has just done
     result = server.run(saving(prompt, prefix))
     assert result.error is None, result.error
-    (file,) = (demo.demo_base(None) / GARMENTS).glob(f"{prefix}_*")
+    (file,) = (synthetic_base() / GARMENTS).glob(f"{prefix}_*")
     yield file
     file.unlink(missing_ok=True)
 
@@ -242,15 +236,15 @@ def test_a_link_to_what_is_no_garment_tells_nothing_of_it(
 @pytest.fixture(scope="module")
 def image_before(server: ComfyUIServer) -> bytes:
     """The image of the tiny workflow, from a host that was never disturbed; that host then makes room."""
-    made = image(server, tiny_workflow(server))
+    made = image(server, make_small(shipped_prompt(server)))
     forget(server)
     return made
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(image_before: bytes):
-    base = demo.demo_base(None)
-    with serving(base=base, prefix=LITTLE_ROOM) as server:
-        prompt = tiny_workflow(server)
+    base = synthetic_base()
+    with serving(*HALF, base=base, prefix=LITTLE_ROOM) as server:
+        prompt = make_small(shipped_prompt(server))
         before = everything_below(base / GARMENTS)
         assert "Could not write" in refused(server, saving(prompt, "full"))
         assert everything_below(base / GARMENTS) == before
@@ -258,17 +252,17 @@ def test_a_full_disk_is_said_and_leaves_nothing(image_before: bytes):
 
 
 def test_a_host_killed_with_a_queue_makes_the_same_image_when_it_is_back(image_before: bytes):
-    base = demo.demo_base(None)
+    base = synthetic_base()
     garments = base / GARMENTS
-    with contextlib.suppress(requests.ConnectionError), serving(base=base) as server:
-        prompt = saving(tiny_workflow(server), "killed")
+    with contextlib.suppress(requests.ConnectionError), serving(*HALF, base=base) as server:
+        prompt = saving(make_small(shipped_prompt(server)), "killed")
         for seed in range(3):
             inputs(prompt, "KSampler")["seed"] = seed
             assert not isinstance(server.queue(prompt), Result)
         wait_until(lambda: any(garments.glob(".imagdressing-*")) or any(garments.glob("killed_*")), seconds=240)
         os.kill(server.pid, signal.SIGKILL)
-    with serving(base=base) as server:
-        prompt = tiny_workflow(server)
+    with serving(*HALF, base=base) as server:
+        prompt = make_small(shipped_prompt(server))
         assert image(server, prompt) == image_before
         for file in garments.glob("killed_*"):
             assert server.run(wearing_saved(prompt, file.name)).error is None  # whole, since it is there

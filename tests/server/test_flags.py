@@ -3,10 +3,11 @@
 ``--lowvram`` and ``--novram`` exclude ``--cpu``; what they do is tested in ``tests/comfyui/test_garment_encoder.py``.
 """
 
-import run_demo as demo
 import pytest
 from support.comfyui_release import PACK_NAME
 from support.comfyui_server import serving
+from support.shipped_prompts import make_small, shipped_prompt
+from support.synthetic_models import synthetic_base
 
 
 @pytest.mark.parametrize(
@@ -19,10 +20,8 @@ from support.comfyui_server import serving
     ids=" ".join,
 )
 def test_the_workflow_runs_under(flags: list[str]):
-    with serving(*flags, base=demo.demo_base(None)) as server:
-        prompt = demo.shipped_workflow(server)
-        demo.make_small(prompt, width=64, height=80, steps=1)
-        result = server.run(prompt)
+    with serving(*flags, base=synthetic_base()) as server:
+        result = server.run(make_small(shipped_prompt(server), steps=1))
         assert result.error is None, result.error
         assert len(result.images) == 1
         log = server.log.read_text().partition("got prompt")[2]

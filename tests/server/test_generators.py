@@ -5,26 +5,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import run_demo as demo
 import pytest
 import torch
-from model_files import GARMENT
 from PIL import Image
 from safetensors.torch import save_file
-from sample_pictures import FOLDER as PICTURES
 from support.comfyui_server import ComfyUIServer
+from support.shipped_prompts import IMAGES, make_small
+from support.synthetic_models import synthetic_base
 
-from imagdressing_core.baselines import comfy
-from imagdressing_core.baselines.recipe import NEGATIVE, QUALITY, generate
+from imagdressing_core.baselines import on_comfyui
+from imagdressing_core.baselines.recipe import generate
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files.official_files import GARMENT
 from imagdressing_core.metrics.manifest import Case
+from imagdressing_core.on_diffusers.official import NEGATIVE_PROMPT, QUALITY_PROMPT
 
 
 @pytest.fixture
 def cases(tmp_path: Path) -> list[Case]:
     mask = tmp_path / "mask.png"
     Image.new("RGB", (768, 1024), "white").save(mask)
-    shirt, trousers = PICTURES / "imagdressing_shirt.png", PICTURES / "imagdressing_trousers.png"
+    shirt, trousers = IMAGES / "imagdressing_shirt.png", IMAGES / "imagdressing_trousers.png"
     return [
         Case("0.png", shirt, mask, prompt="A woman"),
         Case("1.png", trousers, mask, prompt="A woman"),
@@ -35,8 +36,8 @@ def cases(tmp_path: Path) -> list[Case]:
 @pytest.fixture
 def magic_clothing(extra_models: Path) -> Iterator[str]:
     """A checkpoint of MagicClothing's kind: a bare U-Net, here the synthetic garment U-Net in half precision."""
-    file = extra_models / comfy.MAGIC_CLOTHING
-    path = demo.demo_base(None) / "models" / GARMENT.path
+    file = extra_models / on_comfyui.MAGIC_CLOTHING
+    path = synthetic_base() / "models" / GARMENT.path
     whole: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["module"]
     unet = {key.removeprefix("ref_unet."): value for key, value in whole.items() if key.startswith("ref_unet.")}
     save_file({key: value.half().contiguous() for key, value in unet.items()}, file)
@@ -44,25 +45,25 @@ def magic_clothing(extra_models: Path) -> Iterator[str]:
     file.unlink()
 
 
-def small(recipe: comfy.ComfyRecipe) -> comfy.ComfyRecipe:
-    demo.make_small(recipe.workflow, width=64, height=80, steps=1)
+def small(recipe: on_comfyui.WorkflowRecipe) -> on_comfyui.WorkflowRecipe:
+    make_small(recipe.workflow, steps=1)
     for node in recipe.workflow.values():
         if node["class_type"] == "BasicScheduler":
             node["inputs"]["steps"] = 1
     return recipe
 
 
-def inputs(recipe: comfy.ComfyRecipe, class_type: str) -> dict[str, Any]:
+def inputs(recipe: on_comfyui.WorkflowRecipe, class_type: str) -> dict[str, Any]:
     return next(node["inputs"] for node in recipe.workflow.values() if node["class_type"] == class_type)
 
 
 def test_ours_is_the_shipped_workflow_for_each_garment(server: ComfyUIServer, cases: list[Case], tmp_path: Path):
-    recipe = comfy.imagdressing(server.url)
+    recipe = on_comfyui.imagdressing(server.url)
     assert inputs(recipe, "KSampler")["steps"] == 50
     assert recipe.weights["model_name"] == GARMENT.name
     folder = tmp_path / "ours"
     assert generate(cases, small(recipe), folder, lambda done, total: None) == 3
-    shirt, trousers, again = (Image.open(folder / case.picture).tobytes() for case in cases)
+    shirt, trousers, again = (Image.open(folder / case.file_name).tobytes() for case in cases)
     assert len(shirt) == 64 * 80 * 3
     assert shirt == again  # the same garment, prompt and seed, which ComfyUI had computed already
     assert shirt != trousers
@@ -72,17 +73,23 @@ def test_ours_is_the_shipped_workflow_for_each_garment(server: ComfyUIServer, ca
     assert generate(cases, recipe, folder, lambda done, total: None) == 0
 
 
+def test_ours_takes_an_own_checkpoint(server: ComfyUIServer):
+    recipe = on_comfyui.imagdressing(server.url, "my_own.safetensors")
+    assert inputs(recipe, "IMAGDressingModelLoader")["model_name"] == "my_own.safetensors"
+    assert recipe.weights["model_name"] == "my_own.safetensors"
+
+
 def test_the_prompt_ends_with_the_official_words_and_the_negative_is_the_official_one(server: ComfyUIServer):
-    recipe = comfy.imagdressing(server.url)
+    recipe = on_comfyui.imagdressing(server.url)
     texts = [node["inputs"]["text"] for node in recipe.workflow.values() if node["class_type"] == "CLIPTextEncode"]
-    assert NEGATIVE in texts
-    assert any(text.endswith(QUALITY) for text in texts)
+    assert NEGATIVE_PROMPT in texts
+    assert any(text.endswith(QUALITY_PROMPT) for text in texts)
 
 
 def test_magic_clothing_has_its_own_constants_and_dresses(
     server: ComfyUIServer, cases: list[Case], tmp_path: Path, magic_clothing: str
 ):
-    recipe = comfy.magic_clothing(server.url, magic_clothing)
+    recipe = on_comfyui.magic_clothing(server.url, magic_clothing)
     assert inputs(recipe, "EmptyLatentImage") | {"batch_size": 1} == {"width": 576, "height": 768, "batch_size": 1}
     assert (inputs(recipe, "BasicScheduler")["steps"], inputs(recipe, "KSamplerSelect")["sampler_name"]) == (
         20,
@@ -91,14 +98,14 @@ def test_magic_clothing_has_its_own_constants_and_dresses(
     assert recipe.needs_mask
     folder = tmp_path / "magic_clothing"
     assert generate(cases[:2], small(recipe), folder, lambda done, total: None) == 2
-    first, second = (Image.open(folder / case.picture).tobytes() for case in cases[:2])
+    first, second = (Image.open(folder / case.file_name).tobytes() for case in cases[:2])
     assert first != second
     found = json.loads((folder / "0.png.json").read_text())
     assert (found["garment_mask"], found["weights"]["model_name"]) == ("mask.png", magic_clothing)
 
 
 def test_what_the_host_refuses_is_said_with_the_garment(server: ComfyUIServer, cases: list[Case], tmp_path: Path):
-    recipe = small(comfy.imagdressing(server.url))
+    recipe = small(on_comfyui.imagdressing(server.url))
     inputs(recipe, "IMAGDressingModelLoader")["model_name"] = "absent.pt"
     with pytest.raises(IMAGDressingError, match=r"(?s)imagdressing_shirt\.png: ComfyUI made no image.*absent\.pt"):
         generate(cases, recipe, tmp_path / "out", lambda done, total: None)

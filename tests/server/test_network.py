@@ -1,26 +1,24 @@
 """The nodes work without a network, and do not ask for one."""
 
-import subprocess
-import sys
-
-from support.comfyui_release import REPOSITORY
+from support import comfyui_process
 
 
 def test_nothing_reaches_for_the_network_from_start_to_image():
     """In a process of its own, which ends at the first attempt."""
-    code = """
+    done = comfyui_process.in_a_process_of_its_own("""
 import sys
 def watch(event, details):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "urllib.Request"):
         print("reached for", details, file=sys.stderr, flush=True)
         __import__("os")._exit(3)
 sys.addaudithook(watch)
-import torch, host_process, parity
+import torch
+from support import parity
 with torch.inference_mode():
     garment = parity.garment_of_vectors()
+    parity.garment_encoder.cache_clear()
     parity.noise_prediction(parity.dressed(garment, 1.0), 501)
 print("an image")
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY / "scripts", capture_output=True, text=True)
+""")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "an image" in done.stdout

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import run_demo as demo
 import pytest
-from model_files import ALL_FILES, CARTOON, CONTROLNET, CONTROLNET_INPAINT, DRESSING, VAE
-from sample_pictures import PICTURES
 from support.comfyui_release import REPOSITORY
 from support.comfyui_server import ComfyUIServer, Prompt
+from support.shipped_prompts import IMAGES, make_small, shipped_prompt
+from support.synthetic_models import synthetic_base
+
+from imagdressing_core.files.official_files import ALL_FILES, CARTOON, CONTROLNET, CONTROLNET_INPAINT, DRESSING, VAE
 
 # Subgraphs are unfolded by the editor, which no one has here: their workflow runs in tests/browser.
 WORKFLOWS = [path for path in sorted((REPOSITORY / "workflows").glob("*.json")) if "_subgraph" not in path.stem]
@@ -43,7 +44,7 @@ def workflow(path: Path) -> dict[str, Any]:
 
 
 def load(server: ComfyUIServer, name: str) -> Prompt:
-    return demo.shipped_workflow(server, REPOSITORY / "workflows" / f"{name}.json", OTHER_PACKS)
+    return shipped_prompt(server, REPOSITORY / "workflows" / f"{name}.json", OTHER_PACKS)
 
 
 def constants(prompt: Prompt, class_type: str) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def constants(prompt: Prompt, class_type: str) -> dict[str, Any]:
 
 def made_to_run_here(prompt: Prompt) -> Prompt:
     """Make it small, let other packs' nodes pass on what they get, and name models that are here."""
-    demo.make_small(prompt, width=64, height=80, steps=2)
+    make_small(prompt)
     present = {CARTOON.name: DRESSING.name, CONTROLNET_INPAINT.name: CONTROLNET.name}
     for node in prompt.values():
         for name, value in node["inputs"].items():
@@ -71,7 +72,7 @@ def made_to_run_here(prompt: Prompt) -> Prompt:
 @pytest.fixture(scope="module")
 def wardrobe(server: ComfyUIServer) -> Iterator[None]:
     """The garments that wardrobe_fill saves."""
-    folder = demo.demo_base(None) / "models" / "imagdressing_garments"
+    folder = synthetic_base() / "models" / "imagdressing_garments"
     for name in SAVED:
         (folder / name).unlink(missing_ok=True)
     result = server.run(made_to_run_here(load(server, "wardrobe_fill")))
@@ -88,7 +89,7 @@ def test_it_names_only_nodes_images_and_models_that_exist(server: ComfyUIServer,
     published = {file.name: file for file in (*ALL_FILES, CARTOON, CONTROLNET_INPAINT)}
     for node in load(server, path.stem).values():
         if node["class_type"] in ("LoadImage", "LoadImageMask"):
-            assert node["inputs"]["image"] in PICTURES
+            assert (IMAGES / node["inputs"]["image"]).is_file()
         for value in node["inputs"].values():
             if isinstance(value, str) and value.endswith((".safetensors", ".pt")):
                 assert value in published or value in SAVED
@@ -108,7 +109,7 @@ def test_it_runs(server: ComfyUIServer, path: Path, wardrobe: None):
     result = server.run(prompt)
     assert result.error is None, result.error
     if path.stem == "wardrobe_fill":
-        again = list((demo.demo_base(None) / "models" / "imagdressing_garments").glob("again*"))
+        again = list((synthetic_base() / "models" / "imagdressing_garments").glob("again*"))
         assert len(again) == 2
         for file in again:
             file.unlink()
@@ -123,7 +124,7 @@ def test_a_saved_garment_needs_neither_checkpoint_nor_clip_vision(server: ComfyU
 
 
 def test_a_garment_file_that_is_none_is_refused_in_words(server: ComfyUIServer, wardrobe: None, tmp_path: Path):
-    file = demo.demo_base(None) / "models" / "imagdressing_garments" / "none.safetensors"
+    file = synthetic_base() / "models" / "imagdressing_garments" / "none.safetensors"
     file.write_bytes(b"not a garment")
     prompt = made_to_run_here(load(server, "wardrobe"))
     constants(prompt, "IMAGDressingLoadGarment")["garment_name"] = file.name

@@ -4,9 +4,10 @@ import io
 from typing import Any
 
 import pytest
-from model_files import GARMENT
 from PIL import Image
 from support.comfyui_server import ComfyUIServer, Prompt, Result
+
+from imagdressing_core.files.official_files import GARMENT
 
 
 def node(prompt: Prompt, class_type: str) -> dict[str, Any]:
@@ -28,9 +29,9 @@ def test_the_shipped_workflow_makes_a_image(server: ComfyUIServer, prompt: Promp
 
 
 def test_the_shipped_constants_are_the_official_ones(server: ComfyUIServer):
-    import run_demo as demo
+    from support.shipped_prompts import shipped_prompt
 
-    prompt = demo.shipped_workflow(server)
+    prompt = shipped_prompt(server)
     sampler, latent = node(prompt, "KSampler"), node(prompt, "EmptyLatentImage")
     garment, apply = node(prompt, "IMAGDressingEncodeGarment"), node(prompt, "IMAGDressingApply")
     assert (sampler["sampler_name"], sampler["scheduler"]) == ("ddim", "ddim_uniform")

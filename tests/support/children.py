@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-PATH = os.pathsep.join(str(REPOSITORY / folder) for folder in (".", "fuzz", "tests/comfyuiile"))
+PATH = os.pathsep.join(str(REPOSITORY / folder) for folder in (".", "tests", "fuzz"))
 
 
 def child(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -1,10 +1,14 @@
 """The real ComfyUI loaded into this process, with this pack taken from ``custom_nodes`` as ComfyUI does.
 
-For tests, parity and benchmarks that look inside; what a user does goes over HTTP (``host_server.py``).
+For tests, parity and benchmarks that look inside; what a user does goes over HTTP (``comfyui_server.py``). The
+environment's ``COMFYUI_FLAGS`` are its command line: ``COMFYUI_FLAGS="--fp32-unet" pytest …``. A process has no dynamic
+VRAM and PyTorch's own allocator; over HTTP an NVIDIA GPU has ComfyUI's.
 """
 
 import asyncio
 import importlib
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -12,32 +16,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
-
-from support.comfyui_release import PACK_NAME, comfyui_path, prepare_base
+from support.comfyui_release import PACK_NAME, REPOSITORY, make_importable, prepare_base
 from support.synthetic_models import make_models
 
 
 @cache
-def start(with_pack: bool = True) -> None:
+def start() -> None:
     """Import ComfyUI and load its own nodes and this pack, once per process; its models are synthetic."""
     base = prepare_base()
+    make_importable()
     make_models(base / "models")
-    if str(comfyui_path()) not in sys.path:
-        sys.path.insert(0, str(comfyui_path()))
-    from comfy.cli_args import args
-
-    args.cpu = not torch.cuda.is_available()
-    args.base_directory = str(base)
     nodes = importlib.import_module("nodes")  # ComfyUI's, not this repository's folder
     asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
-    if with_pack:
-        load_pack()
-
-
-def load_pack() -> None:
-    """Load this pack as ComfyUI loads every folder of ``custom_nodes``."""
-    nodes = importlib.import_module("nodes")
+    # As ComfyUI loads every folder of custom_nodes.
     if not asyncio.run(nodes.load_custom_node(str(_pack_folder()))):
         sys.exit("ComfyUI could not load the pack; the reason is in its log above.")
 
@@ -59,6 +50,13 @@ def node_function(node_id: str) -> Callable[..., Any]:
     start()
     node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS[node_id]
     return node.execute if hasattr(node, "define_schema") else getattr(node(), node.FUNCTION)
+
+
+def in_a_process_of_its_own(code: str) -> subprocess.CompletedProcess[str]:
+    """Run Python code that may import what a test may: this package, and the modules of the commands."""
+    path = os.pathsep.join(str(REPOSITORY / folder) for folder in ("tests", "scripts"))
+    environment = os.environ | {"PYTHONPATH": path}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
 
 
 def _pack_folder() -> Path:

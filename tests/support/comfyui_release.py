@@ -5,13 +5,16 @@ Run as a script it fetches ComfyUI and prints its folder.
 
 import argparse
 import hashlib
+import importlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+from functools import cache
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,6 +48,29 @@ def comfyui_path(version: str = DEFAULT_VERSION) -> Path:
 
 def comfyui_version_of(path: Path) -> str:
     return re.search(r'__version__ = "(.+?)"', (path / "comfyui_version.py").read_text())[1]  # pyright: ignore
+
+
+@cache
+def make_importable() -> None:
+    """Make ComfyUI importable in this process, with the flags of :func:`flags`, as its command line would read them.
+
+    ComfyUI settles device and precision when its modules are first imported, so this comes before any of them.
+    """
+    sys.path.insert(0, str(comfyui_path()))
+    importlib.import_module("comfy.options").enable_args_parsing()
+    given, sys.argv = sys.argv, ["main.py", "--base-directory", str(BASE), *flags()]
+    try:
+        importlib.import_module("comfy.cli_args")
+    finally:
+        sys.argv = given
+
+
+def flags() -> list[str]:
+    """Return ComfyUI's flags: ``--cpu`` where there is no GPU, then those of the environment's ``COMFYUI_FLAGS``."""
+    import torch  # fetching ComfyUI does not need it
+
+    device = [] if torch.accelerator.is_available() else ["--cpu"]
+    return device + shlex.split(os.environ.get("COMFYUI_FLAGS", ""))
 
 
 def prepare_base() -> Path:

@@ -13,28 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import requests
-import torch
 
-from imagdressing_core.baselines.host import POLL_SECONDS, Host, Result
+from imagdressing_core.baselines.comfyui_client import POLL_SECONDS, ComfyUI, Result
 from imagdressing_core.baselines.workflow_api import Prompt
+from support import comfyui_release
 from support.comfyui_release import BASE, HOME, comfyui_path, prepare_base
 from support.synthetic_models import make_models
 
-__all__ = ["ComfyUIServer", "Prompt", "Result", "command", "serving"]
+__all__ = ["HALF", "ComfyUIServer", "Prompt", "Result", "command", "serving"]
 
 START_SECONDS = 300
+# Both U-Nets in half the memory. What ComfyUI chooses by itself is run by the demo, the soak and the editor's tests.
+HALF = ("--fp16-unet",)
 
 
 @dataclass(frozen=True)
-class ComfyUIServer(Host):
-    """A host that was started here. log: the file that holds everything it printed; pid: its process."""
+class ComfyUIServer(ComfyUI):
+    """A ComfyUI that was started here. log: the file that holds everything it printed; pid: its process."""
 
     log: Path
     pid: int
-
-
-def device_flags() -> list[str]:
-    return [] if torch.cuda.is_available() else ["--cpu"]
 
 
 @contextlib.contextmanager
@@ -54,11 +52,11 @@ def serving(*flags: str, base: Path = BASE, prefix: Sequence[str] = ()) -> Itera
         log.unlink()
 
 
-def command(port: int, flags: Sequence[str], base: Path = BASE) -> list[str]:
+def command(port: int, more: Sequence[str], base: Path = BASE) -> list[str]:
     """Return the command line that starts ComfyUI on ``base``."""
     main = str(comfyui_path() / "main.py")
     own = ["--base-directory", str(base), "--port", str(port), "--database-url", "sqlite:///:memory:"]
-    return [sys.executable, main, *device_flags(), *own, *flags]
+    return [sys.executable, main, *comfyui_release.flags(), *own, *more]
 
 
 def _free_port() -> int:

@@ -27,7 +27,7 @@ def garment(seed: int) -> tuple[numpy.ndarray, numpy.ndarray]:
 
 
 def worn(photograph: numpy.ndarray, mask: numpy.ndarray, seed: int = 0) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Return a picture in which the garment is worn, smaller and somewhere in a scene, and where it is."""
+    """Return an image in which the garment is worn, smaller and somewhere in a scene, and where it is."""
     rng = numpy.random.default_rng(seed)
     scene = Image.fromarray(rng.integers(60, 180, (*GENERATED[::-1], 3), dtype=numpy.uint8))
     rows, columns = numpy.flatnonzero(mask.any(1)), numpy.flatnonzero(mask.any(0))
@@ -42,11 +42,11 @@ def worn(photograph: numpy.ndarray, mask: numpy.ndarray, seed: int = 0) -> tuple
 
 def skeleton(shift: int = 0) -> numpy.ndarray:
     """Return a drawn pose."""
-    picture = Image.new("RGB", GENERATED)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", GENERATED)
+    draw = ImageDraw.Draw(image)
     draw.line((36 + shift, 10, 36 + shift, 60), "#ff5500", 4)
     draw.line((16 + shift, 30, 56 + shift, 30), "#00ff55", 4)
-    return numpy.array(picture)
+    return numpy.array(image)
 
 
 def save(pixels: numpy.ndarray, path: Path) -> None:
@@ -65,9 +65,9 @@ def evaluation(folder: Path, methods: Sequence[str], garments: int = 4) -> list[
         save(photograph, folder / f"garments/{i}.png")
         save(mask, folder / f"garment_masks/{i}.png")
         for worse, method in enumerate(methods):
-            picture, where = worn(photograph, mask, seed=i)
-            noise = numpy.random.default_rng(i).normal(0, 40 * worse, picture.shape)
-            save((picture + noise).clip(0, 255).astype(numpy.uint8), folder / method / f"{i}.png")
+            image, where = worn(photograph, mask, seed=i)
+            noise = numpy.random.default_rng(i).normal(0, 40 * worse, image.shape)
+            save((image + noise).clip(0, 255).astype(numpy.uint8), folder / method / f"{i}.png")
             save(where, folder / method / f"masks/{i}.png")
             save(skeleton(i % 8 + worse), folder / method / f"poses/{i}.png")
         rows.append({"picture": f"{i}.png", "garment": f"garments/{i}.png", "garment_mask": f"garment_masks/{i}.png"})

@@ -4,8 +4,6 @@ import contextlib
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,14 +32,13 @@ Point = tuple[float, float]
 
 
 def browser_path() -> str:
-    """Return a Chromium or Chrome of this machine (``CHROMIUM`` names one), installing Debian's where there is none."""
+    """Return a Chromium or Chrome of this machine; ``CHROMIUM`` names one."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(["apt-get", "install", "-qq", "--yes", "chromium"], check=True, stdout=subprocess.DEVNULL)
-        found = shutil.which("chromium")
     if found is None:
-        sys.exit("No Chromium or Chrome was found. Install one, or set CHROMIUM to its path.")
+        raise FileNotFoundError(
+            f"None of {', '.join(BROWSERS)} was found. Install one (on Debian and Ubuntu `make browser` does), or set "
+            "CHROMIUM to the path of one."
+        )
     return found
 
 

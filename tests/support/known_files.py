@@ -32,7 +32,7 @@ PROTO = b"\x80\x02"
 CODE = "was refused: loading it would run code"
 FOREIGN = "is not an IMAGDressing checkpoint"
 HEADER = "its header is damaged"
-DAMAGED = "is damaged, incomplete or not a checkpoint at all"
+DAMAGED = "is damaged, incomplete or something else"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What other nodes do to a MODEL or a prompt: ComfyUI's own by their ids, third-party packs by the patch they install.
 
-Models that those nodes need are made here, small and random but fixed.
+Models that those nodes need are made here for the narrow U-Net, random but fixed.
 """
 
 import math
@@ -9,11 +9,12 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
-import model_files
 import torch
 
 from support import comfyui_process as comfyui
+from support.narrow_unet import CHANNELS, SD15
 from support.sampling import random
 
 comfyui.start()
@@ -27,6 +28,7 @@ import comfy.sd  # noqa: E402
 import comfy.t2i_adapter.adapter  # noqa: E402
 
 Patch = Callable[[Any], Any]
+NOT_OF_CONTROLNETS = ("out_channels", "use_temporal_attention", "use_temporal_resblock")
 BLOCKS = [("input", n) for n in (1, 2, 4, 5, 7, 8)] + [("middle", 0)] + [("output", n) for n in range(3, 12)]
 
 
@@ -44,14 +46,13 @@ def _scale(shape: tuple[int, ...]) -> float:
 def lora_weights(attentions: tuple[str, ...] = ("attn1", "attn2")) -> dict[str, torch.Tensor]:
     """Rank 4 on q, k, v and out of both attentions of a few blocks, in the usual format."""
     weights: dict[str, torch.Tensor] = {}
-    blocks = {"down_blocks_0_attentions_0": 320, "down_blocks_2_attentions_1": 1280, "up_blocks_2_attentions_0": 640}
-    for block, channels in blocks.items():
+    for block in ("down_blocks_0_attentions_0", "down_blocks_2_attentions_1", "up_blocks_2_attentions_0"):
         for attention in attentions:
             for part in ("to_q", "to_k", "to_v", "to_out_0"):
-                context = 768 if attention == "attn2" and part in ("to_k", "to_v") else channels
+                context = 768 if attention == "attn2" and part in ("to_k", "to_v") else CHANNELS
                 name = f"lora_unet_{block}_transformer_blocks_0_{attention}_{part}"
                 weights[f"{name}.lora_down.weight"] = random(4, context, seed=len(weights), scale=context**-0.5)
-                weights[f"{name}.lora_up.weight"] = random(channels, 4, seed=len(weights), scale=0.5)
+                weights[f"{name}.lora_up.weight"] = random(CHANNELS, 4, seed=len(weights), scale=0.5)
     return weights
 
 
@@ -102,11 +103,11 @@ def hypernetwork(model: Any) -> Any:
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / "hypernetwork.pt"
-        torch.save({channels: (layers(channels, 1), layers(channels, 2)) for channels in (320, 640, 768)}, path)
-        patch = load_hypernetwork_patch(str(path), 1.0)
+        torch.save({channels: (layers(channels, 1), layers(channels, 2)) for channels in (CHANNELS, 768)}, path)
+        hypernetwork = load_hypernetwork_patch(str(path), 1.0)
     patched = model.clone()
-    patched.set_model_attn1_patch(patch)
-    patched.set_model_attn2_patch(patch)
+    patched.set_model_attn1_patch(hypernetwork)
+    patched.set_model_attn2_patch(hypernetwork)
     return patched
 
 
@@ -114,10 +115,16 @@ def node(node_id: str, **inputs: Any) -> Patch:
     return lambda model: comfyui.call(node_id, model=model, **inputs)
 
 
+def free_u(model: Any) -> Any:
+    """FreeU tells its two levels by their widths, 4 and 2 times that of the model: here all levels are its first."""
+    with patch.dict(model.model.model_config.unet_config, model_channels=CHANNELS // 4):
+        return comfyui.call("FreeU_V2", model=model, b1=1.3, b2=1.4, s1=0.9, s2=0.2)
+
+
 def attention_replacement(*place: Any) -> Patch:
     """Another pack's attn1 replacement, under a key of two parts (block) or three (block and transformer)."""
 
-    def patch(model: Any) -> Any:
+    def replaced(model: Any) -> Any:
         def replacement(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, extra: dict[str, Any]) -> torch.Tensor:
             return 0.5 * comfy.ldm.modules.attention.optimized_attention(q, k, v, extra["n_heads"])
 
@@ -125,7 +132,7 @@ def attention_replacement(*place: Any) -> Patch:
         patched.set_model_attn1_replace(replacement, *place)
         return patched
 
-    return patch
+    return replaced
 
 
 MODEL_PATCHES: dict[str, Patch] = {
@@ -133,7 +140,7 @@ MODEL_PATCHES: dict[str, Patch] = {
     "IP-Adapter": ip_adapter,
     "IP-Adapter Plus": ip_adapter_plus,
     "IP-Adapter FaceID": ip_adapter_faceid,
-    "FreeU": node("FreeU_V2", b1=1.3, b2=1.4, s1=0.9, s2=0.2),
+    "FreeU": free_u,
     "PAG": node("PerturbedAttentionGuidance", scale=3.0),
     "SAG": node("SelfAttentionGuidance", scale=0.5, blur_sigma=2.0),
     "HyperTile": node("HyperTile", tile_size=32, swap_size=2, max_depth=1, scale_depth=False),
@@ -148,15 +155,24 @@ MODEL_PATCHES: dict[str, Patch] = {
 
 @cache
 def controlnet_model() -> Any:
-    return comfyui.call("ControlNetLoader", control_net_name=model_files.CONTROLNET.name)
+    """Return a ControlNet for the narrow U-Net, in the names of the published file that lllyasviel's code writes."""
+    import comfy.cldm.cldm
+    import comfy.controlnet
+
+    config = {key: value for key, value in SD15.items() if key not in NOT_OF_CONTROLNETS}
+    with torch.device("meta"):
+        network = comfy.cldm.cldm.ControlNet(**config, model_channels=CHANNELS, hint_channels=3)
+    weights = {f"control_model.{key}": tensor for key, tensor in filled(network).items()}
+    return comfy.controlnet.load_controlnet_state_dict(weights)
 
 
 @cache
 def t2i_adapter_model() -> Any:
     adapter = comfy.t2i_adapter.adapter.Adapter(
-        cin=192, channels=[320, 640, 1280, 1280], nums_rb=2, ksize=1, sk=True, use_conv=False
+        cin=192, channels=[CHANNELS] * 4, nums_rb=2, ksize=1, sk=True, use_conv=False, xl=False
     )
-    return comfy.controlnet.load_t2i_adapter(filled(adapter))
+    adapter.load_state_dict(filled(adapter))
+    return comfy.controlnet.T2IAdapter(adapter, adapter.input_channels, 8, "nearest-exact")
 
 
 @cache
@@ -164,20 +180,14 @@ def gligen_model() -> Any:
     """GLIGEN's text-box model in the names of its published file."""
     weights: dict[str, torch.Tensor] = {}
     for name, number in BLOCKS:
-        channels = {0: 320, 1: 640, 2: 1280, 3: 1280}[_level(name, number)]
         path = "middle_block.1" if name == "middle" else f"{name}_blocks.{number}.1"
-        fuser = comfy.gligen.GatedSelfAttentionDense(channels, 768, 8, channels // 8)
+        fuser = comfy.gligen.GatedSelfAttentionDense(CHANNELS, 768, 8, CHANNELS // 8)
         weights |= {f"{path}.transformer_blocks.0.fuser.{key}": value for key, value in filled(fuser).items()}
     position = comfy.gligen.PositionNet(768, 768)
     weights |= {f"position_net.{key}": value for key, value in filled(position).items()}
     return comfy.model_patcher.CoreModelPatcher(
         comfy.gligen.load_gligen(weights), torch.device("cpu"), torch.device("cpu")
     )
-
-
-def _level(name: str, number: int) -> int:
-    layers = comfyui.pack("imagdressing_core.model.layers").LAYERS
-    return next(layer.level for layer in layers if layer.block == (name, number))
 
 
 def control(positive: Any, negative: Any, model: Any, strength: float = 0.8) -> tuple[Any, Any]:

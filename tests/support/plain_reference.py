@@ -58,7 +58,7 @@ def _add_term(
                 term = plain_attention(queries[0][i], k[0].to(z), v[0].to(z), attention.heads)
                 if region is not None:
                     grid = layer.grid(*latent)
-                    share = torch.nn.functional.interpolate(region[None, None].double(), grid, mode="area")
+                    share = torch.nn.functional.interpolate(region[None, None].double(), grid, mode="area").to(term)
                     term = term * share.reshape(-1, 1)
                 z[i] += (strength * term).to(z)
         return (z,)

@@ -56,9 +56,10 @@ def predict(model: Any, x: Tensor, timestep: int = 501, cfg: float = 1.0) -> Ten
     import comfy.samplers
 
     sigma = model.get_model_object("model_sampling").sigmas[timestep]
-    given = x * (sigma**2 + 1).sqrt()
 
-    def once(denoise: Any, x: Tensor, sigmas: Tensor, extra_args: Any, **_: Any) -> Tensor:
+    def once(denoise: Any, noise: Tensor, sigmas: Tensor, extra_args: Any, **_: Any) -> Tensor:
+        sigma = sigmas[0]
+        given = x.to(noise) * (sigma**2 + 1).sqrt()
         return (given - denoise(given, sigma.expand(len(given)), **extra_args)) / sigma
 
     latent = parity.sample(model, comfy.samplers.KSAMPLER(once), torch.stack([sigma, sigma * 0]), x, cfg)

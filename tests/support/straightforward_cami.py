@@ -17,7 +17,7 @@ Pixels = Any  # (height, width, 3), BGR in uint8, as OpenCV reads it
 
 
 def cami_u(garment: Pixels, cut_out: Pixels) -> tuple[float, float, float]:
-    """Return structure, texture and keypoints; ``cut_out`` is the generated picture, black outside the garment."""
+    """Return structure, texture and keypoints; ``cut_out`` is the generated image, black outside the garment."""
     height, width = cut_out.shape[:2]
     resized = cv2.resize(garment, (width, height))
     similarity: Any = structural_similarity(resized, cut_out, channel_axis=2)
@@ -25,19 +25,19 @@ def cami_u(garment: Pixels, cut_out: Pixels) -> tuple[float, float, float]:
     return float(similarity), correlation, 1 - distance(corners(garment), corners(cut_out))
 
 
-def read_cut_out(picture: str, mask: str | None = None) -> Pixels:
-    """Return a generated picture from its file, black where its mask is."""
-    pixels: Any = cv2.imread(picture)
+def read_cut_out(image: str, mask: str | None = None) -> Pixels:
+    """Return a generated image from its file, black where its mask is."""
+    pixels: Any = cv2.imread(image)
     return pixels if mask is None else pixels * numpy.uint8(numpy.asarray(cv2.imread(mask)) > 127)
 
 
-def histogram(picture: Pixels) -> NDArray[numpy.float32]:
-    codes = local_binary_pattern(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), 8, 1.0)
+def histogram(image: Pixels) -> NDArray[numpy.float32]:
+    codes = local_binary_pattern(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), 8, 1.0)
     return numpy.histogram(codes, bins=range(65), density=True)[0].astype(numpy.float32)
 
 
-def corners(picture: Pixels) -> NDArray[numpy.int64]:
-    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY).astype(numpy.float32)
+def corners(image: Pixels) -> NDArray[numpy.int64]:
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(numpy.float32)
     response = cv2.dilate(cv2.cornerHarris(grey, 2, 3, 0.04), numpy.ones((3, 3)))
     return numpy.argwhere(response > 0.01 * response.max())
 

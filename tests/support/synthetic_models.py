@@ -8,12 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import model_files
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from support.comfyui_release import comfyui_path, prepare_base
+from imagdressing_core.files import official_files
+from support.comfyui_release import make_importable, prepare_base
 from support.synthetic_weights import synthetic_tensor
 
 Weights = dict[str, Tensor]
@@ -85,11 +85,15 @@ def dressing_checkpoint() -> Weights:
     """Return an SD1.5 checkpoint without VAE in the single-file format, as Realistic Vision V4.0 (noVAE) is."""
     unet = synthetic_state(sd15_unet, "unet.")
     names = _host_unet_names(unet)
-    text = synthetic_state(clip_text, "text_encoder.")
-    text = {key if key.startswith("text_model.") else f"text_model.{key}": tensor for key, tensor in text.items()}
     return {f"model.diffusion_model.{names[key]}": tensor for key, tensor in unet.items()} | {
-        f"cond_stage_model.transformer.{key}": tensor for key, tensor in text.items()
+        f"cond_stage_model.transformer.{key}": tensor for key, tensor in text_encoder().items()
     }
+
+
+def text_encoder() -> Weights:
+    """Return SD1.5's text encoder under the names of the file on the hub, whatever transformers calls them."""
+    text = synthetic_state(clip_text, "text_encoder.")
+    return {key if key.startswith("text_model.") else f"text_model.{key}": tensor for key, tensor in text.items()}
 
 
 def garment_checkpoint() -> Weights:
@@ -110,17 +114,24 @@ def garment_checkpoint() -> Weights:
 def make_models(folder: Path) -> None:
     """Make every model that is not there yet below ``folder``, a ComfyUI's ``models``."""
     for file, make in {
-        model_files.GARMENT: garment_checkpoint,
-        model_files.DRESSING: dressing_checkpoint,
-        model_files.VAE: lambda: synthetic_state(sd15_vae, "vae."),
-        model_files.CLIP_VISION: lambda: synthetic_state(clip_vision_h, "clip_vision."),
-        model_files.CONTROLNET: lambda: halved(synthetic_state(sd15_controlnet, "controlnet.")),
+        official_files.GARMENT: garment_checkpoint,
+        official_files.DRESSING: dressing_checkpoint,
+        official_files.VAE: lambda: synthetic_state(sd15_vae, "vae."),
+        official_files.CLIP_VISION: lambda: synthetic_state(clip_vision_h, "clip_vision."),
+        official_files.CONTROLNET: lambda: halved(synthetic_state(sd15_controlnet, "controlnet.")),
     }.items():
         path = folder / file.path
         if not path.exists():
             print(f"Making synthetic {file.path} …", file=sys.stderr)
             _save(make(), path)
     (folder / MARK).write_text("These models are random numbers in the official formats, made for tests.\n")
+
+
+def synthetic_base() -> Path:
+    """Return the base directory of the tests, with every model in it."""
+    base = prepare_base()
+    make_models(base / "models")
+    return base
 
 
 def _save(weights: Weights, path: Path) -> None:
@@ -134,10 +145,7 @@ def _save(weights: Weights, path: Path) -> None:
 
 
 def _host_unet_names(unet: Weights) -> dict[str, str]:
-    sys.path.insert(0, str(comfyui_path()))
-    from comfy.cli_args import args
-
-    args.cpu = True
+    make_importable()
     from comfy import model_detection, utils
 
     config = model_detection.model_config_from_diffusers_unet(unet)
@@ -145,4 +153,4 @@ def _host_unet_names(unet: Weights) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    make_models(prepare_base() / "models")
+    synthetic_base()

@@ -77,6 +77,6 @@ def _model(
     outputs: list[onnx.ValueInfoProto],
     weights: list[onnx.TensorProto],
 ) -> onnx.ModelProto:
-    picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)
-    graph = helper.make_graph(nodes, "faces", [picture], outputs, weights)
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)
+    graph = helper.make_graph(nodes, "faces", [image], outputs, weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)

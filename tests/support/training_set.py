@@ -1,6 +1,7 @@
 """A tiny training set and its configuration: coloured rectangles, models a few channels wide."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image, ImageDraw
 WIDTH, HEIGHT = 32, 40
 
 
-def picture(seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
+def drawn_image(seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
     drawn = Image.new("RGB", size, ((seed * 37) % 256, (seed * 91) % 256, (seed * 53) % 256))
     corner = tuple(side * (1 + seed % 3) // 8 for side in size)
     ImageDraw.Draw(drawn).rectangle((*corner, size[0] * 3 // 4, size[1] * 3 // 4), fill=(seed * 11 % 256, 200, 90))
@@ -18,17 +19,27 @@ def picture(seed: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
 
 
 def write_folder(folder: Path, pairs: int = 8) -> Path:
-    """Write ``pairs`` persons and garments with a manifest; every picture has an aspect of its own."""
+    """Write ``pairs`` persons and garments with a manifest; every image has an aspect of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     for i in range(pairs):
-        picture(2 * i, (64 + 8 * i, 80)).save(folder / f"person{i}.png")
-        picture(2 * i + 1, (80, 64 + 8 * (i % 3))).save(folder / f"garment{i}.png")
+        drawn_image(2 * i, (64 + 8 * i, 80)).save(folder / f"person{i}.png")
+        drawn_image(2 * i + 1, (80, 64 + 8 * (i % 3))).save(folder / f"garment{i}.png")
         lines.append(
             json.dumps({"person": f"person{i}.png", "garment": f"garment{i}.png", "captions": [f"a {i}", f"the {i}"]})
         )
     (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def write_shard(path: Path, folder: Path, numbers: Iterable[int]) -> None:
+    """Write pairs of :func:`write_folder` with these numbers as a WebDataset tar."""
+    from webdataset.writer import TarWriter
+
+    with TarWriter(str(path)) as tar:
+        for key, i in enumerate(numbers):
+            parts = {f"{part}.png": (folder / f"{part}{i}.png").read_bytes() for part in ("person", "garment")}
+            tar.write({"__key__": f"{key}", **parts, "json": json.dumps({"captions": [f"a {i}"]}).encode()})
 
 
 def config(models: Path, folder: Path, output: Path, /, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:

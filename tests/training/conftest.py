@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.tiny_models import save_tiny_models
-from support.training_set import forget_accelerate, write_folder
+from support.training_set import forget_accelerate, write_folder, write_shard
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +25,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture
+def shards(pairs: Path, tmp_path: Path) -> Path:
+    """The same pairs in four shards of two, as a glob."""
+    for shard in range(4):
+        write_shard(tmp_path / f"{shard}.tar", pairs, range(2 * shard, 2 * shard + 2))
+    return tmp_path / "*.tar"
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Data in its three formats: what is whole is read, what is broken is named, and positions mean the same everywhere."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,13 @@ from typing import Any
 import numpy
 import pytest
 from PIL import Image
-from support.training_set import picture, write_folder
-from webdataset.writer import TarWriter
+from support.training_set import drawn_image, write_folder
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.training.config import Data, Dropout
-from imagdressing_core.training.data import Pair, check, cover, read_pairs, whole_pairs
-from imagdressing_core.training.dropout import conditioning_dropout
-from imagdressing_core.training.samples import PairSamples, SampleMaker, ShardSamples, Share, loader
+from imagdressing_core.training.data import check, cover, read_pairs, whole_pairs
+from imagdressing_core.training.pairs import PackedPairs, TrainingPair
+from imagdressing_core.training.samples import PairSamples, ProcessBatches, SampleMaker, conditioning_dropout, loader
 
 LATENT = (4, 20, 16)
 
@@ -32,16 +32,6 @@ def igpair(pairs: Path, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def shards(pairs: Path, tmp_path: Path) -> Path:
-    for shard in range(4):
-        with TarWriter(str(tmp_path / f"{shard}.tar")) as tar:
-            for i in range(2 * shard, 2 * shard + 2):
-                parts = {f"{part}.png": (pairs / f"{part}{i}.png").read_bytes() for part in ("person", "garment")}
-                tar.write({"__key__": f"{i}", **parts, "json": json.dumps({"captions": [f"a {i}"]}).encode()})
-    return tmp_path / "*.tar"
-
-
 def test_all_formats_give_the_same_pairs(pairs: Path, igpair: Path, shards: Path):
     read = [
         whole_pairs(one) for one in (data("igpair", igpair, root=pairs), data("folder", pairs), data("shards", shards))
@@ -53,24 +43,17 @@ def test_all_formats_give_the_same_pairs(pairs: Path, igpair: Path, shards: Path
             assert len({getattr(entry, part).open().tobytes() for entry in entries}) == 1
 
 
-def test_shards_are_named_by_glob_or_braces(shards: Path):
-    braces = data("shards", shards.parent / "{0..3}.tar")
-    assert [pair.name for pair in whole_pairs(braces)] == [pair.name for pair in whole_pairs(data("shards", shards))]
-    with pytest.raises(IMAGDressingError, match=r"No shards match .*nothing\*\.tar"):
-        whole_pairs(data("shards", shards.parent / "nothing*.tar"))
-
-
 def test_every_broken_entry_is_named_before_training(pairs: Path, tmp_path: Path):
     folder = write_folder(tmp_path / "data", 3)
     (folder / "cut.png").write_bytes((folder / "person0.png").read_bytes()[:100])
     (folder / "text.png").write_text("hello")
-    picture(1, (12, 300)).save(folder / "narrow.png")
-    picture(1, (8, 9)).save(folder / "small.png")
+    drawn_image(1, (12, 300)).save(folder / "narrow.png")
+    drawn_image(1, (8, 9)).save(folder / "small.png")
     good = {"person": "person0.png", "garment": "garment0.png", "captions": ["a"]}
     broken = {
         "does not exist": good | {"person": "nowhere.png"},
-        "cut.png cannot be read as a picture": good | {"garment": "cut.png"},
-        "text.png cannot be read as a picture": good | {"garment": "text.png"},
+        "cut.png cannot be read as an image": good | {"garment": "cut.png"},
+        "text.png cannot be read as an image": good | {"garment": "text.png"},
         "narrow.png is 12 × 300, too small": good | {"person": "narrow.png"},
         "small.png is 8 × 9, too small for 32 × 40": good | {"garment": "small.png"},
         "has an empty caption under captions: found '  '": good | {"captions": ["a", "  "]},
@@ -88,10 +71,11 @@ def test_every_broken_entry_is_named_before_training(pairs: Path, tmp_path: Path
     for i, message in enumerate([*broken, "is no JSON"], 4):
         (found,) = [problem for problem in problems if f"manifest.jsonl line {i}" in problem]
         assert message in found
-    with pytest.raises(
-        IMAGDressingError, match=r"7 of 15 entries of .* are broken \(first: .*line 9.*The command check"
-    ):
+    problem = r"7 of 15 entries of .* are broken, data\.skip_broken is 0 \(first: .*line 9.*The command check"
+    with pytest.raises(IMAGDressingError, match=problem):
         whole_pairs(data("folder", folder))
+    left = whole_pairs(data("folder", folder, skip_broken=7))
+    assert (len(left), len(left.broken)) == (8, 7)
 
 
 @pytest.mark.parametrize(
@@ -111,20 +95,17 @@ def test_a_wrong_json_is_called_what_it_is(tmp_path: Path, content: str | None, 
         whole_pairs(data("igpair", path))
 
 
-def test_a_folder_without_a_manifest_and_a_cut_shard_are_named(tmp_path: Path, shards: Path):
+def test_a_folder_without_a_manifest_is_named(tmp_path: Path):
     with pytest.raises(IMAGDressingError, match=r"manifest\.jsonl does not exist"):
         whole_pairs(data("folder", tmp_path / "empty"))
-    (shards.parent / "2.tar").write_bytes((shards.parent / "2.tar").read_bytes()[:700])
-    with pytest.raises(IMAGDressingError, match=r"Shard .*2\.tar cannot be read"):
-        list(read_pairs(data("shards", shards)))
 
 
 @pytest.mark.parametrize("size", [(100, 100), (400, 100), (100, 400), (32, 40), (31, 41), (16, 16), (1, 50)])
 def test_no_aspect_is_too_much_for_the_crop(size: tuple[int, int]):
-    assert cover(picture(1, size), 32, 40, 0.3, 0.9).size == (32, 40)
+    assert cover(drawn_image(1, size), 32, 40, 0.3, 0.9).size == (32, 40)
 
 
-def test_a_tall_picture_is_cropped_as_officially():
+def test_a_tall_image_is_cropped_as_officially():
     tall = Image.linear_gradient("L").resize((64, 256)).convert("RGB")
     top, bottom = (cover(tall, 32, 40, 0.5, down) for down in (0.0, 1.0))
     shrunk = tall.resize((32, 128), Image.Resampling.BILINEAR)
@@ -133,10 +114,10 @@ def test_a_tall_picture_is_cropped_as_officially():
         assert abs(apart).max() <= 2
 
 
-def test_pictures_are_upright_and_on_white(tmp_path: Path):
+def test_images_are_upright_and_on_white(tmp_path: Path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
-    picture(1, (80, 60)).save(tmp_path / "turned.jpg", exif=exif)
+    drawn_image(1, (80, 60)).save(tmp_path / "turned.jpg", exif=exif)
     Image.new("RGBA", (70, 70), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     entry = {"person": "turned.jpg", "garment": "clear.png", "captions": "one text"}
     (tmp_path / "manifest.jsonl").write_text(json.dumps(entry))
@@ -184,44 +165,55 @@ def _number(sample: Any) -> int:
 
 def test_two_processes_share_out_the_samples_of_one(pairs: Path):
     samples = PairSamples(whole_pairs(data("folder", pairs)), maker(pairs))
-    (whole,) = loader(samples, Share(4), range(3, 4), workers=0)
-    halves = [next(iter(loader(samples, Share(2, rank, 2), range(3, 4), workers=0))) for rank in (0, 1)]
+    (whole,) = loader(samples, ProcessBatches(4), range(3, 4), workers=0)
+    halves = [next(iter(loader(samples, ProcessBatches(2, rank, 2), range(3, 4), workers=0))) for rank in (0, 1)]
     assert isinstance(whole, dict)
     assert whole["caption"] == halves[0]["caption"] + halves[1]["caption"]
     assert whole["timestep"].tolist() == halves[0]["timestep"].tolist() + halves[1]["timestep"].tolist()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_shards_go_on_where_they_were_stopped(shards: Path, pairs: Path, workers: int):
-    names = [str(path) for path in sorted(shards.parent.glob("*.tar"))]
-    make = maker(pairs, shuffle=2)
-
-    def batches(first: int, count: int) -> list[Any]:
-        stream = iter(loader(ShardSamples(names, make, Share(2), first), Share(2), range(0), workers))
-        return [(batch["caption"], batch["timestep"].tolist()) for batch, _ in zip(stream, range(count), strict=False)]
-
-    whole = batches(0, 11)
-    for first in (1, 4, 7):
-        assert batches(first, 11 - first) == whole[first:]
-
-
-def test_too_few_shards_are_said(shards: Path, pairs: Path):
-    stream = ShardSamples([str(shards.parent / "0.tar")], maker(pairs), Share(1, rank=1, processes=2))
-    found = next(iter(loader(stream, Share(1), range(0), 0)))
-    assert isinstance(found, IMAGDressingError)
-    assert "1 shards for 2 processes" in str(found)
-
-
-def test_a_broken_entry_of_a_shard_is_named_while_training(pairs: Path, tmp_path: Path):
-    with TarWriter(str(tmp_path / "0.tar")) as tar:
-        tar.write({"__key__": "x", "person.png": b"no", "garment.png": b"no", "json": b'{"captions": ["a"]}'})
-    stream = ShardSamples([str(tmp_path / "0.tar")], maker(pairs), Share(1))
-    found = next(iter(loader(stream, Share(1), range(0), 1)))
-    assert isinstance(found, IMAGDressingError)
-    assert "0.tar sample x" in str(found) and "cannot be read as a picture" in str(found)
-
-
 def test_pairs_are_plain_data(pairs: Path):
     (first, *_) = read_pairs(data("folder", pairs))
-    assert isinstance(first, Pair)
+    assert isinstance(first, TrainingPair)
     assert first.captions == ("a 0", "the 0")
+
+
+def test_packed_pairs_are_a_sequence_of_what_was_packed(pairs: Path, tmp_path: Path):
+    entries = [entry for entry in read_pairs(data("folder", pairs)) if isinstance(entry, TrainingPair)]
+    packed = PackedPairs([*entries, IMAGDressingError("line 9 is broken")])
+    assert list(packed) == entries
+    assert (packed[-1], packed[2:4]) == (entries[-1], entries[2:4])
+    assert packed.broken == ("line 9 is broken",)
+    with pytest.raises(IndexError):
+        packed[8]
+
+
+def test_the_digest_is_of_the_data_wherever_it_lies(pairs: Path, tmp_path: Path):
+    moved, other = tmp_path / "moved", tmp_path / "other"
+    shutil.copytree(pairs, moved)
+    shutil.copytree(pairs, other)
+    text = (other / "manifest.jsonl").read_text()
+    (other / "manifest.jsonl").write_text(text.replace("a 0", "a zero"))
+    here, there, changed = (whole_pairs(data("folder", folder)).digest for folder in (pairs, moved, other))
+    assert here == there != changed
+
+
+def test_a_broken_sample_is_replaced_by_the_next_one_and_named(tmp_path: Path):
+    folder = write_folder(tmp_path / "data", 4)
+    (folder / "garment2.png").write_bytes(b"no image")
+    entries = whole_pairs(data("folder", folder))
+    for allowed in (0, 1):
+        quiet = SampleMaker(data("folder", folder, skip_broken=allowed), Dropout(text=0, both=0), LATENT, seed=5)
+        found = [PairSamples(entries, quiet)[i] for i in range(4)]
+        broken = [i for i, sample in enumerate(found) if isinstance(sample, IMAGDressingError)]
+        replaced = [
+            i for i, sample in enumerate(found) if not isinstance(sample, IMAGDressingError) and sample["broken"]
+        ]
+        assert (len(broken), len(replaced)) == ((1, 0), (0, 1))[allowed]
+    (place,) = replaced
+    following = PairSamples(entries, quiet)[place + 1]
+    instead = found[place]
+    assert _number(instead) == _number(following)
+    assert not isinstance(instead, IMAGDressingError)
+    (problem,) = instead["broken"]
+    assert "line 3" in problem and "garment2.png cannot be read as an image" in problem

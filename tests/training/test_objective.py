@@ -15,8 +15,8 @@ from torch import Tensor
 from imagdressing_core.model.layers import LAYERS
 from imagdressing_core.on_diffusers.unet import GarmentModel
 from imagdressing_core.training.config import Models, Objective
-from imagdressing_core.training.model import Batch, Frozen, load_models, training_loss
-from imagdressing_core.training.objective import Draws, min_snr_weight, noise_schedule
+from imagdressing_core.training.model import Frozen, TrainingBatch, load_models, training_loss
+from imagdressing_core.training.objective import RandomDraws, min_snr_weight, noise_schedule
 
 BATCH, HEIGHT, WIDTH = 3, 10, 8
 
@@ -30,20 +30,20 @@ def loaded(models: Path) -> tuple[Frozen, GarmentModel]:
 
 
 @pytest.fixture(scope="module")
-def batch() -> Batch:
+def batch() -> TrainingBatch:
     generator = torch.Generator().manual_seed(4)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
     latent = BATCH, LATENT_CHANNELS, HEIGHT, WIDTH
-    return Batch(
+    return TrainingBatch(
         person=normal(BATCH, 2 * LATENT_CHANNELS, HEIGHT, WIDTH),
         garment=normal(BATCH, 2 * LATENT_CHANNELS, HEIGHT, WIDTH),
         garment_kept=torch.tensor([1.0, 0.0, 1.0], dtype=torch.float64).view(-1, 1, 1, 1),
         clip_hidden=normal(BATCH, 17, CLIP_CHANNELS),
         text=normal(BATCH, TEXT_TOKENS, CONTEXT),
-        draws=Draws(
+        draws=RandomDraws(
             torch.tensor([5, 480, 990]), normal(*latent), normal(*latent[:2], 1, 1), normal(*latent), normal(*latent)
         ),
         scaling=0.5,
@@ -57,7 +57,9 @@ def softmax_attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return torch.cat([(a @ b.mT / size**0.5).softmax(dim=-1) @ c for a, b, c in split], dim=-1)
 
 
-def written_out_loss(models: Path, garment: GarmentModel, batch: Batch, objective: Objective, alphas: Tensor) -> Tensor:
+def written_out_loss(
+    models: Path, garment: GarmentModel, batch: TrainingBatch, objective: Objective, alphas: Tensor
+) -> Tensor:
     """Return the loss by the paper's Eq. 3 to 6, on a plain U-Net that knows nothing of hybrid attention."""
     unet: Any = UNet2DConditionModel.from_pretrained(str(models / "unet")).double().requires_grad_(False)
     draws = batch.draws
@@ -115,7 +117,7 @@ def gradients(loss: Tensor, garment: GarmentModel) -> dict[str, Tensor]:
 )
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_loss_and_gradients_of_a_step_are_those_of_the_formula(
-    models: Path, loaded: tuple[Frozen, GarmentModel], batch: Batch, objective: Objective, checkpointing: bool
+    models: Path, loaded: tuple[Frozen, GarmentModel], batch: TrainingBatch, objective: Objective, checkpointing: bool
 ):
     frozen, garment = loaded
     unets: list[Any] = [frozen.unet.train(), garment.ref_unet.train()]
@@ -137,7 +139,7 @@ def test_loss_and_gradients_of_a_step_are_those_of_the_formula(
     assert all(float(one.abs().max()) > 0 for one in found.values())
 
 
-def test_the_frozen_parts_get_no_gradient(loaded: tuple[Frozen, GarmentModel], batch: Batch):
+def test_the_frozen_parts_get_no_gradient(loaded: tuple[Frozen, GarmentModel], batch: TrainingBatch):
     frozen, garment = loaded
     loss = training_loss(frozen.unet, garment, batch, Objective(), noise_schedule().alphas_cumprod)
     loss.backward()
@@ -150,7 +152,7 @@ def test_the_frozen_parts_get_no_gradient(loaded: tuple[Frozen, GarmentModel], b
     garment.zero_grad()
 
 
-def test_a_dropped_latent_leaves_the_tokens_to_the_garment(loaded: tuple[Frozen, GarmentModel], batch: Batch):
+def test_a_dropped_latent_leaves_the_tokens_to_the_garment(loaded: tuple[Frozen, GarmentModel], batch: TrainingBatch):
     frozen, garment = loaded
     dropped = replace(batch, garment_kept=torch.zeros_like(batch.garment_kept))
     alphas = noise_schedule().alphas_cumprod

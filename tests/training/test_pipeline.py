@@ -6,7 +6,6 @@ The U-Nets are of full SD1.5 width, which a checkpoint must fit; the other model
 from pathlib import Path
 from typing import Any
 
-import model_files
 import numpy
 import pytest
 import torch
@@ -17,15 +16,16 @@ from support.tiny_models import tiny_tokenizer, tiny_vae
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files import official_files
 from imagdressing_core.model.garment import LayerKV
 from imagdressing_core.on_diffusers.pipeline import DressingPipeline, load_pipeline
 
 SMALL: dict[str, Any] = {"width": 32, "height": 40, "steps": 1}
-CHECKPOINT = prepare_base() / "models" / model_files.GARMENT.path
+CHECKPOINT = prepare_base() / "models" / official_files.GARMENT.path
 
 
 def differences(ours: list[Image.Image], theirs: list[Image.Image]) -> list[int]:
-    """Return the largest difference of each two pictures, 0 … 255."""
+    """Return the largest difference of each two images, 0 … 255."""
     pairs = zip(ours, theirs, strict=True)
     return [
         int(numpy.abs(numpy.asarray(one, numpy.int16) - numpy.asarray(other, numpy.int16)).max())
@@ -59,17 +59,17 @@ def dress(base: Path) -> DressingPipeline:
 
 @pytest.fixture(scope="module")
 def garments(dress: DressingPipeline) -> dict[int, LayerKV]:
-    pictures = [Image.new("RGB", (30, 40), colour) for colour in ("navy", "gold")]
-    return dress.encode_garments(pictures, width=32, height=40)
+    images = [Image.new("RGB", (30, 40), colour) for colour in ("navy", "gold")]
+    return dress.encode_garments(images, width=32, height=40)
 
 
 def only(garments: dict[int, LayerKV], which: int) -> dict[int, LayerKV]:
     return {index: layer.map(lambda tensor: tensor[which : which + 1]) for index, layer in garments.items()}
 
 
-def test_a_picture_of_a_batch_is_the_picture_alone(dress: DressingPipeline, garments: dict[int, LayerKV]):
+def test_an_image_of_a_batch_is_the_image_alone(dress: DressingPipeline, garments: dict[int, LayerKV]):
     made = dress(garments, ["a", "b"], images_per_garment=2, seed=5, **SMALL)
-    assert [picture.size for picture in made] == [(32, 40)] * 4
+    assert [image.size for image in made] == [(32, 40)] * 4
     assert min(differences(made[:3], made[1:])) > 10
     first = dress(only(garments, 0), ["a"], images_per_garment=2, seed=5, **SMALL)
     second = dress(only(garments, 1), ["b"], images_per_garment=2, seed=7, **SMALL)
@@ -99,7 +99,7 @@ def test_without_guidance_a_step_is_one_row(dress: DressingPipeline, garments: d
 def test_what_does_not_fit_is_said(dress: DressingPipeline, garments: dict[int, LayerKV], base: Path, tmp_path: Path):
     with pytest.raises(IMAGDressingError, match="2 garments for 3 prompts: give one, or one for each"):
         dress(garments, ["a", "b", "c"], **SMALL)
-    with pytest.raises(IMAGDressingError, match="A picture of 33 × 40 cannot be made: take multiples of 2"):
+    with pytest.raises(IMAGDressingError, match="An image of 33 × 40 cannot be made: take multiples of 2"):
         dress(garments, ["a", "b"], width=33, height=40)
     with pytest.raises(IMAGDressingError, match="nowhere/unet does not exist: it should hold a UNet2DConditionModel"):
         load_pipeline(tmp_path / "nowhere", CHECKPOINT, base / "image_encoder")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import model_files
 import pytest
 import torch
 from PIL import Image
@@ -14,6 +13,7 @@ from support.comfyui_release import prepare_base
 from support.synthetic_models import sd15_unet, synthetic_state
 from torch import Tensor
 
+from imagdressing_core.files import official_files
 from imagdressing_core.files.checkpoint import read_checkpoint
 from imagdressing_core.images.preprocess import fit_official
 from imagdressing_core.model.garment import LayerKV
@@ -60,7 +60,7 @@ def models() -> Iterator[Models]:
             garment = garment_model(skeleton, CLIP_CHANNELS)
         unet.load_state_dict(synthetic_state(sd15_unet, "unet."), assign=True)
         install_hybrid_attention(unet.eval())
-        checkpoint = read_checkpoint(prepare_base() / "models" / model_files.GARMENT.path)
+        checkpoint = read_checkpoint(prepare_base() / "models" / official_files.GARMENT.path)
         garment.load_state_dict(checkpoint.tensors, assign=True)
         vectors = load_file(REFERENCE / "hybrid_attention.safetensors")
         tokens = garment.eval().proj(vectors["input.clip_hidden"])
@@ -94,7 +94,7 @@ def test_noise_predictions_are_the_official_ones(models: Models, timestep: int):
 def test_ten_steps_of_ddim_in_a_batch_are_the_official_ones(models: Models):
     with torch.inference_mode():
         noise, prompt, negative = (models.vectors[f"input.{name}"] for name in ("noise", "prompt", "negative"))
-        noise = torch.cat((noise, noise.flip(-1)))  # another picture in the same batch
+        noise = torch.cat((noise, noise.flip(-1)))  # another image in the same batch
         prompt, negative = (text.expand(2, -1, -1) for text in (prompt, negative))
         worn, scheduler = GarmentInputs(models.layers), official_scheduler()
         latents = denoise(models.unet, noise, prompt, negative, worn, scheduler, steps=10, guidance=7.5)
@@ -102,7 +102,7 @@ def test_ten_steps_of_ddim_in_a_batch_are_the_official_ones(models: Models):
         assert relative_error(latents[1:], models.vectors["latent.ddim10.cfg7.5"]) > 0.1
 
 
-def test_the_pictures_pixels_are_the_official_ones():
+def test_the_images_pixels_are_the_official_ones():
     reference = load_file(REFERENCE / "garment_picture.safetensors")
     fitted = fit_official(Image.open(REFERENCE / "garment.png").convert("RGB"), 512, 640)
     assert relative_error(vae_pixels([fitted.vae]), reference["vae_pixels"]) < 2e-3

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from support.tiny_models import tiny_unet
-from support.training_set import config, forget_accelerate, write_folder, write_toml
+from support.training_set import config, forget_accelerate, write_folder, write_shard, write_toml
 from torch import Tensor
 
 from imagdressing_core.errors import IMAGDressingError
@@ -102,7 +102,7 @@ def test_two_processes_reach_the_weights_of_one_with_the_doubled_batch(models: P
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     environment = ENVIRONMENT | {"ACCELERATE_USE_CPU": "true"}
     subprocess.run([*launch, *COMMAND[1:], str(two)], check=True, env=environment, capture_output=True)
-    assert json.loads((require_state(tmp_path / "two") / state.PROGRESS).read_text())["share"] == 4
+    assert json.loads((require_state(tmp_path / "two") / state.PROGRESS_FILE).read_text())["share"] == 4
     start = Trainer(read_config(one)).garment.state_dict()
     for name in ("model.safetensors", "ema.safetensors"):
         a, b = weights(tmp_path / "one", name), weights(tmp_path / "two", name)
@@ -179,21 +179,9 @@ def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(models: Path, p
 
 
 def test_a_resumed_run_of_shards_sees_the_samples_it_would_have_seen(models: Path, pairs: Path, tmp_path: Path):
-    from webdataset.writer import TarWriter
-
     for shard in range(3):
-        with TarWriter(str(tmp_path / f"{shard}.tar")) as tar:
-            for i in range(4):
-                number = (4 * shard + i) % 8
-                tar.write(
-                    {
-                        "__key__": f"{i}",
-                        "person.png": (pairs / f"person{number}.png").read_bytes(),
-                        "garment.png": (pairs / f"garment{number}.png").read_bytes(),
-                        "json": json.dumps({"captions": [f"a {number}"]}).encode(),
-                    }
-                )
-    data = {"format": "shards", "path": str(tmp_path / "*.tar"), "workers": 2, "shuffle": 3}
+        write_shard(tmp_path / f"{shard}.tar", pairs, [(4 * shard + i) % 8 for i in range(4)])
+    data = {"format": "shards", "path": str(tmp_path / "*.tar"), "workers": 2}
     toml = {
         name: write_toml(config(models, pairs, tmp_path / name, data=data, run={"steps": 7}), tmp_path / f"{name}.toml")
         for name in ("whole", "stopped")
@@ -205,7 +193,7 @@ def test_a_resumed_run_of_shards_sees_the_samples_it_would_have_seen(models: Pat
     assert differ(weights(tmp_path / "whole"), weights(tmp_path / "stopped")) == []
 
 
-def test_validation_has_its_loss_and_pictures_and_disturbs_nothing(models: Path, pairs: Path, tmp_path: Path):
+def test_validation_has_its_loss_and_images_and_disturbs_nothing(models: Path, pairs: Path, tmp_path: Path):
     for name, sections in {
         "plain": {},
         "validated": {"validation": {"path": str(pairs), "every": 2, "pairs": 3, "pictures": 2, "steps": 2}},
@@ -215,7 +203,7 @@ def test_validation_has_its_loss_and_pictures_and_disturbs_nothing(models: Path,
     assert differ(weights(tmp_path / "plain"), weights(tmp_path / "validated")) == []
     lines = [json.loads(line) for line in (tmp_path / "validated" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "validation_loss" in line] == [2, 4]
-    assert Image.open(tmp_path / "validated" / "validation" / "step-00000004.png").size == (3 * 34 - 2, 2 * 42 - 2)
+    assert Image.open(tmp_path / "validated" / "validation" / "step-00000004.png").size == (3 * 32, 2 * 40)
     assert list((tmp_path / "validated").rglob("events.out.tfevents.*"))
 
 
@@ -228,7 +216,7 @@ def test_a_cache_stands_in_for_vae_and_clip(models: Path, pairs: Path, tmp_path:
         train(read_config(toml))
     said: list[str] = []
     prepare_cache(read_config(toml), said.append)
-    assert said == [f"Process 0: 16 pictures added to {tmp_path / 'cache'}."]
+    assert said == [f"Process 0: 16 images added to {tmp_path / 'cache'}."]
     trainer = Trainer(read_config(toml))
     assert trainer.frozen.image_encoder is None
     trainer.run()
@@ -285,15 +273,15 @@ def test_a_state_of_another_architecture_is_refused(models: Path, pairs: Path, t
 
     save_file(tensors | {"proj.latents": torch.zeros(1, 8, 32)}, folder / "model.safetensors")
     longer = config(models, pairs, tmp_path / "out", run={"steps": 6})
-    with pytest.raises(IMAGDressingError, match=r"step-00000004 cannot be gone on from.*proj\.latents"):
+    with pytest.raises(IMAGDressingError, match=r"cannot resume from .*step-00000004.*proj\.latents"):
         train(read_config(write_toml(longer, tmp_path / "longer.toml")))
 
 
-def test_a_broken_picture_stops_a_run_with_its_entry(models: Path, tmp_path: Path):
+def test_a_broken_image_stops_a_run_with_its_entry(models: Path, tmp_path: Path):
     data = write_folder(tmp_path / "data", 4)
-    (data / "garment2.png").write_bytes(b"no picture")
+    (data / "garment2.png").write_bytes(b"no image")
     toml = write_toml(config(models, data, tmp_path / "out", data={"workers": 1}), tmp_path / "config.toml")
     with pytest.raises(
-        IMAGDressingError, match=r"^.*manifest\.jsonl line 3: .*garment2\.png cannot be read as a picture"
+        IMAGDressingError, match=r"^.*manifest\.jsonl line 3: .*garment2\.png cannot be read as an image"
     ):
         train(read_config(toml))

@@ -1,0 +1,65 @@
+"""Which part of an image is the garment: told by a mask, or by the transparency that a loader left out of the image."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+FAINTEST = (
+    1 / 32
+)  # below this nothing is marked: where loaders read alpha 254 of 255, a mask of an opaque image is 1/255
+BORDER = 1 / 50  # of a side
+CLEARER = 1 / 4  # the border is marked by so much more than the middle
+
+
+@dataclass(frozen=True)
+class GarmentMask:
+    """Where the garment is in each image.
+
+    masks: (1 or images, height, width), 1 = garment; None where all of the image is.
+    note: what was done that the user did not ask for, in words; empty where nothing was.
+    """
+
+    masks: Tensor | None
+    note: str = ""
+
+
+def garment_mask(masks: Tensor | None, transparency: Tensor | None = None) -> GarmentMask:
+    """Decide where the garment is.
+
+    ComfyUI's Load Image drops an image's transparency, and gives it as a MASK that is white where the image is clear:
+    the wrong way round for a garment. A mask painted in its editor is white where it was painted: the right way. The
+    two are told apart by what they mark: around a product cut out of its background, all four corners.
+
+    Args:
+        masks: As the user gave them, (1 or images, height, width), 1 = garment; None without.
+        transparency: Of the images as their loader read them, likewise, 1 = clear; None where it is not known.
+    """
+    if masks is not None:
+        inverted = [marks_surroundings(mask) for mask in masks]
+        if not any(inverted):
+            return GarmentMask(masks)
+        turned = torch.stack([1 - mask if turn else mask for mask, turn in zip(masks, inverted, strict=True)])
+        note = (
+            "mask marks the corners and leaves the middle out, as Load Image's MASK of a cut-out image does: it was "
+            "inverted, so that the garment is what is in the middle. To mark it yourself, put Invert Mask in between."
+        )
+        return GarmentMask(turned, note)
+    if transparency is not None and all(marks_surroundings(mask) for mask in transparency):
+        return GarmentMask(1 - transparency, "The transparent part of the image became background.")
+    return GarmentMask(None)
+
+
+def marks_surroundings(mask: Tensor) -> bool:
+    """Return whether a mask (height, width) marks all four corners, and the border more than the middle."""
+    height, width = mask.shape
+    rows, columns = max(1, round(height * BORDER)), max(1, round(width * BORDER))
+    mask = mask.float()
+    corners = [
+        mask[y, x].mean() for y in (slice(rows), slice(-rows, None)) for x in (slice(columns), slice(-columns, None))
+    ]
+    border = torch.cat(
+        [side.flatten() for side in (mask[:rows], mask[-rows:], mask[:, :columns], mask[:, -columns:])]
+    ).mean()
+    middle = mask[height // 3 : -(height // 3) or None, width // 3 : -(width // 3) or None].mean()
+    return bool(min(corners) > 0.5 and border - middle > CLEARER)

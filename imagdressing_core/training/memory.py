@@ -1,0 +1,135 @@
+"""The memory that a run needs, computed from the models' configurations before anything is loaded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import IMAGDressingError
+from ..model.qformer import CLIP_TOKENS
+from ..on_diffusers.unet import garment_model, install_hybrid_attention
+from .config import TrainingConfig
+from .model import Frozen, TrainingBatch, choose_parts, freeze_unread, training_loss
+from .objective import RandomDraws, noise_schedule
+from .setup import DTYPES
+
+BYTES_OF_ADAM = {False: 8, True: 2}  # by optimiser.eight_bit
+
+
+def estimate(config: TrainingConfig) -> list[str]:
+    """Return lines about the memory of one process on its device, in GB of 10⁹ bytes.
+
+    Activations are those that one batch keeps for the backward pass, counted tensor by tensor on shapes alone with
+    attention as PyTorch's fused kernels compute it. The real peak is above the sum by what kernels use while they run.
+
+    Raises:
+        IMAGDressingError: A model's configuration is missing.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    run, optimiser = config.run, config.optimiser
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        frozen, trained = _empty_models(config)
+        kept = _activations(config, frozen, trained)
+    weights = [one.numel() for one in trained.parameters()]
+    learnt = sum(one.numel() for one in trained.parameters() if one.requires_grad)
+    parts = {
+        "frozen models": sum(_nbytes(one) for one in vars(frozen).values() if isinstance(one, nn.Module)),
+        "trained weights in fp32": 4 * sum(weights),
+        "gradients": 4 * learnt,
+        "AdamW in 8 bit" if optimiser.eight_bit else "AdamW": BYTES_OF_ADAM[optimiser.eight_bit] * learnt,
+        "averaged weights": 4 * sum(weights) if run.ema_decay else 0,
+        f"activations of {run.batch} samples": kept,
+    }
+    lines = [f"{name}: {nbytes / 1e9:.2f} GB" for name, nbytes in parts.items()]
+    total = sum(parts.values()) / 1e9
+    state = (4 * sum(weights) * (2 if run.ema_decay else 1) + BYTES_OF_ADAM[optimiser.eight_bit] * learnt) / 1e9
+    return [
+        f"{learnt / 1e6:,.1f} million parameters are trained. Memory of each process, estimated:",
+        *(f"  {line}" for line in lines),
+        f"  together about {total:.1f} GB",
+        f"A state takes about {state:.2f} GB on the disk, and run.keep = {run.keep} of them stay.",
+    ]
+
+
+def _empty_models(config: TrainingConfig) -> tuple[Frozen, Any]:
+    """Return the models of a run without weights, as ``load_models`` returns them."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    models = config.models
+    unet, garment_unet = (_from_config(UNet2DConditionModel, models.base / "unet") for _ in range(2))
+    encoder = CLIPVisionConfig.from_dict(_config_of(models.image_encoder))
+    frozen = Frozen(
+        unet=unet,
+        vae=_from_config(AutoencoderKL, models.vae or models.base / "vae"),
+        text_encoder=CLIPTextModel(CLIPTextConfig.from_dict(_config_of(models.base / "text_encoder"))),
+        tokenizer=None,
+        image_encoder=None if config.data.cache else CLIPVisionModelWithProjection(encoder),
+    )
+    for model in vars(frozen).values():
+        for module in model.modules() if model is not None else ():
+            for name, weight in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(weight.to(DTYPES[config.run.precision]), requires_grad=False))
+    install_hybrid_attention(unet)
+    trained = garment_model(garment_unet, encoder.hidden_size)
+    freeze_unread(trained)
+    choose_parts(trained, config.optimiser.parts)
+    return frozen, trained
+
+
+def _activations(config: TrainingConfig, frozen: Frozen, trained: Any) -> int:
+    """Return the bytes that a batch's forward pass keeps for the backward pass, weights left out."""
+    run, vae = config.run, frozen.vae.config
+    if run.gradient_checkpointing:
+        for unet in (frozen.unet, trained.ref_unet):
+            unet.train()
+            unet.enable_gradient_checkpointing()
+    factor = 2 ** (len(vae.block_out_channels) - 1)
+    latent = run.batch, vae.latent_channels, config.data.height // factor, config.data.width // factor
+    clip = frozen.text_encoder.config
+    ones = torch.ones(latent)
+    batch = TrainingBatch(
+        person=torch.ones(latent[0], 2 * latent[1], *latent[2:]),
+        garment=torch.ones(latent[0], 2 * latent[1], *latent[2:]),
+        garment_kept=torch.ones(run.batch, 1, 1, 1),
+        clip_hidden=torch.ones(run.batch, CLIP_TOKENS, trained.proj.proj_in.in_features),
+        text=torch.ones(run.batch, clip.max_position_embeddings, clip.hidden_size, dtype=frozen.unet.dtype),
+        draws=RandomDraws(torch.zeros(run.batch, dtype=torch.long), ones, torch.ones(*latent[:2], 1, 1), ones, ones),
+        scaling=vae.scaling_factor,
+    )
+    weights = {_storage(one) for model in (frozen.unet, trained) for one in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if _storage(tensor) not in weights:
+            kept[_storage(tensor)] = tensor
+        return tensor
+
+    half = torch.autocast("cpu", DTYPES[run.precision], enabled=run.precision != "no")
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), half:
+        alphas = noise_schedule(config.objective.zero_terminal_snr).alphas_cumprod
+        training_loss(frozen.unet, trained, batch, config.objective, alphas)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def _storage(tensor: Tensor) -> int:
+    """Return what tells the memory of one tensor from another's; tensors of shapes alone have no address."""
+    return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
+
+
+def _from_config(kind: Any, folder: Path) -> Any:
+    return kind.from_config(_config_of(folder))
+
+
+def _nbytes(model: nn.Module) -> int:
+    return sum(one.nbytes for one in model.parameters())
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise IMAGDressingError(f"{folder} holds no model in diffusers' or transformers' format: {error}") from error

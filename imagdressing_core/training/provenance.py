@@ -1,0 +1,48 @@
+"""Where an output comes from: version, command, date, and digests of the weights that it was made with."""
+
+import hashlib
+import shlex
+import sys
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from .config import Models
+
+CHUNK = 1 << 24
+
+
+def provenance(models: Models | None = None) -> dict[str, Any]:
+    """Return {"version", "command", "date", "weights"}; ``weights`` only with ``models``."""
+    made = {
+        "version": __version__,
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    return made if models is None else made | {"weights": model_digests(models)}
+
+
+def model_digests(models: Models) -> dict[str, str]:
+    """Return the sha256 of each model's weights, {name: hexadecimal digits}."""
+    paths = {
+        "unet": models.base / "unet",
+        "text_encoder": models.base / "text_encoder",
+        "vae": models.vae or models.base / "vae",
+        "image_encoder": models.image_encoder,
+        "ip_adapter": models.ip_adapter,
+        "start_from": models.start_from,
+    }
+    return {name: weights_digest(path) for name, path in paths.items() if path is not None}
+
+
+@lru_cache
+def weights_digest(path: Path) -> str:
+    """Return the sha256 of a file, or of a folder's .safetensors files in the order of their names."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(path.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            while chunk := stream.read(CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,119 @@
+"""What a run is made of besides its models: accelerate, the optimiser, the learning rate, the averaged weights."""
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import IMAGDressingError
+from .config import Optimiser, TrainingConfig, as_flat, as_plain
+from .provenance import provenance
+
+DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def accelerator_for(config: TrainingConfig) -> Any:
+    """Return the ``Accelerator`` of a run, with its trackers.
+
+    Raises:
+        IMAGDressingError: The precision or a tracker is not available here.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+
+    run = config.run
+    try:
+        accelerator = Accelerator(
+            mixed_precision=run.precision,
+            gradient_accumulation_steps=run.accumulation,
+            log_with=list(run.trackers) or None,
+            project_dir=run.output,
+        )
+    except (ImportError, ValueError) as error:
+        raise IMAGDressingError(f"This run cannot be set up here: {error}") from error
+    if run.precision == "fp16" and accelerator.device.type == "cpu":
+        raise IMAGDressingError('run.precision = "fp16" needs a GPU, and none is visible. Use "bf16" or "no".')
+    missing = set(run.trackers) - {str(getattr(one, "value", one)) for one in accelerator.log_with}
+    if missing:
+        names = " and ".join(sorted(missing))
+        raise IMAGDressingError(f"run.trackers names {names}, not installed here: pip install {' '.join(missing)}.")
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is not None:
+        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = run.batch
+    facts = as_flat({**as_plain(config), "made": provenance()})
+    accelerator.init_trackers(
+        "imagdressing",
+        {name: str(value) for name, value in facts.items()},
+        init_kwargs={"wandb": {"dir": str(run.output)}},  # by default it writes to the current folder
+    )
+    set_seed(run.seed)
+    return accelerator
+
+
+def optimizer_for(parameters: list[nn.Parameter], optimiser: Optimiser) -> Any:
+    options: dict[str, Any] = {"lr": optimiser.learning_rate, "weight_decay": optimiser.weight_decay}
+    if not optimiser.eight_bit:
+        return torch.optim.AdamW(parameters, **options)
+    try:
+        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise IMAGDressingError(
+            f"optimiser.eight_bit needs bitsandbytes (pip install bitsandbytes): {error}"
+        ) from error
+    return AdamW8bit(parameters, **options)
+
+
+def schedule_for(optimizer: Any, config: TrainingConfig) -> Any:
+    """Return the learning rate schedule of diffusers that the configuration names."""
+    from diffusers.optimization import get_scheduler
+
+    warmup, steps = config.optimiser.warmup_steps, config.run.steps
+    return get_scheduler(config.optimiser.schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
+
+
+def resume_schedule(schedule: Any, state: Mapping[str, Any], optimiser: Optimiser) -> None:
+    """Bring a schedule to a saved step, with this run's learning rate and weight decay rather than the saved ones."""
+    schedule.load_state_dict(dict(state))
+    schedule.base_lrs = [optimiser.learning_rate] * len(schedule.base_lrs)
+    rates = [optimiser.learning_rate * factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+    for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+        group |= {"initial_lr": optimiser.learning_rate, "lr": rate, "weight_decay": optimiser.weight_decay}
+    schedule._last_lr = rates
+
+
+def averaged_weights(accelerator: Any, parameters: list[nn.Parameter], decay: float | None) -> Any:
+    """Return diffusers' ``EMAModel`` of the trained parts, or None without a decay.
+
+    Raises:
+        IMAGDressingError: The run is under FSDP.
+    """
+    if decay is None:
+        return None
+    if accelerator.distributed_type == "FSDP":
+        raise IMAGDressingError(
+            "run.ema_decay needs the whole weights on each process, and FSDP splits them. Leave it out, or use DDP or "
+            "DeepSpeed ZeRO-2."
+        )
+    from diffusers.training_utils import EMAModel
+
+    ema = EMAModel(parameters, decay=decay)
+    ema.to(dtype=torch.float32)
+    return ema
+
+
+@contextmanager
+def sigterm() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM sets in place of ending the process; only the main thread can receive signals."""
+    received = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: received.set())
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -7,18 +7,25 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # These three work together; ComfyUI asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test test-extras test-faults test-beside browser lint parity pictures bench learning supply-chain fuzz soak clean
+.PHONY: setup demo serve test test-extras test-faults test-beside browser lint parity pictures packs bench gpu gpu-bundle learning supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python -m support.synthetic_models
 
+ifneq ($(wildcard bundle/wheels),)
+$(READY):  # of a `make gpu-bundle`, on a machine without a network
+	bash benchmarks/gpu_bundle/unpack.sh $(PYTHON)
+else
 $(READY): pyproject.toml tests/support/comfyui_release.py
 	$(PYTHON) -m venv .venv
+# Each command that the docs name finds tests/support, also without make.
+	printf "%s\n" "$(CURDIR)/tests" "$(CURDIR)/scripts" > $$(echo .venv/lib/python3*/site-packages)/development.pth
 	$(BIN)/pip install --quiet uv
 	host=$$($(BIN)/python -m support.comfyui_release) && \
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) -r "$$host/requirements.txt" \
 		-r "$$host/manager_requirements.txt" -e ".[dev]"
 	touch $@
+endif
 
 demo: setup  ## dress the sample garment and save the picture
 	$(BIN)/python scripts/run_demo.py
@@ -62,8 +69,18 @@ parity: setup  ## the README's table of errors against the official implementati
 pictures: setup  ## those of the README and the help pages, taken in the editor
 	$(BIN)/python scripts/screenshots.py
 
+PACKS ?= custom_nodes
+packs: setup  ## the garment beside other people's packs: make packs PACKS=/path/to/custom_nodes
+	$(BIN)/python scripts/real_packs.py $(PACKS)
+
 bench: setup  ## speed and memory, part by part; see benchmarks/bench.py --help
 	$(BIN)/python benchmarks/bench.py
+
+gpu: setup  ## prove and measure on a GPU, eight minutes; REHEARSE=1 runs it tiny on a CPU, PARTS="parity http" some of it
+	$(BIN)/python benchmarks/on_gpu.py $(if $(REHEARSE),--rehearse) $(PARTS)
+
+gpu-bundle: $(READY)  ## a folder for a GPU machine without a network, where PyTorch is: there `make gpu`
+	bash benchmarks/gpu_bundle/make.sh $(GPU_PYTHON)
 
 learning: setup  ## a tiny model learns to dress drawn figures: some 40 minutes of one CPU core; see docs/training.md
 	$(BIN)/python benchmarks/learning/base.py
@@ -83,11 +100,11 @@ supply-chain: $(READY)  ## licences and known vulnerabilities of what the pack b
 		echo "NOT CHECKED for vulnerabilities: the packages above. No vulnerability database could be reached."
 
 SECONDS ?= 60
-fuzz: setup  ## hostile input for each reader, twice SECONDS: make fuzz SECONDS=600
-	$(BIN)/python fuzz/run.py --seconds $(SECONDS)
+fuzz: setup  ## hostile input for each reader, twice SECONDS: make fuzz SECONDS=600, or RUNS=10000
+	$(BIN)/python fuzz/run.py $(if $(RUNS),--runs $(RUNS),--seconds $(SECONDS)) $(if $(RECORD),--record)
 
-soak: setup  ## prompts in one running host for SECONDS: make soak SECONDS=600
-	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS)
+soak: setup  ## prompts in one running ComfyUI for SECONDS: make soak SECONDS=600, or PROMPTS=540
+	$(BIN)/python benchmarks/soak.py $(if $(PROMPTS),--prompts $(PROMPTS),--seconds $(SECONDS)) $(if $(RECORD),--record)
 
 clean:
 	rm -rf .venv .comfyui artefacts

@@ -3,15 +3,15 @@
 import gc
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import arrangements
+import compared_models as compared
 import torch
-from results_file import Row, save
+from bench import Row, against, clock, in_turn, save
 from support import comfyui_process as comfyui
 from support.comfyui_release import prepare_base
-from timing import against, in_turn, timed
 
 from imagdressing_core.files import official_files
 
@@ -24,11 +24,11 @@ def load(path: Path) -> None:
     comfyui.pack("nodes.comfyui.garment_encoder").load_garment_encoder(checkpoint)
 
 
-def _uncached(path: Path, work: Callable[[], object]) -> float:
+def forget(path: Path) -> None:
+    """Have the system drop the file from its cache."""
     gc.collect()
     with path.open("rb") as file:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return timed(work)
 
 
 def _bytes_from_disk() -> int:
@@ -37,16 +37,16 @@ def _bytes_from_disk() -> int:
 
 
 def measure(path: Path) -> Iterator[Row]:
-    visits: dict[str, Callable[[int], list[float]]] = {
-        "read": lambda _: [_uncached(path, lambda: path.read_bytes())],
-        "load": lambda _: [_uncached(path, lambda: load(path))],
-    }
+    works: dict[str, Any] = {"read": path.read_bytes, "load": lambda: load(path)}
+    timers = {name: clock(work, lambda: forget(path)) for name, work in works.items()}
+    visits = {name: (lambda timer=timer: timer.blocked_autorange(min_run_time=0)) for name, timer in timers.items()}
     seconds = in_turn(visits, ROUNDS)
     yield against(
         "loading the converted checkpoint against reading its bytes", seconds["load"], seconds["read"], "≤ 1.3"
     )
+    forget(path)
     before = _bytes_from_disk()
-    _uncached(path, lambda: load(path))
+    load(path)
     taken, size = _bytes_from_disk() - before, path.stat().st_size
     yield Row("read from disk for the converted checkpoint, against its size", taken / 1e6, "MB", size / 1e6)
 
@@ -60,6 +60,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    arrangements.start()
+    compared.start()
     with torch.inference_mode():
         main()

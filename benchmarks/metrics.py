@@ -65,7 +65,7 @@ def matching() -> dict[str, Any]:
 
 
 def draw_pairs(folder: Path) -> list[tuple[Path, Path, Path]]:
-    """Draw garments, and images in which they are worn with their masks; return (garment, image, mask)."""
+    """Draw garments, and images in which they are worn, with masks; return (garment, image, mask)."""
     for name in ("garments", "worn/masks"):
         (folder / name).mkdir(parents=True)
     rng = numpy.random.default_rng(0)

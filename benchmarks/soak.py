@@ -1,8 +1,8 @@
-"""Hundreds of prompts in one running host: is memory flat, is nothing left behind, are equal prompts equal pictures?
+"""Hundreds of prompts in one running ComfyUI: is memory flat, is nothing left behind, are equal prompts equal images?
 
-``python benchmarks/soak.py --prompts 500`` or ``--seconds 600``. Each prompt is one of a pool whose members differ in
-garments, their sizes and fits, masks, strengths, windows, layers, batches, picture sizes, in the order of the nodes,
-and in whether there is a garment at all. Ends with status 1 if a picture differs from the last of the same prompt, a
+``make soak SECONDS=600``. Each prompt is one of a pool whose members differ in
+garments, their sizes and fits, masks, strengths, windows, layers, batches, image sizes, in the order of the nodes,
+and in whether there is a garment at all. Ends with status 1 if an image differs from the last of the same prompt, a
 prompt fails, or more memory or open files stay than is allowed.
 """
 
@@ -19,23 +19,20 @@ from typing import Any
 
 import requests
 from scipy.stats import theilslopes
+from support.comfyui_release import BASE, REPOSITORY
+from support.comfyui_server import ComfyUIServer, Prompt, serving
+from support.shipped_prompts import IMAGES as FOLDER
+from support.synthetic_models import synthetic_base
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-
-from support.comfyui_release import BASE  # noqa: E402
-from support.comfyui_server import ComfyUIServer, Prompt, serving  # noqa: E402
-from support.shipped_prompts import IMAGES  # noqa: E402
-from support.synthetic_models import synthetic_base  # noqa: E402
-
-from imagdressing_core.files import official_files  # noqa: E402
+from imagdressing_core.files import official_files
 
 RESULT = REPOSITORY / "benchmarks" / "results" / "soak.json"
 WINDOW = 25  # prompts of which the fewest open files count: what is open for a moment goes, a file left open stays
-PICTURES = ("imagdressing_shirt.png", "imagdressing_trousers.png")
+IMAGES = ("imagdressing_shirt.png", "imagdressing_trousers.png")
 # What is freed goes back to the system: glibc keeps it otherwise, more of it from time to time, and the growth measured
 # would be the allocator's and not the pack's.
 ALLOCATOR = ("env", "MALLOC_ARENA_MAX=2", "MALLOC_TRIM_THRESHOLD_=131072", "MALLOC_MMAP_THRESHOLD_=1048576")
-# Saved before, as a wardrobe: (picture, fit, width, height).
+# Saved before, as a wardrobe: (image, fit, width, height).
 GARMENTS = ((0, "official", 64, 80), (0, "crop", 96, 64), (1, "pad", 64, 80), (1, "official", 72, 72))
 GARMENT = "soak/garment"
 
@@ -51,8 +48,8 @@ def variant(choose: Random) -> Prompt:
         "negative": _node("CLIPTextEncode", clip=["checkpoint", 1], text="naked"),
         "mask": _node("SolidMask", value=choose.choice((0.5, 1.0)), width=24, height=32),
     }
-    for i, picture in enumerate(PICTURES):
-        prompt[f"picture {i}"] = _node("LoadImage", image=picture)
+    for i, file in enumerate(IMAGES):
+        prompt[f"image {i}"] = _node("LoadImage", image=file)
     encoded = choose.choice(GARMENTS) if not choose.randrange(6) else None
     for i in range(2):
         name = f"{GARMENT}_{choose.randrange(len(GARMENTS)) + 1:05}.safetensors"
@@ -61,7 +58,7 @@ def variant(choose: Random) -> Prompt:
         prompt["garment 0"] = encode(*encoded)
     prompt["both"] = _node("IMAGDressingJoinGarments", garment_1=["garment 0", 0], garment_2=["garment 1", 0])
 
-    chain = [_wearing(choose) for _ in range(choose.choice((0, 1, 1, 2, 3)))]
+    chain = [_applied(choose) for _ in range(choose.choice((0, 1, 1, 2, 3)))]
     others = [_node("PerturbedAttentionGuidance", scale=2.0), _node("FreeU_V2", b1=1.3, b2=1.4, s1=0.9, s2=0.2)]
     chain += choose.sample(others, choose.choice((0, 0, 1, 2)))
     choose.shuffle(chain)
@@ -82,7 +79,7 @@ def variant(choose: Random) -> Prompt:
     return prompt
 
 
-def _wearing(choose: Random) -> dict[str, Any]:
+def _applied(choose: Random) -> dict[str, Any]:
     inputs: dict[str, Any] = {
         "garment": [choose.choice(("garment 0", "garment 1", "both")), 0],
         "strength": choose.choice((0.0, 0.5, 1.0, 1.3)),
@@ -104,9 +101,9 @@ def _wearing(choose: Random) -> dict[str, Any]:
     return _node("IMAGDressingApplyAdvanced", **inputs)
 
 
-def encode(picture: int, fit: str, width: int, height: int) -> dict[str, Any]:
+def encode(number: int, fit: str, width: int, height: int) -> dict[str, Any]:
     links = {"imagdressing": ["imagdressing", 0], "vae": ["vae", 0], "clip_vision": ["vision", 0]}
-    links |= {"image": [f"picture {picture}", 0]}
+    links |= {"image": [f"image {number}", 0]}
     return _node("IMAGDressingEncodeGarment", fit=fit, width=width, height=height, drop_background=False, **links)
 
 
@@ -114,7 +111,7 @@ def save_garments(server: ComfyUIServer) -> None:
     """Encode and save the wardrobe that the prompts load from."""
     for number, garment in enumerate(GARMENTS):
         prompt = variant(Random(0)) | {"garment 0": encode(*garment)}
-        kept = ("vae", "vision", "imagdressing", "garment 0", *(f"picture {i}" for i in range(len(PICTURES))))
+        kept = ("vae", "vision", "imagdressing", "garment 0", *(f"image {i}" for i in range(len(IMAGES))))
         saving = {key: node for key, node in prompt.items() if key in kept}
         saving["save"] = _node("IMAGDressingSaveGarment", garment=["garment 0", 0], filename_prefix=GARMENT)
         saved = server.run(saving)
@@ -132,13 +129,13 @@ class Soak:
 
     server: ComfyUIServer
     prompts: list[Prompt]
-    pictures: dict[int, str] = field(default_factory=dict)
+    images: dict[int, str] = field(default_factory=dict)
     megabytes: list[float] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
     repeated: int = 0
 
     def run(self, number: int) -> None:
-        """Queue one prompt of the pool and compare its pictures with those it made before."""
+        """Queue one prompt of the pool and compare its images with those it made before."""
         prompt = self.prompts[number]
         prompt_id = self.server.queue(prompt)
         if not isinstance(prompt_id, str):
@@ -146,10 +143,10 @@ class Soak:
         result = self.server.wait(prompt, prompt_id)
         if result.error or not result.images:
             sys.exit(f"Prompt {number} failed: {result.error}")
-        pictures = hashlib.sha256(b"".join(self._pixels(image) for image in result.images)).hexdigest()
-        if self.pictures.setdefault(number, pictures) != pictures:
-            sys.exit(f"Prompt {number} made another picture than before.")
-        # What ComfyUI itself remembers of every prompt, and the pictures on disk, are no leak of anybody's.
+        made = hashlib.sha256(b"".join(self._pixels(image) for image in result.images)).hexdigest()
+        if self.images.setdefault(number, made) != made:
+            sys.exit(f"Prompt {number} made another image than before.")
+        # What ComfyUI itself remembers of every prompt, and the images on disk, are no leak of anybody's.
         requests.post(f"{self.server.url}/history", json={"delete": [prompt_id]}, timeout=60)
         for image in result.images:
             (BASE / "output" / image["subfolder"] / image["filename"]).unlink()
@@ -176,8 +173,8 @@ def soak(prompts: int, seconds: float, different: int, limit: float, seed: int) 
     base = synthetic_base()
     garments = base / "models" / "imagdressing_garments"
     with serving(base=base, prefix=ALLOCATOR) as server:
-        for picture in PICTURES:
-            server.upload(IMAGES / picture)
+        for file in IMAGES:
+            server.upload(FOLDER / file)
         save_garments(server)
         pool = [variant(Random(seed + 1 + i)) for i in range(different)]
         seen = Soak(server, pool)
@@ -186,7 +183,7 @@ def soak(prompts: int, seconds: float, different: int, limit: float, seed: int) 
         order = list(range(different))
         while len(seen.megabytes) < prompts and time.monotonic() - start < seconds:
             number = order.pop(0) if order else choose.choice([i for i in range(different) if i != last])
-            seen.repeated += number in seen.pictures
+            seen.repeated += number in seen.images
             seen.run(number)
             last = number
             if len(seen.megabytes) % 25 == 0:
@@ -199,8 +196,8 @@ def soak(prompts: int, seconds: float, different: int, limit: float, seed: int) 
     return {
         "machine": f"{platform.machine()}, Python {platform.python_version()}",
         "prompts": len(seen.megabytes),
-        "different_prompts": len(seen.pictures),
-        "repeated_prompts_with_equal_pictures": seen.repeated,
+        "different_prompts": len(seen.images),
+        "repeated_prompts_with_equal_images": seen.repeated,
         "warm_up_prompts": different,
         "megabytes_after_warm_up": round(flat[0], 1),
         "megabytes_at_the_end": round(flat[-1], 1),

@@ -1,8 +1,8 @@
-"""What a training step costs against the official loop's arrangement: seconds and peak memory, the same loss and data.
+"""What a training step costs against the official loop's: seconds and peak memory, the same loss and data.
 
 ``python benchmarks/training.py``: every model an eighth as wide as SD1.5's, the images 192 × 256, on the
-CPU; each arrangement in a process of its own, by turns. The official loop encodes both images by VAE and CLIP in each
-step, runs the garment U-Net to its end and keeps all 32 of its attentions' inputs.
+CPU; each way of training in a process of its own, by turns. The official loop encodes both images by VAE and CLIP
+in each step, runs the garment U-Net to its end and keeps all 32 of its attentions' inputs.
 """
 
 import argparse
@@ -17,29 +17,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bench import Row, save
 from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
-from results_file import Row, save
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
-
-from imagdressing_core.model.layers import LAYERS  # noqa: E402
-from imagdressing_core.on_diffusers import pipeline  # noqa: E402
+from imagdressing_core.model.layers import LAYERS
+from imagdressing_core.on_diffusers import pipeline
 from imagdressing_core.on_diffusers import unet as diffusers_unet
-from imagdressing_core.training.config import Objective  # noqa: E402
-from imagdressing_core.training.model import TrainingBatch, freeze_unread, start_projections, training_loss  # noqa: E402
-from imagdressing_core.training.objective import RandomDraws, noise_schedule  # noqa: E402
+from imagdressing_core.training.config import Objective
+from imagdressing_core.training.model import TrainingBatch, freeze_unread, start_projections, training_loss
+from imagdressing_core.training.objective import RandomDraws, noise_schedule
 
 WIDTH, HEIGHT = 192, 256
 CONTEXT, CLIP = 96, 160
 STEPS, ROUNDS = 3, 2
-ARRANGEMENTS = ("official", "whole", "cached", "checkpointed")
+WAYS = ("official", "whole", "cached", "checkpointed")
 """The official loop's; ours without a cache; with; and with gradient checkpointing as well."""
 
 
-class OfficialLoop(diffusers_unet.GarmentModel):
+class OfficialGarmentModel(diffusers_unet.GarmentModel):
     """The garment U-Net run to its end, the inputs of all attentions kept, as the official cache processors do."""
 
     def forward(self, latent: Tensor, clip_hidden: Tensor) -> Any:
@@ -58,7 +55,7 @@ class OfficialLoop(diffusers_unet.GarmentModel):
         return self.adapter_modules(needed)
 
 
-def models(arrangement: str) -> dict[str, Any]:
+def models(way: str) -> dict[str, Any]:
     torch.manual_seed(0)
 
     def unet() -> Any:
@@ -66,20 +63,20 @@ def models(arrangement: str) -> dict[str, Any]:
             block_out_channels=(40, 80, 160, 160), norm_num_groups=8, cross_attention_dim=CONTEXT, attention_head_dim=8
         )
 
-    dressing, garment = unet(), diffusers_unet.garment_model(unet(), CLIP)
-    diffusers_unet.install_hybrid_attention(dressing.requires_grad_(False))
-    start_projections(garment, dressing)
+    denoising, garment = unet(), diffusers_unet.garment_model(unet(), CLIP)
+    diffusers_unet.install_hybrid_attention(denoising.requires_grad_(False))
+    start_projections(garment, denoising)
     nn.init.normal_(garment.proj.latents, std=0.1)
-    if arrangement == "official":
-        garment = OfficialLoop(garment.ref_unet, garment.proj, garment.adapter_modules)
+    if way == "official":
+        garment = OfficialGarmentModel(garment.ref_unet, garment.proj, garment.adapter_modules)
     else:
         freeze_unread(garment)
-    if arrangement == "checkpointed":
-        for one in (dressing, garment.ref_unet):
+    if way == "checkpointed":
+        for one in (denoising, garment.ref_unet):
             one.train()
             one.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]
-    found: dict[str, Any] = {"unet": dressing, "garment": garment}
-    if arrangement in ("official", "whole"):
+    found: dict[str, Any] = {"unet": denoising, "garment": garment}
+    if way in ("official", "whole"):
         blocks: Any = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
         widths: Any = (16, 32, 64, 64)  # typed as one in diffusers
         found["vae"] = AutoencoderKL(block_out_channels=widths, norm_num_groups=8, layers_per_block=2, **blocks)
@@ -91,9 +88,9 @@ def models(arrangement: str) -> dict[str, Any]:
     return found
 
 
-def measure(arrangement: str) -> None:
+def measure(way: str) -> None:
     """Train a few steps in this process; print seconds of a step, peak memory and the first loss."""
-    found = models(arrangement)
+    found = models(way)
     parameters = [one for one in found["garment"].parameters() if one.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-5)
     alphas = noise_schedule().alphas_cumprod
@@ -113,7 +110,7 @@ def measure(arrangement: str) -> None:
 
 @torch.no_grad()
 def _batch(found: dict[str, Any], step: int) -> TrainingBatch:
-    """Return one sample, the same in all arrangements; where there is no cache, images go through VAE and CLIP."""
+    """Return one sample, the same in all ways; where there is no cache, images go through VAE and CLIP."""
     generator = torch.Generator().manual_seed(step)
 
     def normal(*shape: int) -> Tensor:
@@ -137,14 +134,14 @@ def _batch(found: dict[str, Any], step: int) -> TrainingBatch:
 
 
 def main() -> None:
-    command = [sys.executable, str(Path(__file__)), "--arrangement"]
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in ARRANGEMENTS}
+    command = [sys.executable, str(Path(__file__)), "--way"]
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
     for _ in range(ROUNDS):
-        for name in ARRANGEMENTS:
+        for name in WAYS:
             output = subprocess.run([*command, name], check=True, capture_output=True, text=True).stdout
             runs[name].append(json.loads(output.splitlines()[-1]))
     losses = {round(run["loss"], 4) for one in runs.values() for run in one}
-    assert len(losses) == 1, f"The arrangements do not compute the same loss: {losses}"
+    assert len(losses) == 1, f"The ways to train do not compute the same loss: {losses}"
 
     def median(name: str, what: str) -> float:
         return statistics.median(run[what] for run in runs[name])
@@ -162,6 +159,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arrangement", choices=ARRANGEMENTS)
-    arrangement = parser.parse_args().arrangement
-    measure(arrangement) if arrangement else main()
+    parser.add_argument("--way", choices=WAYS)
+    way = parser.parse_args().way
+    measure(way) if way else main()

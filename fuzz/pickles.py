@@ -7,9 +7,12 @@ import zipfile
 from functools import cache
 
 import torch
-from making import KEYS, NUMBERS, Random, mutated
+from hostile_input import KEYS, NUMBERS, Bytes, damaged, mostly, one_of
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
 from torch import Tensor
 
+from imagdressing_core.files.checkpoint import expected_shapes
 from imagdressing_core.files.pickled import LEGACY
 
 CODE = (("os", "system"), ("posix", "system"), ("builtins", "eval"), ("builtins", "exec"), ("builtins", "open"),
@@ -44,109 +47,102 @@ def called(module: str, name: str, *arguments: bytes) -> bytes:
     return named(module, name) + b"(" + b"".join(arguments) + b"tR"
 
 
-def tensor(choose: Random) -> bytes:
+EMPTY = called("collections", "OrderedDict")
+
+
+@st.composite
+def tensors(draw: DrawFn) -> bytes:
     """Return the pickle of a tensor that may lie about its storage, sizes, strides and offset."""
-    any_number = lambda: choose.choice((1, 1, 2, 4, choose.choice(NUMBERS)))  # noqa: E731
-    size = choose.choice(((1,), (320, 4, 3, 3), (1, 16, 768), tuple(any_number() for _ in range(choose.randrange(5)))))
-    stride = (0,) * len(size) if choose.randrange(3) else tuple(any_number() for _ in size)
-    storage = b"(" + text("storage") + named("torch", f"{choose.choice(STORAGES)}Storage")
-    storage += text(choose.choice(("0", "1", "../0"))) + text(choose.choice(("cpu", "cuda:0", "meta", "nowhere")))
-    storage += number(any_number()) + b"tQ"
+    any_number = mostly(one_of(1, 2, 4), one_of(*NUMBERS), 4)
+    size = draw(one_of((1,), (320, 4, 3, 3), (1, 16, 768)) | st.lists(any_number, max_size=4).map(tuple))
+    stride = draw(mostly((0,) * len(size), st.lists(any_number, min_size=len(size), max_size=len(size)), 3))
+    storage = b"(" + text("storage") + named("torch", f"{draw(one_of(*STORAGES))}Storage")
+    storage += text(draw(one_of("0", "1", "../0"))) + text(draw(one_of("cpu", "cuda:0", "meta", "nowhere")))
+    storage += number(draw(any_number)) + b"tQ"
     sizes, strides = (b"(" + b"".join(map(number, part)) + b"t" for part in (size, stride))
-    hooks = called("collections", "OrderedDict")
-    metadata = choose.choice((b"", b"", b"}" + text("neg") + b"\x88s", b"}" + text("conj") + b"\x88s"))
+    metadata = draw(one_of(b"", b"", b"}" + text("neg") + b"\x88s", b"}" + text("conj") + b"\x88s"))
+    offset, wants_gradient = number(draw(mostly(0, any_number))), draw(one_of(b"\x89", b"\x88"))
     return called(
-        "torch._utils", "_rebuild_tensor_v2", storage, number(choose.choice((0, 0, any_number()))), sizes, strides,
-        choose.choice((b"\x89", b"\x88")), hooks, metadata,
-    )  # fmt: skip
+        "torch._utils", "_rebuild_tensor_v2", storage, offset, sizes, strides, wants_gradient, EMPTY, metadata
+    )
 
 
-def value(choose: Random, depth: int = 3) -> bytes:
-    """Return the pickle of anything, some of it code."""
-    inner = lambda: value(choose, depth - 1)  # noqa: E731
-    match choose.randrange(14 if depth else 5):
-        case 0:
-            return tensor(choose)
-        case 1:
-            return choose.choice((b"N", b"\x88", b")", b"}", b"]", b"h\x00", b"h\x01", b"G" + bytes(8)))
-        case 2:
-            return number(choose.choice(NUMBERS))
-        case 3:
-            return text(choose.choice(KEYS))
-        case 4:
-            return named(*choose.choice((*CODE, *PLAIN_CODE)))
-        case 5 | 6:
-            return called(*choose.choice(CODE), text(CANARY))
-        case 7:
-            return called(*choose.choice((*CODE, *PLAIN_CODE)), *(inner() for _ in range(choose.randrange(4))))
-        case 8:
-            return inner() + b"\x85" * choose.choice((1, 2, 100, 200_000))
-        case 9:
-            return b"}q\x00" + text("self") + b"h\x00s"  # a dictionary in itself
-        case 10:
-            return b"".join((b"}", *(b"q\x01}(" + text("a") + b"h\x01" + text("b") + b"h\x01u" for _ in range(40))))
-        case 11:
-            return called("collections", "OrderedDict") + b"}" + text(choose.choice(("get", "items"))) + inner() + b"sb"
-        case 12:
-            return choose.choice((b"K\x07Q", inner() + b"Q", b"\x93", b"0", b"2", b"iposix\nsystem\n", b"\x82\x01"))
-        case _:
-            return mapping(choose, depth - 1)
+LEAVES = st.one_of(
+    tensors(),
+    one_of(b"N", b"\x88", b")", b"}", b"]", b"h\x00", b"h\x01", b"G" + bytes(8), b"K\x07Q"),
+    one_of(*NUMBERS).map(number),
+    one_of(*KEYS).map(text),
+    one_of(*CODE, *PLAIN_CODE).map(lambda name: named(*name)),
+    one_of(*CODE).map(lambda name: called(*name, text(CANARY))),
+    one_of(
+        b"}q\x00" + text("self") + b"h\x00s",  # a dictionary in itself
+        b"}" + (b"q\x01}(" + text("a") + b"h\x01" + text("b") + b"h\x01u") * 40,
+        *(b"\x93", b"0", b"2", b"iposix\nsystem\n", b"\x82\x01"),
+    ),
+)
 
 
-def mapping(choose: Random, depth: int = 3) -> bytes:
-    """Return the pickle of a dictionary, most of its keys names of a checkpoint's parts."""
-    keys = (text(choose.choice(KEYS)) if choose.randrange(8) else value(choose, 0) for _ in range(choose.randint(1, 4)))
-    return b"}q\x00(" + b"".join(key + value(choose, depth) for key in keys) + b"u"
+def mappings(values: Bytes) -> Bytes:
+    """Return a strategy for pickles of dictionaries, most of their keys names of a checkpoint's parts."""
+    entry = st.tuples(mostly(one_of(*KEYS).map(text), values), values).map(b"".join)
+    return st.lists(entry, min_size=1, max_size=4).map(lambda entries: b"}q\x00(" + b"".join(entries) + b"u")
 
 
-def pickled(choose: Random) -> bytes:
-    made = mapping(choose)
-    if choose.randrange(2):
-        made = b"}" + text("module") + made + b"s"
-    made = b"\x80\x02" + made + b"."
-    return made if choose.randrange(3) else mutated(choose, made)
+def _nested(inner: Bytes) -> Bytes:
+    calls = st.tuples(one_of(*CODE, *PLAIN_CODE), st.lists(inner, max_size=3))
+    return st.one_of(
+        mappings(inner),
+        calls.map(lambda call: called(*call[0], *call[1])),
+        st.tuples(inner, one_of(1, 2, 100, 200_000)).map(lambda pair: pair[0] + b"\x85" * pair[1]),
+        st.tuples(one_of("get", "items"), inner).map(lambda pair: EMPTY + b"}" + text(pair[0]) + pair[1] + b"sb"),
+        inner.map(lambda value: value + b"Q"),
+    )
 
 
-def zip_checkpoint(choose: Random) -> bytes:
-    """Return a .pt of today's format: an archive that may be packed, doubled, misnamed, commented or cut."""
-    if not choose.randrange(8):
-        return mutated(choose, whole_checkpoint(zipped=True) if not choose.randrange(8) else small_checkpoint())
+VALUES = st.recursive(LEAVES, _nested, max_leaves=6)
+"""Pickles of anything, some of it code."""
+WHOLE = st.tuples(mappings(VALUES), st.booleans()).map(
+    lambda made: b"\x80\x02" + (b"}" + text("module") + made[0] + b"s" if made[1] else made[0]) + b"."
+)
+PICKLES = damaged(WHOLE)
+
+
+@st.composite
+def _archives(draw: DrawFn) -> bytes:
+    """Return a .pt of today's format: an archive that may be packed, misnamed, commented or preceded."""
     written = io.BytesIO()
-    packing = choose.choice((zipfile.ZIP_STORED,) * 5 + (zipfile.ZIP_DEFLATED,))
-    root = choose.choice(("a", "a", "a", "..", "/", "a/../b", "é"))
+    packing = draw(mostly(zipfile.ZIP_STORED, st.just(zipfile.ZIP_DEFLATED), 6))
+    root = draw(mostly("a", one_of("..", "/", "a/../b", "é"), 4))
     with zipfile.ZipFile(written, "w", packing) as archive:
-        archive.writestr(
-            f"{root}/{choose.choice(('data.pkl', 'data.pkl', 'DATA.PKL', 'constants.pkl'))}", pickled(choose)
-        )
-        for name in ("version", "byteorder", ".format_version", ".storage_alignment", "data/0", "data/1", "data.pkl"):
-            if not choose.randrange(3):
-                archive.writestr(
-                    f"{root}/{name}", choose.choice((b"3\n", b"little", b"big", bytes(64), bytes(100_000)))
-                )
-        archive.comment = choose.choice((b"", b"", b"", b"PK\x05\x06" + bytes(18)))
-    made = choose.choice((b"", b"", b"", b"before")) + written.getvalue()
-    return made if choose.randrange(3) else mutated(choose, made)
+        archive.writestr(f"{root}/{draw(mostly('data.pkl', one_of('DATA.PKL', 'constants.pkl')))}", draw(PICKLES))
+        others = one_of("version", "byteorder", ".format_version", ".storage_alignment", "data/0", "data/1", "data.pkl")
+        contents = one_of(b"3\n", b"little", b"big", bytes(64), bytes(100_000))
+        for name, content in draw(st.dictionaries(others, contents, max_size=4)).items():
+            archive.writestr(f"{root}/{name}", content)
+        archive.comment = draw(mostly(b"", st.just(b"PK\x05\x06" + bytes(18)), 4))
+    return draw(mostly(b"", st.just(b"before"), 4)) + written.getvalue()
 
 
-def legacy_checkpoint(choose: Random) -> bytes:
+@st.composite
+def _before_zip(draw: DrawFn) -> bytes:
     """Return a .pt of the format before zip: pickles one after the other, then numbers, any of it announced wrongly."""
-    keys = b"\x80\x02](" + b"".join(text(choose.choice(("0", "1", "x"))) for _ in range(choose.randrange(3))) + b"e."
-    numbers = struct.pack("<Q", choose.choice((1, 4, 16, choose.choice(NUMBERS) % 2**64))) + bytes(64)
+    keys = b"\x80\x02](" + b"".join(map(text, draw(st.lists(one_of("0", "1", "x"), max_size=2)))) + b"e."
+    numbers = struct.pack("<Q", draw(mostly(one_of(1, 4, 16), one_of(*NUMBERS), 4)) % 2**64) + bytes(64)
     # A storage has one entry more here: what it is a view of.
-    content = pickled(choose).replace(b"tQ", choose.choice((b"NtQ", text("0") + number(0) + number(2**40) + b"\x87tQ")))
+    content = draw(PICKLES).replace(b"tQ", draw(one_of(b"NtQ", text("0") + number(0) + number(2**40) + b"\x87tQ")))
     made = LEGACY + pickle.dumps(1001, 2) + pickle.dumps({"little_endian": True}, 2) + content + keys + numbers
-    if not choose.randrange(4):
-        made = choose.choice(
-            (whole_checkpoint(zipped=False) if not choose.randrange(4) else pickled(choose), made[14:])
-        )
-    return made if choose.randrange(3) else mutated(choose, made)
+    return draw(mostly(made, st.just(made[14:]) | PICKLES))
+
+
+ZIP_CHECKPOINTS = damaged(
+    mostly(_archives(), mostly(st.builds(lambda: small_checkpoint()), st.builds(lambda: whole_checkpoint(True))))
+)
+LEGACY_CHECKPOINTS = damaged(mostly(_before_zip(), st.builds(lambda: whole_checkpoint(False)), 16))
 
 
 @cache
 def whole_checkpoint(zipped: bool) -> bytes:
     """Return a checkpoint whole in names and shapes, whose tensors are views of one number each."""
-    from imagdressing_core.files.checkpoint import expected_shapes
-
     return _saved({key: torch.ones(1).half().expand(shape) for key, shape in expected_shapes().items()}, zipped)
 
 

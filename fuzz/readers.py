@@ -1,14 +1,20 @@
-"""Every reader of what strangers send, with what makes hostile input for it. A reader returns, or says why not."""
+"""Every reader of what strangers send, with a strategy for hostile input. A reader returns, or says why it refuses."""
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import making
+import hostile_input
 import pickles
 import torch
-from making import Random
+from hostile_input import one_of, pixels
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+from torch import Tensor
 
 from imagdressing_core.application.strengths import factor_at, parse_layers, parse_schedule
 from imagdressing_core.errors import IMAGDressingError
@@ -30,29 +36,42 @@ from imagdressing_core.training.pairs import TrainingPair
 
 LONGEST_MESSAGE = 2000
 
-Try = Callable[[Random, Path], object]
-"""Makes one hostile input of the choices, in the folder where it needs one, and has it read."""
-
 
 @dataclass(frozen=True)
 class Reader:
-    """attempt: makes and reads. seed_file: what the coverage-guided fuzzer may change byte by byte, and its suffix."""
+    """inputs: hostile ones. read: has one read, in a folder for files."""
 
-    attempt: Try
-    read_file: Callable[[Path], object] | None = None
-    suffix: str = ""
+    inputs: SearchStrategy[Any]
+    read: Callable[[Any, Path], object]
 
 
-def refused(attempt: Callable[[], object]) -> bool:
-    """Return whether it was refused; any failure but a refusal in words, short and printable, is raised."""
-    try:
-        attempt()
-    except IMAGDressingError as error:
-        message = str(error)
-        assert len(message) <= LONGEST_MESSAGE, f"a message of {len(message)} letters"
-        message.encode()
-        return True
-    return False
+def reads_or_refuses(
+    reader: Reader,
+    folder: Path,
+    watched: Callable[[], AbstractContextManager[None]] = nullcontext,
+    told: Callable[[bool], None] = lambda refused: None,
+) -> Any:
+    """Return hypothesis' test of a reader: hostile input is read, or refused with a short and printable message.
+
+    Args:
+        watched: what each reading happens in.
+        told: is told of each input whether it was refused.
+    """
+
+    @given(reader.inputs)
+    def test(given_input: Any) -> None:
+        message = None
+        with watched():
+            try:
+                reader.read(given_input, folder)
+            except IMAGDressingError as error:
+                message = str(error)
+        if message is not None:
+            assert len(message) <= LONGEST_MESSAGE, f"a message of {len(message)} letters"
+            message.encode()
+        told(message is not None)
+
+    return test
 
 
 def _checkpoint(path: Path) -> object:
@@ -73,86 +92,79 @@ def _garment(path: Path) -> object:
     return garment.nbytes
 
 
-def _file(make: making.Made, read: Callable[[Path], object], suffix: str) -> Reader:
-    def attempt(choose: Random, folder: Path) -> object:
+def _file(content: hostile_input.Bytes, read: Callable[[Path], object], suffix: str) -> Reader:
+    """Return a reader of files; some of them are any bytes at all."""
+
+    def write_and_read(content: bytes, folder: Path) -> object:
         path = folder / f"hostile{suffix}"
-        path.write_bytes(make(choose))
+        path.write_bytes(content)
         return read(path)
 
-    return Reader(attempt, read, suffix)
+    return Reader(hostile_input.mostly(content, st.binary(max_size=4096), 20), write_and_read)
 
 
-def _layers(choose: Random, _: Path) -> object:
-    weights = parse_layers(making.weights_text(choose))
-    assert all(abs(weight) <= 100 for weight in weights.values())
-    return weights
+def _layers(text: str, _: Path) -> None:
+    assert all(abs(weight) <= 100 for weight in parse_layers(text).values())
 
 
-def _schedule(choose: Random, _: Path) -> object:
-    schedule = parse_schedule(making.weights_text(choose))
+def _schedule(text: str, _: Path) -> None:
+    schedule = parse_schedule(text)
     assert all(abs(factor_at(schedule, i / 7)) <= 100 for i in range(8))
-    return schedule
 
 
-def _picture(choose: Random, _: Path) -> object:
-    """Bring a picture to size as Encode Garment does."""
-    masks = None if choose.randrange(2) else making.pixels(choose, 3)
-    pictures = images_from_tensor(making.pixels(choose, 4, (1, 2, 3, 4)), masks)
-    fitted = [FITS[choose.choice(tuple(FITS))](picture, 64, 80) for picture in pictures]
-    seen = tensor_from_images([picture.vae for picture in fitted])
+def _image(given: tuple[Tensor, Tensor | None, str], _: Path) -> object:
+    """Bring an image to size as Encode Garment does."""
+    image, masks, fit = given
+    images = images_from_tensor(image, masks)
+    fitted = [FITS[fit](image, 64, 80) for image in images]
+    seen = tensor_from_images([image.vae for image in fitted])
     assert seen.shape[1:] == (80, 64, 3) and torch.isfinite(seen).all()
-    return [preview(picture) for picture in fitted], [thumbnail(picture) for picture in pictures]
+    return [preview(image) for image in fitted], [thumbnail(image) for image in images]
 
 
-def _mask(choose: Random, _: Path) -> object:
+def _mask(given: tuple[Tensor, Tensor, int, bool, str], _: Path) -> None:
     """Use a mask wherever one may be: marking the garment, and pasting back."""
-    mask = making.pixels(choose, 3)
+    mask, generated, feather, match_color, fit = given
     original = torch.full((1, 40, 33, 3), 0.5)
-    pasted = paste_back(
-        original, making.pixels(choose, 4, (3, 4)), mask, choose.choice((0, 8, 256)), bool(choose.randrange(2))
-    )
-    assert torch.isfinite(pasted).all()
-    (picture,) = images_from_tensor(original, mask)
-    fitted = fit_mask(mask[0], picture.size, choose.choice(tuple(FITS)), 64, 80)
-    assert fitted.shape == (80, 64)
-    return fitted
+    assert torch.isfinite(paste_back(original, generated, mask, feather, match_color)).all()
+    (image,) = images_from_tensor(original, mask)
+    assert fit_mask(mask[0], image.size, fit, 64, 80).shape == (80, 64)
 
 
-def _manifest(choose: Random, folder: Path) -> object:
-    path = folder / f"hostile{choose.choice(('.csv', '.json'))}"
-    path.write_bytes(making.manifest(choose, path.suffix))
-    cases = read_manifest(path)
+def _manifest(given: tuple[str, bytes], folder: Path) -> None:
+    suffix, content = given
+    path = folder / f"hostile{suffix}"
+    path.write_bytes(content)
     method = Method("ours", folder / "ours")
-    # A picture's name decides where results go beside it, so it leads nowhere else.
-    assert all((method.folder / case.file_name).resolve().is_relative_to(method.folder) for case in cases)
-    return cases
+    # An image's name decides where results go beside it, so it leads nowhere else.
+    assert all((method.folder / c.file_name).resolve().is_relative_to(method.folder) for c in read_manifest(path))
 
 
-def _training_pairs(choose: Random, folder: Path) -> object:
+def _training_pairs(given: tuple[str, bytes], folder: Path) -> object:
     """Read what training reads of its data: broken entries come back as refusals, and the rest are named."""
-    if choose.randrange(2):
-        data = Data("igpair", str(folder / "pairs.json"), folder)
-        content = json.dumps(making.pairs(choose, ("image_file", "cloth_file", "text"))).encode()
-        path = Path(data.path)
-    else:
-        data = Data("folder", str(folder))
-        content = "\n".join(map(json.dumps, making.pairs(choose, ("person", "garment", "captions")))).encode()
-        path = folder / "manifest.jsonl"
-    path.write_bytes(content if choose.randrange(3) else making.mutated(choose, content))
-    for entry in read_pairs(data):
-        assert isinstance(entry, TrainingPair) or len(str(entry)) <= LONGEST_MESSAGE
+    kind, content = given
+    path = folder / ("pairs.json" if kind == "igpair" else "manifest.jsonl")
+    path.write_bytes(content)
+    data = Data("igpair", str(path), folder) if kind == "igpair" else Data("folder", str(folder))
+    assert all(isinstance(entry, TrainingPair) or len(str(entry)) <= LONGEST_MESSAGE for entry in read_pairs(data))
     return whole_pairs(data)
 
 
+ANY_FIT = one_of(*FITS)
+IGPAIR = hostile_input.training_pairs(("image_file", "cloth_file", "text"), json.dumps)
+FOLDER = hostile_input.training_pairs(
+    ("person", "garment", "captions"), lambda found: "\n".join(map(json.dumps, found))
+)
+ANY_PAIRS = st.tuples(st.just("igpair"), IGPAIR) | st.tuples(st.just("folder"), FOLDER)
 READERS = {
-    "checkpoint .pt": _file(pickles.zip_checkpoint, _checkpoint, ".pt"),
-    "checkpoint .pt before zip": _file(pickles.legacy_checkpoint, _checkpoint, ".pt"),
-    "checkpoint .safetensors": _file(making.safetensors_checkpoint, _checkpoint, ".safetensors"),
-    "saved garment": _file(making.saved_garment, _garment, ".safetensors"),
-    "manifest": Reader(_manifest),
-    "training pairs": Reader(_training_pairs),
-    "layer weights": Reader(_layers),
-    "schedule": Reader(_schedule),
-    "picture": Reader(_picture),
-    "mask": Reader(_mask),
+    "checkpoint .pt": _file(pickles.ZIP_CHECKPOINTS, _checkpoint, ".pt"),
+    "checkpoint .pt before zip": _file(pickles.LEGACY_CHECKPOINTS, _checkpoint, ".pt"),
+    "checkpoint .safetensors": _file(hostile_input.safetensors_checkpoints(), _checkpoint, ".safetensors"),
+    "saved garment": _file(hostile_input.saved_garments(), _garment, ".safetensors"),
+    "manifest": Reader(hostile_input.manifests(), _manifest),
+    "training pairs": Reader(ANY_PAIRS, _training_pairs),
+    "layer weights": Reader(hostile_input.WEIGHTS_TEXTS, _layers),
+    "schedule": Reader(hostile_input.WEIGHTS_TEXTS, _schedule),
+    "image": Reader(st.tuples(pixels(4, (1, 2, 3, 4)), st.none() | pixels(3), ANY_FIT), _image),
+    "mask": Reader(st.tuples(pixels(3), pixels(4, (3, 4)), one_of(0, 8, 256), st.booleans(), ANY_FIT), _mask),
 }

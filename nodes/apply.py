@@ -1,6 +1,6 @@
 """Applying a garment to a model."""
 
-from typing import Any
+from typing import Any, get_args
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -11,9 +11,11 @@ from ..imagdressing_core.model.garment import Garment
 from ..imagdressing_core.model.mask import as_masks
 from .comfyui.feedback import node_id
 from .comfyui.requirements import require_applicable
+from .comfyui.wires import require_option, require_text
 from .comfyui.wrappers import apply_garment
 from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
 
+BRANCHES, BATCHES = get_args(Branches), get_args(Batch)
 MODEL = io.Model.Input("model", tooltip="Any SD1.5 model, before or after other nodes that patch it.")
 GARMENT = IMAGDressingGarment.Input("garment", tooltip="From Encode Garment, Load Garment or Join Garments.")
 STRENGTH = io.Float.Input(
@@ -80,8 +82,15 @@ class ApplyGarment(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         require_applicable(model, garment, mask)
-        worn = AppliedGarment(garment, strength, start_percent, end_percent, _masks(mask), label=node_id(cls))
-        return io.NodeOutput(apply_garment(model, worn))
+        applied = AppliedGarment(
+            garment=garment,
+            strength=strength,
+            start_percent=start_percent,
+            end_percent=end_percent,
+            mask=_masks(mask),
+            label=node_id(cls),
+        )
+        return io.NodeOutput(apply_garment(model, applied))
 
 
 class ApplyGarmentAdvanced(io.ComfyNode):
@@ -108,14 +117,14 @@ class ApplyGarmentAdvanced(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "branches",
-                    options=["conditional", "both"],
+                    options=list(BRANCHES),
                     default="conditional",
                     tooltip="conditional: only the positive prompt gets the garment, as in the paper. both: the "
                     "negative prompt gets it too; the result is softer, and cfg strengthens only the prompt.",
                 ),
                 io.Combo.Input(
                     "batch",
-                    options=["broadcast", "one per image"],
+                    options=list(BATCHES),
                     default="broadcast",
                     tooltip="For a garment of several images. broadcast: every generated image gets all of them, as "
                     "views of one garment. one per image: each gets its own; when they run out, they start over.",
@@ -148,16 +157,20 @@ class ApplyGarmentAdvanced(io.ComfyNode):
         schedule: str = "constant",
     ) -> io.NodeOutput:
         require_applicable(model, garment, mask)
-        worn = AppliedGarment(
-            garment,
-            strength,
-            start_percent,
-            end_percent,
-            _masks(mask),
-            parse_layers(layers),
-            branches,
-            batch,
-            parse_schedule(schedule),
-            node_id(cls),
+        require_text("layers", layers)
+        require_text("schedule", schedule)
+        require_option("branches", branches, BRANCHES)
+        require_option("batch", batch, BATCHES)
+        applied = AppliedGarment(
+            garment=garment,
+            strength=strength,
+            start_percent=start_percent,
+            end_percent=end_percent,
+            mask=_masks(mask),
+            layers=parse_layers(layers),
+            branches=branches,
+            batch=batch,
+            schedule=parse_schedule(schedule),
+            label=node_id(cls),
         )
-        return io.NodeOutput(apply_garment(model, worn))
+        return io.NodeOutput(apply_garment(model, applied))

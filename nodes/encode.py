@@ -55,7 +55,7 @@ class EncodeGarment(io.ComfyNode):
                 io.Image.Input(
                     "image",
                     tooltip="An image of the garment alone, flat or hanging. A batch gives several views of it. "
-                    "Straight from Load Image, the transparent surroundings of a cut-out image become white paper.",
+                    "If it comes straight from Load Image, the transparent parts of a cut-out image become white.",
                 ),
                 io.Combo.Input(
                     "fit",
@@ -82,7 +82,7 @@ class EncodeGarment(io.ComfyNode):
                     "mask",
                     optional=True,
                     tooltip="White marks the garment; everything else becomes white. Load Image's MASK of a cut-out "
-                    "image is the other way round and is inverted here: what fills all four corners is surroundings.",
+                    "image marks the surroundings: the node inverts a mask that fills all four corners.",
                 ),
                 io.Boolean.Input(
                     "drop_background",

@@ -26,7 +26,7 @@ class SaveGarment(io.ComfyNode):
                     "filename_prefix",
                     default="garment",
                     tooltip="Name of the file; the node adds a number. It may begin with a folder, as in summer/shirt, "
-                    "and hold the patterns of Save Image, as in %date:yyyy-MM-dd% or %KSampler.seed%.",
+                    "and contain the patterns of Save Image, such as %date:yyyy-MM-dd% or %KSampler.seed%.",
                 ),
             ],
             is_output_node=True,

@@ -1,9 +1,8 @@
 """The frozen part of the learning experiment: a tiny Stable Diffusion that draws figures, in whatever garment.
 
-``python benchmarks/learning/base.py`` trains its U-Net and text encoder on the CPU, from where it was stopped.
+``make learning`` trains its U-Net and text encoder on the CPU, from where it was stopped.
 """
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,12 @@ import torch
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from drawings import LATENT_CHANNELS, POSES, caption, design, draw_figure, latents
+from support.tiny_models import tiny_image_encoder, tiny_text_encoder, tiny_tokenizer, tiny_unet, tiny_vae
+
+from imagdressing_core.on_diffusers.pipeline import text_embeddings
+from imagdressing_core.training.objective import add_noise, ldm_loss, noise_schedule
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "scripts")]
-
-from support.tiny_models import tiny_image_encoder, tiny_text_encoder, tiny_tokenizer, tiny_unet, tiny_vae  # noqa: E402
-
-from imagdressing_core.on_diffusers.pipeline import text_embeddings  # noqa: E402
-from imagdressing_core.training.objective import add_noise, ldm_loss, noise_schedule  # noqa: E402
-
 FOLDER = REPOSITORY / "artefacts" / "learning"
 SD, STATE = FOLDER / "sd", FOLDER / "base_state.pt"
 SEED = 0

@@ -51,7 +51,10 @@ def written_whole(target: Path, needed: int = 0) -> Iterator[Path]:
         _sweep(target.parent)
         unfinished = target.with_name(SCRATCH + secrets.token_hex(4))  # without the suffix by which ComfyUI lists files
         try:
+            unfinished.touch()
+            ordinary = unfinished.stat().st_mode
             yield unfinished
+            unfinished.chmod(ordinary)  # safetensors makes files that only their owner can read
             flush(unfinished)
             unfinished.replace(target)
         finally:

@@ -74,8 +74,12 @@ class GarmentImage:
         return sum(tensor.nbytes for layer in self.layers.values() for tensor in layer.tensors.values())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "GarmentImage":
-        """Return it on ``device`` in ``dtype``; the tensors themselves where nothing changes."""
-        return self.map(lambda _, tensor: tensor.to(device, dtype))
+        """Return a copy of it on ``device`` in ``dtype``.
+
+        A copy, since attention kernels may write into the keys they are given. Outside of inference mode, as where a
+        LoRA is trained through the garment, it is also such as autograd can keep.
+        """
+        return self.map(lambda _, tensor: tensor.to(device, dtype, copy=True))
 
     def without_background(self, mask: Tensor) -> "GarmentImage":
         """Return it with only the tokens that see something of the garment.

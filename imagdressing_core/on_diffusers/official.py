@@ -10,3 +10,6 @@ NEGATIVE_PROMPT = "bare, naked, nude, undressed, monochrome, lowres, bad anatomy
 # OpenAI CLIP's normalisation, as in transformers' CLIPImageProcessor; BLIP took it over.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+# SD1.5's noise schedule, as its own scheduler_config.json has it; 1000 steps.
+NOISE_SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False}

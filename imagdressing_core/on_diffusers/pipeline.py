@@ -1,11 +1,10 @@
-"""The same model outside ComfyUI, on diffusers: for training, evaluation and scripts, in any batch.
+"""The model outside ComfyUI, on diffusers: for training, evaluation and scripts, in any batch.
 
 Needs diffusers and transformers (the extra ``training``), which the nodes do not.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,44 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..errors import IMAGDressingError, first_line
-from ..files.checkpoint import read_checkpoint
+from ..errors import IMAGDressingError
 from ..images.preprocess import FITS, OFFICIAL_HEIGHT, OFFICIAL_WIDTH, tensor_from_images
 from ..model.garment import LayerKV
 from ..model.layers import LAYERS
-from .official import CLIP_MEAN, CLIP_STD, GUIDANCE, NEGATIVE_PROMPT, STEPS
-from .unet import GarmentInputs, GarmentModel, garment_model, guided_noise, install_hybrid_attention
+from .loading import load_frozen, load_trained
+from .official import CLIP_MEAN, CLIP_STD, GUIDANCE, NEGATIVE_PROMPT, NOISE_SCHEDULE, STEPS
+from .unet import GarmentInputs, GarmentModel, garment_model
+
+SIDE = 8  # images' sides are multiples of it, as diffusers demands
+
+
+def stable_diffusion(
+    unet: nn.Module, scheduler: Any, vae: Any = None, text_encoder: Any = None, tokenizer: Any = None
+) -> Any:
+    """Return diffusers' ``StableDiffusionPipeline`` around a U-Net with hybrid attention.
+
+    It takes ``cross_attention_kwargs={"garment": GarmentInputs(…)}``. Its batch is [negative, positive], its guidance
+    the paper's Eq. 7, w·ε_θ(x, C_t, C_g, t) + (1 − w)·ε_θ(x, negative, t), at any w.
+    """
+    from diffusers import StableDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
+
+    class GuidedAtAnyScale(StableDiffusionPipeline):
+        @property
+        def do_classifier_free_guidance(self) -> bool:
+            return self.guidance_scale != 1  # diffusers' own ignores a scale below 1
+
+    made: Any = GuidedAtAnyScale(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,  # pyright: ignore[reportArgumentType]
+        scheduler=type(scheduler).from_config(scheduler.config),  # a scheduler keeps state: one for each pipeline
+        safety_checker=None,  # pyright: ignore[reportArgumentType]
+        feature_extractor=None,  # pyright: ignore[reportArgumentType]
+        requires_safety_checker=False,
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
 
 
 def denoise(
@@ -27,25 +57,41 @@ def denoise(
     noise: Tensor,
     text: Tensor,
     negative: Tensor,
-    worn: GarmentInputs | None,
+    garment: GarmentInputs | None,
     scheduler: Any,
     steps: int = STEPS,
     guidance: float = GUIDANCE,
-    generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Return the latents that a diffusers scheduler makes of ``noise``, (images, 4, h, w), unit variance.
+    """Sample latents by the paper's Eq. 7, the garment in the positive branch only.
 
-    text, negative: (images, 77, 768); generator: for schedulers that add noise themselves.
+    Args:
+        unet: The denoising U-Net with hybrid attention.
+        noise: Unit variance, (images, 4, h, w).
+        text: C_t, (images, 77, 768).
+        negative: The negative prompt's embedding, of the same shape.
+        garment: The garments of the images, None for the base model alone.
+        scheduler: Any of diffusers'.
+        steps: Sampling steps.
+        guidance: w. At 1 the negative branch is not computed.
     """
-    scheduler = type(scheduler).from_config(scheduler.config)  # a scheduler keeps state: one for each run
-    scheduler.set_timesteps(steps, device=noise.device)
-    extra = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
-    x = noise * scheduler.init_noise_sigma
-    for t in scheduler.timesteps:
-        seen = scheduler.scale_model_input(x, t)
-        epsilon = guided_noise(unet, seen, t, text, negative, worn, guidance)
-        x = scheduler.step(epsilon, t, x, **extra).prev_sample
-    return x
+    pipeline = stable_diffusion(unet, scheduler)
+    height, width = (side * pipeline.vae_scale_factor for side in noise.shape[-2:])
+    return pipeline(
+        prompt_embeds=text,
+        negative_prompt_embeds=negative,
+        latents=noise,
+        cross_attention_kwargs=_garment_of(garment, len(noise), guidance),
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        height=height,
+        width=width,
+        output_type="latent",
+    ).images
+
+
+def _garment_of(garment: GarmentInputs | None, images: int, guidance: float) -> dict[str, GarmentInputs] | None:
+    """Return the U-Net's further input: the garment for the positive rows, which follow the negative ones."""
+    return None if garment is None else {"garment": replace(garment, first_row=0 if guidance == 1 else images)}
 
 
 def clip_pixels(images: list[Image.Image]) -> Tensor:
@@ -71,7 +117,7 @@ def clip_hidden_states(image_encoder: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def text_embeddings(text_encoder: nn.Module, tokenizer: Any, texts: Sequence[str], device: Any) -> Tensor:
-    """Return C_t, (texts, 77, 768); what is beyond 77 tokens is cut."""
+    """Return C_t, (texts, 77, 768). Tokens after the 77th are cut off."""
     length: int = tokenizer.model_max_length
     ids = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return text_encoder(ids.input_ids.to(device)).last_hidden_state
@@ -81,25 +127,15 @@ def text_embeddings(text_encoder: nn.Module, tokenizer: Any, texts: Sequence[str
 class DressingPipeline:
     """All models of IMAGDressing-v1 on one device in one dtype.
 
-    unet: the denoising U-Net, with :func:`install_hybrid_attention`. scheduler: any of diffusers'.
+    Attributes:
+        base: Diffusers' own pipeline, see :func:`stable_diffusion`; its scheduler may be replaced.
+        garment: The trained parts.
+        image_encoder: CLIP ViT-H/14.
     """
 
-    unet: Any
+    base: Any
     garment: GarmentModel
-    vae: Any
-    text_encoder: Any
-    tokenizer: Any
     image_encoder: Any
-    scheduler: Any
-
-    @property
-    def device(self) -> torch.device:
-        return self.unet.device
-
-    @property
-    def factor(self) -> int:
-        """Pixels of a latent's side: 8."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @torch.inference_mode()
     def encode_garments(
@@ -109,19 +145,20 @@ class DressingPipeline:
         width: int = OFFICIAL_WIDTH,
         height: int = OFFICIAL_HEIGHT,
     ) -> dict[int, LayerKV]:
-        """Read garment images: K' and V' by layer index, each (images, garment tokens, C).
+        """Return K' and V' of garment images by layer index, each (images, garment tokens, C).
 
-        fit: a key of ``preprocess.FITS``; width, height: in pixels, what the VAE sees.
+        Args:
+            images: Of any size.
+            fit: A key of ``preprocess.FITS``.
+            width: Of what the VAE sees, in pixels.
+            height: The same.
         """
         fitted = [FITS[fit](image.convert("RGB"), width, height) for image in images]
         pixels = self._to_model(vae_pixels([one.vae for one in fitted]))
-        latent = self.vae.encode(pixels).latent_dist.mean * self.vae.config.scaling_factor
+        vae = self.base.vae
+        latent = vae.encode(pixels).latent_dist.mean * vae.config.scaling_factor
         clip = clip_hidden_states(self.image_encoder, self._to_model(clip_pixels([one.clip for one in fitted])))
         return self.garment(latent, clip)
-
-    @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        return text_embeddings(self.text_encoder, self.tokenizer, texts, self.device)
 
     @torch.inference_mode()
     def __call__(
@@ -137,40 +174,51 @@ class DressingPipeline:
         height: int = OFFICIAL_HEIGHT,
         seed: int = 42,
     ) -> list[Image.Image]:
-        """Return images: for each prompt ``images_per_garment``, in that order; prompt i wears garment i.
+        """Return images: for each prompt ``images_per_garment`` of them, in that order; prompt i has garment i.
 
-        garments: of :meth:`encode_garments`, as many as prompts or one for all; None for the undressed base model.
-        seed: image i starts from the noise of ``seed`` + i, made on the CPU: the same on every device, in every batch.
+        Args:
+            garments: Of :meth:`encode_garments`, as many as prompts or one for all; None for the base model alone.
+            prompts: One for each garment, or more for one garment.
+            negative: The negative prompt of all images.
+            images_per_garment: How many images each prompt gets.
+            guidance: w of Eq. 7. At 1 the negative branch is not computed.
+            strength: λ.
+            steps: Sampling steps.
+            width: Of the images, in pixels.
+            height: The same.
+            seed: Image i starts from the noise of ``seed`` + i, made on the CPU: the same on every device, in every
+                batch.
 
         Raises:
-            IMAGDressingError: as many garments as fit neither one nor all prompts, or a size the model cannot have.
+            IMAGDressingError: The number of garments is neither 1 nor the number of prompts, or the model cannot make
+                images of this size.
         """
         repeat = images_per_garment
         count = len(prompts) * repeat
         noise = torch.stack([self._noise(seed + i, width, height) for i in range(count)])
-        text = self.encode_texts(prompts).repeat_interleave(repeat, dim=0)
-        latents = denoise(
-            self.unet,
-            self._to_model(noise),
-            text,
-            self.encode_texts([negative]).expand(count, -1, -1),
-            None if garments is None else GarmentInputs(_for_images(garments, len(prompts), repeat), strength),
-            self.scheduler,
-            steps,
-            guidance,
-            torch.Generator(self.device).manual_seed(seed),
-        )
-        decoded = self.vae.decode(latents.to(self.vae.dtype) / self.vae.config.scaling_factor).sample
-        return images_from_pixels(decoded)
+        inputs = None if garments is None else GarmentInputs(_for_images(garments, len(prompts), repeat), strength)
+        return self.base(
+            prompt=list(prompts),
+            negative_prompt=[negative] * len(prompts),
+            num_images_per_prompt=repeat,
+            latents=self._to_model(noise),
+            cross_attention_kwargs=_garment_of(inputs, count, guidance),
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            width=width,
+            height=height,
+            generator=torch.Generator(self.base.device).manual_seed(seed),
+        ).images
 
     def _noise(self, seed: int, width: int, height: int) -> Tensor:
-        if width % self.factor or height % self.factor or min(width, height) < self.factor:
-            raise IMAGDressingError(f"An image of {width} × {height} cannot be made: take multiples of {self.factor}.")
-        shape = self.unet.config.in_channels, height // self.factor, width // self.factor
+        factor = self.base.vae_scale_factor
+        if width % SIDE or height % SIDE or min(width, height) < SIDE:
+            raise IMAGDressingError(f"An image of {width} × {height} cannot be made: take multiples of {SIDE}.")
+        shape = self.base.unet.config.in_channels, height // factor, width // factor
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
     def _to_model(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device, self.unet.dtype)
+        return tensor.to(self.base.device, self.base.unet.dtype)
 
 
 def _for_images(layers: Mapping[int, LayerKV], prompts: int, repeat: int) -> Mapping[int, LayerKV]:
@@ -190,75 +238,31 @@ def load_pipeline(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> DressingPipeline:
-    """Load everything from local folders and files; nothing is downloaded.
+    """Load everything from local folders and files. Nothing is downloaded.
 
-    base: an SD1.5 in diffusers' folders (``unet``, ``text_encoder``, ``tokenizer``, ``vae``), the dressing model.
-    checkpoint: as :func:`.checkpoint.read_checkpoint` takes it. image_encoder: CLIP ViT-H/14 in transformers' format.
-    vae: another VAE's folder, ``sd-vae-ft-mse`` officially.
+    Args:
+        base: An SD1.5 in diffusers' folders, the denoising U-Net among them. A narrower one needs a checkpoint that was
+            trained with it.
+        checkpoint: As :func:`.checkpoint.read_checkpoint` takes it, or as the training exports it.
+        image_encoder: CLIP ViT-H/14 in transformers' format.
+        vae: The folder of another VAE; ``sd-vae-ft-mse`` in the official scripts.
+        device: A name of PyTorch's.
+        dtype: Of all models.
 
     Raises:
-        IMAGDressingError: a folder is missing or holds something else, or as :func:`.checkpoint.read_checkpoint`.
+        IMAGDressingError: A folder or file is missing, damaged or holds something else.
     """
     from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
-    trained = read_checkpoint(checkpoint)
-    if not trained.qformer:
-        raise IMAGDressingError(f"{checkpoint.name} is MagicClothing's, which only the nodes can use.")
     frozen = load_frozen(base, image_encoder, vae)
     with torch.device("meta"):
         empty: Any = UNet2DConditionModel.from_config(frozen["unet"].config)
         garment = garment_model(empty, frozen["image_encoder"].config.hidden_size)
-    garment.load_state_dict(trained.tensors, assign=True)
+    load_trained(garment, checkpoint)
     models = {name: model if name == "tokenizer" else model.to(device, dtype) for name, model in frozen.items()}
     garment = garment.eval().requires_grad_(False).to(device, dtype)
-    return DressingPipeline(garment=garment, scheduler=official_scheduler(), **models)
-
-
-def load_frozen(base: Path, image_encoder: Path, vae: Path | None = None) -> dict[str, Any]:
-    """Load what is never trained, as :func:`load_pipeline` does: unet, vae, text_encoder, tokenizer, image_encoder."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
-    from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
-
-    found: dict[str, tuple[Any, Path]] = {
-        "unet": (UNet2DConditionModel, base / "unet"),
-        "vae": (AutoencoderKL, vae or base / "vae"),
-        "text_encoder": (CLIPTextModel, base / "text_encoder"),
-        "tokenizer": (CLIPTokenizer, base / "tokenizer"),
-        "image_encoder": (CLIPVisionModelWithProjection, image_encoder),
-    }
-    loaded = {name: load_folder(kind, folder) for name, (kind, folder) in found.items()}
-    for name, model in loaded.items():
-        if name != "tokenizer":
-            model.eval().requires_grad_(False)
-    install_hybrid_attention(loaded["unet"])
-    return loaded
-
-
-def load_folder(kind: Any, folder: Path) -> Any:
-    """Load a diffusers or transformers class from a local folder, its weights whole and from safetensors only.
-
-    Raises:
-        IMAGDressingError: the folder is missing, incomplete or holds another architecture.
-    """
-    name: str = kind.__name__
-    if not folder.is_dir():
-        raise IMAGDressingError(f"{folder} does not exist: it should hold a {name} in diffusers' folder format.")
-    is_tokenizer = name == "CLIPTokenizer"
-    options: Mapping[str, Any] = {} if is_tokenizer else {"use_safetensors": True, "output_loading_info": True}
-    try:
-        found = kind.from_pretrained(str(folder), local_files_only=True, **options)
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
-        reason = first_line(error)[:300]
-        raise IMAGDressingError(f"{folder} does not hold a whole {name} with .safetensors weights: {reason}") from error
-    if is_tokenizer:
-        return found
-    model, report = found
-    wrong = sorted(set(report["missing_keys"]) | {str(key) for key in report["mismatched_keys"]})
-    if wrong:
-        raise IMAGDressingError(
-            f"{folder} is not a whole {name}: {len(wrong)} tensors are missing or misshapen (first: {wrong[0]})."
-        )
-    return model
+    encoder = models.pop("image_encoder")
+    return DressingPipeline(stable_diffusion(scheduler=official_scheduler(), **models), garment, encoder)
 
 
 def official_scheduler() -> Any:
@@ -266,10 +270,7 @@ def official_scheduler() -> Any:
     from diffusers import DDIMScheduler  # pyright: ignore[reportPrivateImportUsage]
 
     return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
+        **NOISE_SCHEDULE,
         set_alpha_to_one=False,
         steps_offset=1,
     )

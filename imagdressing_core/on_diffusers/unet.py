@@ -1,11 +1,11 @@
-"""Both U-Nets on diffusers: the garment's features, hybrid attention over them, and the noise predicted with them.
+"""Both U-Nets on diffusers: the garment's features, hybrid attention over them, and the predicted noise.
 
 Needs diffusers (the extra ``training``).
 """
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -36,8 +36,9 @@ class GarmentModel(nn.Module):
     def forward(self, latent: Tensor, clip_hidden: Tensor) -> dict[int, LayerKV]:
         """Encode a batch of garments: K' and V' by layer index, each (batch, garment tokens, C).
 
-        latent: the garments' scaled VAE latents, (batch, 4, height / 8, width / 8), free of noise.
-        clip_hidden: CLIP's penultimate hidden states, (batch, 257, 1280).
+        Args:
+            latent: The garments' scaled VAE latents without noise, (batch, 4, height / 8, width / 8).
+            clip_hidden: CLIP's penultimate hidden states, (batch, 257, 1280).
         """
         dtype = self.proj.latents.dtype
         features = garment_features(self.ref_unet, latent.to(dtype), self.proj(clip_hidden.to(dtype)))
@@ -45,9 +46,11 @@ class GarmentModel(nn.Module):
 
 
 def garment_model(garment_unet: nn.Module, clip_channels: int) -> GarmentModel:
-    """Return the trained parts around ``garment_unet``, Q-Former and projections as wide as it needs, untrained.
+    """Return the trained parts around ``garment_unet``, with untrained Q-Former and projections of its width.
 
-    clip_channels: width of the image encoder's hidden states.
+    Args:
+        garment_unet: A diffusers U-Net built as SD1.5's.
+        clip_channels: The width of the image encoder's hidden states.
     """
     context: int = garment_unet.config.cross_attention_dim  # pyright: ignore
     qformer = QFormer(channels=context, heads=max(1, context // 64), embedding_channels=clip_channels)
@@ -71,7 +74,12 @@ def layer_channels(unet: nn.Module) -> dict[int, int]:
 def garment_features(unet: nn.Module, latent: Tensor, tokens: Tensor) -> dict[int, Tensor]:
     """Return C_g: the normalised input of each self-attention layer, {layer index: (batch, garment tokens, C)}.
 
-    tokens: (batch, 16, 768), the garment U-Net's context. The pass runs at t = 0 and ends with the last layer needed.
+    The pass runs at t = 0 and ends with the last layer that is needed.
+
+    Args:
+        unet: The garment U-Net.
+        latent: The garments' scaled VAE latents, (batch, 4, h, w).
+        tokens: The Q-Former's, (batch, 16, 768), which are the garment U-Net's context.
     """
 
     def run(note: Note) -> None:
@@ -89,8 +97,10 @@ def garment_features(unet: nn.Module, latent: Tensor, tokens: Tensor) -> dict[in
 class GarmentInputs:
     """The garments of one call of the denoising U-Net.
 
-    layers: K' and V' by layer index, (1 or as many as rows have the garment, garment tokens, C).
-    strength: λ. first_row: the first row of the batch with the garment, which leaves out the negative branch.
+    Attributes:
+        layers: K' and V' by layer index, (1 or as many as rows with a garment, garment tokens, C).
+        strength: λ.
+        first_row: The first row of the batch with a garment; the negative rows come before it.
     """
 
     layers: Mapping[int, LayerKV]
@@ -99,7 +109,7 @@ class GarmentInputs:
 
 
 class HybridAttnProcessor:
-    """Self-attention layer ``index`` of the denoising U-Net: Eq. 5 for the rows that wear something."""
+    """Self-attention layer ``index`` of the denoising U-Net: Eq. 5 for the rows that have a garment."""
 
     def __init__(self, index: int) -> None:
         self.index = index
@@ -111,7 +121,7 @@ class HybridAttnProcessor:
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         temb: Tensor | None = None,
-        worn: GarmentInputs | None = None,
+        garment: GarmentInputs | None = None,
     ) -> Tensor:
         def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             q, k, v = (rearrange(t, "b n (h d) -> b h n d", h=attn.heads) for t in (q, k, v))
@@ -119,24 +129,30 @@ class HybridAttnProcessor:
 
         q, k, v = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
         z = attention(q, k, v)
-        if worn is not None:
-            layer, first = worn.layers[self.index].map(lambda tensor: tensor.to(q.dtype)), worn.first_row
-            dressed = hybrid_attention(z[first:], q[first:], layer, worn.strength, attention)
+        if garment is not None:
+            layer, first = garment.layers[self.index].map(lambda tensor: tensor.to(q.dtype)), garment.first_row
+            dressed = hybrid_attention(z[first:], q[first:], layer, garment.strength, attention)
             z = torch.cat((z[:first], dressed)) if first else dressed
         return attn.to_out[1](attn.to_out[0](z))
 
 
 def install_hybrid_attention(unet: nn.Module) -> None:
-    """Let a diffusers SD1.5 U-Net take ``cross_attention_kwargs={"worn": GarmentInputs}``; without, it stays what it was."""
+    """Let a diffusers SD1.5 U-Net take ``cross_attention_kwargs={"garment": GarmentInputs}``.
+
+    Without them it computes what it did before.
+
+    Raises:
+        IMAGDressingError: The U-Net does not have the 16 layers of SD1.5.
+    """
     from diffusers.models.attention_processor import AttnProcessor2_0
 
     class TextAttnProcessor(AttnProcessor2_0):
         """Cross-attention, which the garment has no part in."""
 
-        def __call__(self, *args: Any, worn: GarmentInputs | None = None, **kwargs: Any) -> Tensor:
+        def __call__(self, *args: Any, garment: GarmentInputs | None = None, **kwargs: Any) -> Tensor:
             return super().__call__(*args, **kwargs)
 
-    layer_channels(unet)  # refuses what is not built as SD1.5
+    layer_channels(unet)  # raises for a U-Net that is not built as SD1.5's
     for layer in LAYERS:
         block: Any = unet.get_submodule(layer.diffusers_name)
         block.attn1.set_processor(HybridAttnProcessor(layer.index))
@@ -144,35 +160,18 @@ def install_hybrid_attention(unet: nn.Module) -> None:
 
 
 def noise_prediction(
-    unet: nn.Module, x: Tensor, timestep: Tensor, text: Tensor, worn: GarmentInputs | None = None
+    unet: nn.Module, x: Tensor, timestep: Tensor, text: Tensor, garment: GarmentInputs | None = None
 ) -> Tensor:
     """Return ε_θ(x_t, t, C_t, C_g) of a U-Net with hybrid attention, (rows, 4, h, w).
 
-    x: (rows, 4, h, w); timestep: (rows,) or a scalar; text: C_t, (rows, 77, 768); worn: C_g as K', V', None for none.
+    Args:
+        unet: See :func:`install_hybrid_attention`.
+        x: x_t, (rows, 4, h, w).
+        timestep: t, (rows,) or a scalar.
+        text: C_t, (rows, 77, 768).
+        garment: C_g as K' and V'; None for the base model alone.
     """
-    return unet(x, timestep, text, cross_attention_kwargs=None if worn is None else {"worn": worn}).sample
-
-
-def guided_noise(
-    unet: nn.Module,
-    x: Tensor,
-    timestep: Tensor,
-    text: Tensor,
-    negative: Tensor,
-    worn: GarmentInputs | None,
-    guidance: float,
-) -> Tensor:
-    """Return ε = w·ε_θ(x, C_t, C_g, t) + (1 − w)·ε_θ(x, negative, t), paper Eq. 7: the garment in the first term only.
-
-    Both branches are one batched call; at w = 1 the second is not computed. Any w is allowed.
-    """
-    if guidance == 1:
-        return noise_prediction(unet, x, timestep, text, worn)
-    if worn is not None:
-        worn = replace(worn, first_row=len(x))
-    both = noise_prediction(unet, torch.cat((x, x)), timestep, torch.cat((negative, text)), worn)
-    unconditional, conditional = both.chunk(2)
-    return unconditional + guidance * (conditional - unconditional)
+    return unet(x, timestep, text, cross_attention_kwargs=None if garment is None else {"garment": garment}).sample
 
 
 def _self_attention(unet: nn.Module, block: str) -> Any:

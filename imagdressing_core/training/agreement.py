@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, first_line
 
 SECONDS_TO_APPEAR = 20  # how long a shared folder may take to show another machine's file
 
@@ -24,7 +24,7 @@ def first_problem(accelerator: Any, do: Callable[[], object], here: bool = True)
         try:
             do()
         except (OSError, RuntimeError, SafetensorError, IMAGDressingError) as error:
-            problem = f"{str(error).splitlines()[0].removesuffix('.')}."
+            problem = f"{first_line(error)}."
     return next((one for one in gathered(accelerator, problem) if one), "")
 
 

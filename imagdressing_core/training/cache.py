@@ -17,6 +17,7 @@ from ..images.preprocess import FITS
 from ..on_diffusers.pipeline import clip_hidden_states, clip_pixels, vae_pixels
 from .config import TrainingConfig
 from .data import cover, read_pairs
+from .hub import local
 from .model import load_models, null_clip_hidden
 from .pairs import ImageSource, TrainingPair
 from .provenance import provenance, weights_digest
@@ -182,11 +183,12 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _settings(config: TrainingConfig) -> dict[str, Any]:
+    models = local(config.models)
     return {
         "width": config.data.width,
         "height": config.data.height,
         "fit": config.data.fit,
         "key": "sha256 of the image file",
-        "vae": weights_digest(config.models.vae or config.models.base / "vae"),
-        "image_encoder": weights_digest(config.models.image_encoder),
+        "vae": weights_digest(models.vae or models.base / "vae"),
+        "image_encoder": weights_digest(models.image_encoder),
     }

@@ -25,7 +25,7 @@ NotNegative = Annotated[float, Field(ge=0)]
 
 @dataclass(frozen=True, config=STRICT)
 class Models:
-    """Local folders and files. Nothing is downloaded.
+    """Local folders and files, or names on the Hugging Face hub (``hub:owner/name/folder``), which are downloaded.
 
     Attributes:
         base: SD1.5 in diffusers' folders: the frozen denoising U-Net, and the initial weights of the garment U-Net,

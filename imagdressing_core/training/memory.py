@@ -1,6 +1,7 @@
 """The memory that a run needs, computed from the models' configurations before anything is loaded."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import IMAGDressingError
-from ..model.qformer import CLIP_TOKENS
+from ..images.preprocess import CLIP_SIZE
 from ..on_diffusers.unet import garment_model, install_hybrid_attention
 from .config import TrainingConfig
+from .hub import local
 from .model import Frozen, TrainingBatch, choose_parts, freeze_unread, training_loss
 from .objective import RandomDraws, noise_schedule
 from .setup import DTYPES
@@ -18,11 +20,23 @@ from .setup import DTYPES
 BYTES_OF_ADAM = {False: 8, True: 2}  # by optimiser.eight_bit
 
 
-def estimate(config: TrainingConfig) -> list[str]:
-    """Return lines about the memory of one process on its device, in GB of 10⁹ bytes.
+@dataclass(frozen=True)
+class Requirements:
+    """The memory of one process on its device, in bytes by what needs it, and the size of a state on the disk.
 
-    Activations are those that one batch keeps for the backward pass, counted tensor by tensor on shapes alone with
-    attention as PyTorch's fused kernels compute it. The real peak is above the sum by what kernels use while they run.
+    ``trained`` is the number of trained parameters.
+    """
+
+    trained: int
+    nbytes: dict[str, int]
+    state: int
+
+
+def requirements(config: TrainingConfig) -> Requirements:
+    """Compute the memory of a run.
+
+    Activations are what one batch keeps for the backward pass, counted tensor by tensor on shapes alone, with attention
+    as PyTorch's fused kernels compute it. The real peak is higher by what kernels use while they run.
 
     Raises:
         IMAGDressingError: A model's configuration is missing.
@@ -33,24 +47,29 @@ def estimate(config: TrainingConfig) -> list[str]:
     with FakeTensorMode(allow_non_fake_inputs=True):
         frozen, trained = _empty_models(config)
         kept = _activations(config, frozen, trained)
-    weights = [one.numel() for one in trained.parameters()]
+    weights = sum(one.numel() for one in trained.parameters())
     learnt = sum(one.numel() for one in trained.parameters() if one.requires_grad)
-    parts = {
+    adam = BYTES_OF_ADAM[optimiser.eight_bit] * learnt
+    averaged = 4 * weights if run.ema_decay else 0
+    nbytes = {
         "frozen models": sum(_nbytes(one) for one in vars(frozen).values() if isinstance(one, nn.Module)),
-        "trained weights in fp32": 4 * sum(weights),
+        "trained parts": 4 * weights,
         "gradients": 4 * learnt,
-        "AdamW in 8 bit" if optimiser.eight_bit else "AdamW": BYTES_OF_ADAM[optimiser.eight_bit] * learnt,
-        "averaged weights": 4 * sum(weights) if run.ema_decay else 0,
+        "AdamW": adam,
+        "averaged weights": averaged,
         f"activations of {run.batch} samples": kept,
     }
-    lines = [f"{name}: {nbytes / 1e9:.2f} GB" for name, nbytes in parts.items()]
-    total = sum(parts.values()) / 1e9
-    state = (4 * sum(weights) * (2 if run.ema_decay else 1) + BYTES_OF_ADAM[optimiser.eight_bit] * learnt) / 1e9
+    return Requirements(learnt, nbytes, 4 * weights + adam + averaged)
+
+
+def estimate(config: TrainingConfig) -> list[str]:
+    """Return :func:`requirements` as lines to read."""
+    found = requirements(config)
     return [
-        f"{learnt / 1e6:,.1f} million parameters are trained. Memory of each process, estimated:",
-        *(f"  {line}" for line in lines),
-        f"  together about {total:.1f} GB",
-        f"A state takes about {state:.2f} GB on the disk, and run.keep = {run.keep} of them stay.",
+        f"{found.trained / 1e6:,.1f} million parameters are trained. Memory of each process, estimated:",
+        *(f"  {name}: {nbytes / 1e9:.2f} GB" for name, nbytes in found.nbytes.items()),
+        f"  together about {sum(found.nbytes.values()) / 1e9:.1f} GB",
+        f"A state takes about {found.state / 1e9:.2f} GB on the disk, and run.keep = {config.run.keep} of them stay.",
     ]
 
 
@@ -59,7 +78,7 @@ def _empty_models(config: TrainingConfig) -> tuple[Frozen, Any]:
     from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-    models = config.models
+    models = local(config.models)
     unet, garment_unet = (_from_config(UNet2DConditionModel, models.base / "unet") for _ in range(2))
     encoder = CLIPVisionConfig.from_dict(_config_of(models.image_encoder))
     frozen = Frozen(
@@ -89,13 +108,14 @@ def _activations(config: TrainingConfig, frozen: Frozen, trained: Any) -> int:
             unet.enable_gradient_checkpointing()
     factor = 2 ** (len(vae.block_out_channels) - 1)
     latent = run.batch, vae.latent_channels, config.data.height // factor, config.data.width // factor
-    clip = frozen.text_encoder.config
+    clip, encoder = frozen.text_encoder.config, _config_of(local(config.models).image_encoder)
+    tokens = (encoder.get("image_size", CLIP_SIZE) // encoder["patch_size"]) ** 2 + 1
     ones = torch.ones(latent)
     batch = TrainingBatch(
         person=torch.ones(latent[0], 2 * latent[1], *latent[2:]),
         garment=torch.ones(latent[0], 2 * latent[1], *latent[2:]),
         garment_kept=torch.ones(run.batch, 1, 1, 1),
-        clip_hidden=torch.ones(run.batch, CLIP_TOKENS, trained.proj.proj_in.in_features),
+        clip_hidden=torch.ones(run.batch, tokens, encoder["hidden_size"]),
         text=torch.ones(run.batch, clip.max_position_embeddings, clip.hidden_size, dtype=frozen.unet.dtype),
         draws=RandomDraws(torch.zeros(run.batch, dtype=torch.long), ones, torch.ones(*latent[:2], 1, 1), ones, ones),
         scaling=vae.scaling_factor,

@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import IMAGDressingError
-from ..files.checkpoint import expected_shapes, read_checkpoint
 from ..files.weights import open_weights
 from ..images.preprocess import CLIP_SIZE
 from ..model.layers import LAST_TO_RUN, LAYERS
 from ..model.qformer import QFormer
-from ..on_diffusers.pipeline import clip_hidden_states, load_folder, load_frozen, text_embeddings
+from ..on_diffusers.loading import load_folder, load_frozen, load_trained, load_weights
+from ..on_diffusers.pipeline import clip_hidden_states, text_embeddings
 from ..on_diffusers.unet import GarmentInputs, GarmentModel, garment_model, noise_prediction
 from .config import Models, Objective
+from .hub import local
 from .objective import RandomDraws, add_noise, ldm_loss, min_snr_weight, offset_noise, sample_latent
 
 
@@ -75,8 +75,8 @@ def training_loss(
     noise = offset_noise(draws.noise, draws.offset, objective.noise_offset)
     z_t = add_noise(sample_latent(batch.person, draws.person, batch.scaling), noise, alphas_cumprod, draws.timestep)
     garment_latent = sample_latent(batch.garment, draws.garment, batch.scaling) * batch.garment_kept
-    worn = GarmentInputs(garment(garment_latent, batch.clip_hidden))
-    prediction = noise_prediction(unet, z_t, draws.timestep, batch.text, worn)
+    layers = garment(garment_latent, batch.clip_hidden)
+    prediction = noise_prediction(unet, z_t, draws.timestep, batch.text, GarmentInputs(layers))
     gamma = objective.min_snr_gamma
     weight = None if gamma is None else min_snr_weight(alphas_cumprod, draws.timestep, gamma)
     return ldm_loss(prediction, noise, weight)
@@ -129,6 +129,7 @@ def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen
     """
     from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
+    models = local(models)
     found = load_frozen(models.base, models.image_encoder, models.vae)
     trained = garment_model(
         load_folder(UNet2DConditionModel, models.base / "unet"), found["image_encoder"].config.hidden_size
@@ -142,18 +143,6 @@ def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen
     if not with_image_encoder:
         found["image_encoder"] = None
     return Frozen(**found), trained
-
-
-def load_trained(trained: GarmentModel, path: Path) -> None:
-    """Load a checkpoint into the trained parts, whatever their width.
-
-    Raises:
-        IMAGDressingError: As :func:`read_checkpoint`, or the checkpoint belongs to other models.
-    """
-    if {key: tuple(one.shape) for key, one in trained.state_dict().items()} == expected_shapes():
-        _load(trained, read_checkpoint(path).tensors, path)
-    else:
-        _load(trained, open_weights(path)[1], path)
 
 
 def start_projections(trained: GarmentModel, unet: nn.Module) -> None:
@@ -177,7 +166,9 @@ def start_qformer(qformer: QFormer, ip_adapter: Path | None) -> None:
         return
     _, found = open_weights(ip_adapter)
     prefix = "image_proj."
-    _load(qformer, {key.removeprefix(prefix): one for key, one in found.items() if key.startswith(prefix)}, ip_adapter)
+    load_weights(
+        qformer, {key.removeprefix(prefix): one for key, one in found.items() if key.startswith(prefix)}, ip_adapter
+    )
 
 
 PARTS = {"garment_unet": "ref_unet", "qformer": "proj", "projections": "adapter_modules"}
@@ -197,15 +188,3 @@ def freeze_unread(trained: GarmentModel) -> None:
     unread = ("conv_norm_out.", "conv_out.", f"{attention}.proj_out.", f"{block}.")
     for name, parameter in trained.ref_unet.named_parameters():
         parameter.requires_grad_(not name.startswith(unread) or name.startswith(f"{block}.norm1."))
-
-
-def _load(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    found = {key: tuple(tensor.shape) for key, tensor in weights.items() if isinstance(tensor, Tensor)}
-    if expected != found:
-        wrong = sorted(key for key in expected | found if expected.get(key) != found.get(key))
-        raise IMAGDressingError(
-            f"{path} does not fit these models: {len(wrong)} tensors are missing, surplus or of another shape (first: "
-            f"{wrong[0]}, found {found.get(wrong[0])}, expected {expected.get(wrong[0])})."
-        )
-    module.load_state_dict(weights)

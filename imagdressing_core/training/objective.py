@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..on_diffusers.official import NOISE_SCHEDULE
+
 
 @dataclass(frozen=True)
 class RandomDraws:
@@ -36,10 +38,7 @@ def noise_schedule(zero_terminal_snr: bool = False) -> Any:
     from diffusers import DDPMScheduler  # pyright: ignore[reportPrivateImportUsage]
 
     return DDPMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
+        **NOISE_SCHEDULE,  # pyright: ignore[reportArgumentType]
         rescale_betas_zero_snr=zero_terminal_snr,
     )
 

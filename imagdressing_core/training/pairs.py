@@ -10,9 +10,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from ..errors import IMAGDressingError
+from ..images.reading import upright_on_white
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,13 @@ class ImageSource:
         """
         try:
             with Image.open(io.BytesIO(self.content())) as file:
-                image = ImageOps.exif_transpose(file).convert("RGBA")
+                return upright_on_white(file)
         except IMAGDressingError:
             raise
         except UnidentifiedImageError as error:
             raise IMAGDressingError(f"{self.name} cannot be read as an image: its content is no image file.") from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise IMAGDressingError(f"{self.name} cannot be read as an image: {error}") from error
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 @dataclass(frozen=True)

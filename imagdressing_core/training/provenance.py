@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import __version__
 from .config import Models
+from .hub import local
 
 CHUNK = 1 << 24
 
@@ -26,6 +27,7 @@ def provenance(models: Models | None = None) -> dict[str, Any]:
 
 def model_digests(models: Models) -> dict[str, str]:
     """Return the sha256 of each model's weights, {name: hexadecimal digits}."""
+    models = local(models)
     paths = {
         "unet": models.base / "unet",
         "text_encoder": models.base / "text_encoder",

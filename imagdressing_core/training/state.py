@@ -139,8 +139,10 @@ def _write(accelerator: Any, unfinished: Path, progress: dict[str, Any], ema: di
 
 
 def _finish(unfinished: Path, folder: Path) -> None:
+    ordinary = (unfinished / PROGRESS_FILE).stat().st_mode
     for path in unfinished.rglob("*"):
         if path.is_file():
+            path.chmod(ordinary)  # safetensors makes files that only their owner can read
             flush(path)
     if folder.exists():
         shutil.rmtree(folder)

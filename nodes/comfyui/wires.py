@@ -82,3 +82,9 @@ def require_option(socket: str, value: Any, options: Iterable[str]) -> None:
         raise IMAGDressingError(
             f"{socket} is {value!r}, which is none of {choice}. Choose one, or look at the node wired to it."
         )
+
+
+def require_text(socket: str, value: Any) -> None:
+    """Raise IMAGDressingError unless a text widget's value, which may come from a wire, is text."""
+    if not isinstance(value, str):
+        raise IMAGDressingError(f"{socket} is {value!r}, which is no text. Look at the node wired to it.")

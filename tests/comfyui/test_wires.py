@@ -93,6 +93,7 @@ def test_a_wrong_value_on_a_wire_is_said_on_the_node(
         ("IMAGDressingEncodeGarment", "fit"),
         ("IMAGDressingEncodeGarment", "width"),
         ("IMAGDressingApply", "strength"),
+        *(("IMAGDressingApplyAdvanced", name) for name in ("layers", "schedule", "branches", "batch")),
         ("IMAGDressingSaveGarment", "filename_prefix"),
         ("IMAGDressingEvaluate", "mode"),
         ("IMAGDressingHeatMap", "steps"),

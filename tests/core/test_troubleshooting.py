@@ -18,7 +18,7 @@ def literal(node: ast.AST | None) -> str | None:
     if isinstance(node, ast.Constant):
         return node.value if isinstance(node.value, str) else None
     if isinstance(node, ast.JoinedStr):
-        return "".join(value.value if isinstance(value, ast.Constant) else "…" for value in node.values)
+        return "".join(str(value.value) if isinstance(value, ast.Constant) else "…" for value in node.values)
     return None
 
 

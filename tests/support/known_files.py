@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import making
+import hostile_input
 import torch
 from pickles import called, named, number, text
 
@@ -187,15 +187,15 @@ KNOWN = {
     "has a type of its own": Known(lambda: safetensors({"a": entry(0, 16, "F1")}), DAMAGED, SAFE),
     "nests its header without end": Known(lambda: safetensors(b"[" * 5_000_000), DAMAGED, SAFE),
     "comes from a million pictures": Known(
-        lambda: garment([making.ORIGIN] * 200_000), HEADER, "garment"
+        lambda: garment([hostile_input.ORIGIN] * 200_000), DAMAGED, "garment"
     ),
     "comes from a place of a million letters": Known(
-        lambda: garment([{**making.ORIGIN, "checkpoint": "x" * 10**6}]), HEADER, "garment"
+        lambda: garment([{**hostile_input.ORIGIN, "checkpoint": "x" * 10**6}]), HEADER, "garment"
     ),
-    "is wider than wide": Known(lambda: garment([{**making.ORIGIN, "width": 10**30}]), HEADER, "garment"),
+    "is wider than wide": Known(lambda: garment([{**hostile_input.ORIGIN, "width": 10**30}]), HEADER, "garment"),
     "nests where it comes from": Known(lambda: garment("[" * 10**6), HEADER, "garment"),
     "is of a type without arithmetic": Known(
-        lambda: garment([making.ORIGIN], "F8_E4M3"), "expected float16, bfloat16 or float32", "garment"
+        lambda: garment([hostile_input.ORIGIN], "F8_E4M3"), "expected float16, bfloat16 or float32", "garment"
     ),
 }  # fmt: skip
 

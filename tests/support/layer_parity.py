@@ -2,8 +2,8 @@
 
 In half precision the synthetic weights turn rounding into a tenth of the whole prediction, with a garment or without
 one, so the prediction's error says little there. A single layer's error does, and so does how many times larger the
-prediction's error is than plain SD1.5's. Run ``python -m support.layer_parity``; ``tests/comfyui/test_parity.py``
-asserts the same rows.
+prediction's error is than plain SD1.5's. ``make gpu`` prints the rows at full
+size; ``tests/comfyui/test_layer_parity.py`` asserts them of the narrow U-Net.
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,12 @@ from support import comfyui_process as comfyui
 from support import parity
 from support.parity import Row, relative_error, vectors
 from support.plain_reference import plain_attention
+from support.sampling import apply_garment
 
 LIMITS = {"fp32": 1e-5, "fp16": 2e-3, "bf16": 2e-2}
 OVER_PLAIN = 1.5
 TIMESTEP = 501
+HEADS = 8
 Seen = dict[str, Tensor]
 """Of one layer: "q", "k", "v" (rows, tokens, C), and "z", what reaches ``to_out``."""
 
@@ -57,45 +59,41 @@ def watching(model: Any) -> Iterator[tuple[dict[int, Seen], list[bool]]]:
         yield seen, conditional
 
 
-def rows_of_layers(dtype: str) -> Iterator[Row]:
+def rows_of_layers(plain: Any, garment: Any, dtype: str) -> Iterator[Row]:
     """Compare a step that ComfyUI computes in this precision, the unconditional rows too."""
-    garment = parity.encoded()[0].garment
-    model = computing_in(parity.dressed(garment, 1.0), dtype)
+    model = computing_in(apply_garment(plain, garment), dtype)
     with watching(model) as (seen, conditional):
         parity.noise_prediction(model, TIMESTEP, cfg=7.5)
-    image, heads = garment.images[0], 8
-    errors: dict[bool, list[float]] = {True: [], False: []}
+    image, errors = garment.images[0], {True: [], False: []}
     for index, layer in seen.items():
         for i, wears in enumerate(conditional):
-            expected = plain_attention(layer["q"][i], layer["k"][i], layer["v"][i], heads)
+            expected = plain_attention(layer["q"][i], layer["k"][i], layer["v"][i], HEADS)
             if wears:
                 k, v = (tensor[0].to(layer["q"]) for tensor in (image.layers[index].k, image.layers[index].v))
-                expected = expected + plain_attention(layer["q"][i], k, v, heads)
+                expected = expected + plain_attention(layer["q"][i], k, v, HEADS)
             errors[wears].append(relative_error(layer["z"][i], expected.cpu()))
     for wears, name in ((True, "with the garment"), (False, "without")):
         assert len(errors[wears]) == 16
         yield Row(f"Eq. 5 from the step's own Q, K, V, rows {name}, {dtype}", max(errors[wears]), LIMITS[dtype])
 
 
-def row_over_plain(dtype: str) -> Row:
-    """Return how many times plain SD1.5's error the error with a garment is, both in this precision."""
-    dressed, plain = parity.dressed(parity.encoded()[0].garment, 1.0), parity.dressing_model()
+def row_over_plain(plain: Any, garment: Any, dtype: str) -> Row:
+    """Return how many times plain SD1.5's error the error with a garment is, both against their own float32."""
     ours, theirs = (
-        relative_error(
-            parity.noise_prediction(computing_in(model, dtype), TIMESTEP), vectors()[f"noise_pred.t501.{name}"]
-        )
-        for model, name in ((dressed, "lambda1.0"), (plain, "lambda0.0"))
+        relative_error(*(parity.noise_prediction(computing_in(model, one), TIMESTEP).cpu() for one in (dtype, "fp32")))
+        for model in (apply_garment(plain, garment), plain)
     )
     return Row(f"noise prediction's error over plain SD1.5's ({theirs:.1e}), {dtype}", ours / theirs, OVER_PLAIN)
 
 
 def main() -> None:
+    plain, garment = parity.dressing_model(), parity.encoded()[0].garment
     print("| what | relative error | limit |\n| --- | --- | --- |")
     for dtype in LIMITS:
-        for row in rows_of_layers(dtype):
+        for row in rows_of_layers(plain, garment, dtype):
             print(f"| {row.what} | {row.error:.1e} | {row.limit:.0e} |", flush=True)
     for dtype in ("fp16", "bf16"):
-        row = row_over_plain(dtype)
+        row = row_over_plain(plain, garment, dtype)
         print(f"| {row.what} | {row.error:.2f} times | {row.limit} |", flush=True)
 
 

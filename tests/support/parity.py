@@ -1,6 +1,6 @@
 """How far these nodes are from the official implementation: relative errors against its vectors, as a table.
 
-Run ``python -m support.parity``. The same rows are asserted by ``tests/comfyui/test_parity.py``.
+Run ``make parity``. The same rows are asserted by ``tests/comfyui/test_parity.py``.
 """
 
 import gc

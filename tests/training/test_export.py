@@ -1,21 +1,25 @@
 """What comes out of a run: files that the nodes' own loader takes as they are, and a card."""
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.training_set import config, write_toml
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.files import storage
 from imagdressing_core.files.checkpoint import expected_shapes, read_checkpoint
+from imagdressing_core.on_diffusers.pipeline import load_pipeline
 from imagdressing_core.training.__main__ import app
 from imagdressing_core.training.config import read_config
 from imagdressing_core.training.export import export
 from imagdressing_core.training.state import require_state
-from imagdressing_core.training.trainer import train
+from imagdressing_core.training.trainer import Trainer, train
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +43,47 @@ def test_averaged_and_last_weights_are_exported_under_the_official_keys(run: Pat
 def test_the_card_says_what_the_weights_are(run: Path, tmp_path: Path):
     card = export(require_state(run), tmp_path / "mine")[2].read_text()
     assert "after 4 steps of 2 samples: averaged (EMA) weights" in card
-    assert "the nodes refuse them" in card
+    assert "ComfyUI's nodes reject these weights" in card
     assert '"learning_rate": 0.001' in card
+    assert "library_name" not in card  # no library loads these files
+    progress = json.loads((require_state(run) / "progress.json").read_text())
+    for part in (progress["version"], progress["command"], progress["date"], *progress["weights"].values()):
+        assert part in card
+
+
+def test_exported_files_say_what_made_them(run: Path, tmp_path: Path):
+    from safetensors import safe_open
+
+    with safe_open(export(require_state(run), tmp_path / "mine")[0], framework="pt") as file:
+        made = json.loads(file.metadata()["imagdressing.made"])
+    progress = json.loads((require_state(run) / "progress.json").read_text())
+    assert made["trained"] == {name: progress[name] for name in ("version", "command", "weights")}
+    assert set(made["exported"]) == {"version", "command", "date"}
+
+
+def test_narrow_weights_run_and_continue_as_the_card_says(run: Path, models: Path, pairs: Path, tmp_path: Path):
+    state = require_state(run)
+    checkpoint = export(state, tmp_path / "mine", "fp32")[0]
+    pipeline = load_pipeline(models, checkpoint, models / "image_encoder")
+    garment = pipeline.encode_garments([Image.new("RGB", (30, 40), "navy")], width=32, height=40)
+    (image,) = pipeline(garment, ["a"], width=32, height=40, steps=1)
+    assert image.size == (32, 40)
+    further = config(models, pairs, tmp_path / "further", models={"start_from": str(checkpoint)})
+    trainer = Trainer(read_config(write_toml(further, tmp_path / "further.toml")))
+    expected = load_file(state / "ema.safetensors")
+    assert all(torch.equal(one, expected[name]) for name, one in trainer.garment.state_dict().items())
+    save_file({"proj.latents": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(IMAGDressingError, match=r"other\.safetensors does not fit these models: \d+ tensors"):
+        load_pipeline(models, tmp_path / "other.safetensors", models / "image_encoder")
+
+
+def test_exported_files_have_ordinary_permissions(run: Path, tmp_path: Path):
+    before = os.umask(0o027)
+    try:
+        written = export(require_state(run), tmp_path / "mine")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in written] == [0o640] * 3
 
 
 def test_a_state_of_full_width_loads_in_the_nodes_as_it_is(run: Path, tmp_path: Path):
@@ -90,7 +133,9 @@ def test_the_command_line_checks_and_exports(models: Path, pairs: Path, run: Pat
     shell = CliRunner()
     toml = write_toml(config(models, pairs, tmp_path / "out"), tmp_path / "config.toml")
     whole = shell.invoke(app, ["check", str(toml)])
-    assert (whole.exit_code, whole.output) == (0, "All entries are whole.\n")
+    assert whole.exit_code == 0
+    assert "million parameters are trained. Memory of each process, estimated:" in whole.output
+    assert whole.output.endswith("All entries are whole.\n")
     exported = shell.invoke(app, ["export", str(run), str(tmp_path / "mine"), "--dtype", "bf16", "--no-averaged"])
     assert exported.exit_code == 0
     assert load_file(tmp_path / "mine.safetensors")["proj.latents"].dtype == torch.bfloat16

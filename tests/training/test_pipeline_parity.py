@@ -46,9 +46,9 @@ class Models:
     features: dict[int, Tensor]
     layers: dict[int, LayerKV]
 
-    def predict(self, timestep: int, worn: GarmentInputs | None, text: str = "prompt") -> Tensor:
+    def predict(self, timestep: int, garment: GarmentInputs | None, text: str = "prompt") -> Tensor:
         return noise_prediction(
-            self.unet, self.vectors["input.noise"], torch.tensor(timestep), self.vectors[f"input.{text}"], worn
+            self.unet, self.vectors["input.noise"], torch.tensor(timestep), self.vectors[f"input.{text}"], garment
         )
 
 
@@ -96,8 +96,8 @@ def test_ten_steps_of_ddim_in_a_batch_are_the_official_ones(models: Models):
         noise, prompt, negative = (models.vectors[f"input.{name}"] for name in ("noise", "prompt", "negative"))
         noise = torch.cat((noise, noise.flip(-1)))  # another image in the same batch
         prompt, negative = (text.expand(2, -1, -1) for text in (prompt, negative))
-        worn, scheduler = GarmentInputs(models.layers), official_scheduler()
-        latents = denoise(models.unet, noise, prompt, negative, worn, scheduler, steps=10, guidance=7.5)
+        garment, scheduler = GarmentInputs(models.layers), official_scheduler()
+        latents = denoise(models.unet, noise, prompt, negative, garment, scheduler, steps=10, guidance=7.5)
         assert relative_error(latents[:1], models.vectors["latent.ddim10.cfg7.5"]) < 1e-3
         assert relative_error(latents[1:], models.vectors["latent.ddim10.cfg7.5"]) > 0.1
 

@@ -30,6 +30,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "imagdressing_core.training", "train"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""}
 
+ONE_PROCESS = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29555"}
+
 
 def weights(output: Path, name: str = "model.safetensors") -> dict[str, Tensor]:
     return load_file(require_state(output) / name)
@@ -114,12 +116,17 @@ def test_two_processes_reach_the_weights_of_one_with_the_doubled_batch(models: P
 
 def test_zero_2_on_two_processes_and_resumed_reaches_the_weights_of_one(models: Path, pairs: Path, tmp_path: Path):
     one = write_toml(config(models, pairs, tmp_path / "one", run={"batch": 4}), tmp_path / "one.toml")
+    script = str(Path(__file__).with_name("zero_2_on_cpus.py"))
     run_apart(one)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
     for steps in (2, 4):
         toml = write_toml(config(models, pairs, tmp_path / "zero", run={"steps": steps}), tmp_path / "zero.toml")
-        script = str(Path(__file__).with_name("zero_2_on_cpus.py"))
         subprocess.run([*launch, script, str(toml)], check=True, env=ENVIRONMENT, capture_output=True)
+    toml = write_toml(config(models, pairs, tmp_path / "zero", run={"batch": 4}), tmp_path / "zero.toml")
+    alone = subprocess.run(
+        [sys.executable, script, str(toml)], env=ENVIRONMENT | ONE_PROCESS, capture_output=True, text=True, check=False
+    )
+    assert "saved by 2 processes under DEEPSPEED, this run has 1 under" in alone.stderr
     a, b = (
         load_file(export(require_state(tmp_path / name), tmp_path / f"{name}-out", "fp32")[0])
         for name in ("one", "zero")
@@ -205,27 +212,6 @@ def test_validation_has_its_loss_and_images_and_disturbs_nothing(models: Path, p
     assert [line["step"] for line in lines if "validation_loss" in line] == [2, 4]
     assert Image.open(tmp_path / "validated" / "validation" / "step-00000004.png").size == (3 * 32, 2 * 40)
     assert list((tmp_path / "validated").rglob("events.out.tfevents.*"))
-
-
-def test_a_cache_stands_in_for_vae_and_clip(models: Path, pairs: Path, tmp_path: Path):
-    from imagdressing_core.training.cache import open_cache, prepare_cache
-
-    data = {"cache": str(tmp_path / "cache")}
-    toml = write_toml(config(models, pairs, tmp_path / "out", data=data), tmp_path / "config.toml")
-    with pytest.raises(IMAGDressingError, match=r"settings\.json cannot be read.*Make the cache"):
-        train(read_config(toml))
-    said: list[str] = []
-    prepare_cache(read_config(toml), said.append)
-    assert said == [f"Process 0: 16 images added to {tmp_path / 'cache'}."]
-    trainer = Trainer(read_config(toml))
-    assert trainer.frozen.image_encoder is None
-    trainer.run()
-    other = write_toml(config(models, pairs, tmp_path / "out", data=data | {"height": 48}), tmp_path / "other.toml")
-    with pytest.raises(IMAGDressingError, match="was made with height 40, the configuration has 48"):
-        open_cache(read_config(other))
-    next((tmp_path / "cache" / "person").rglob("*.safetensors")).unlink()
-    with pytest.raises(IMAGDressingError, match=r"line \d+: .*person\d\.png is not in the cache"):
-        train(read_config(write_toml(config(models, pairs, tmp_path / "new", data=data), tmp_path / "again.toml")))
 
 
 def test_a_full_disk_stops_no_run_and_costs_no_state(

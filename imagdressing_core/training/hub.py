@@ -1,0 +1,44 @@
+"""Models by their names on the Hugging Face hub, as ``hub:owner/name`` or ``hub:owner/name/folder``."""
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from ..errors import IMAGDressingError, first_line, packages
+from .config import Models
+
+PREFIX = "hub:"
+BASE_FOLDERS = ("unet", "text_encoder", "tokenizer", "vae")
+NEEDED = ("*.json", "*.txt", "*model.safetensors")  # weights in fp16, without EMA, or as pickles have other endings
+
+
+def local(models: Models) -> Models:
+    """Return the models with local paths in place of names on the hub. What is missing here is downloaded.
+
+    Raises:
+        IMAGDressingError: A name is wrong, or the hub cannot be reached.
+    """
+    named = {key: path for key, path in vars(models).items() if path is not None and path.as_posix().startswith(PREFIX)}
+    folders = {key: BASE_FOLDERS if key == "base" else () for key in named}
+    return replace(models, **{key: _downloaded(path.as_posix(), folders[key]) for key, path in named.items()})
+
+
+@lru_cache
+def _downloaded(name: str, folders: tuple[str, ...]) -> Path:
+    with packages("A model's name on the hub", "download"):
+        from huggingface_hub import snapshot_download
+    owner, _, rest = name.removeprefix(PREFIX).partition("/")
+    repository, _, inside = rest.partition("/")
+    if not owner or not repository:
+        raise IMAGDressingError(f"{name} is no name on the hub: {PREFIX}owner/name or {PREFIX}owner/name/folder.")
+    within = [f"{inside}/{folder}".strip("/") for folder in folders or ("",)]
+    patterns = [f"{folder}/{needed}".lstrip("/") for folder in within for needed in NEEDED]
+    try:
+        wanted = [*patterns, inside] if inside else patterns  # inside may be a file
+        snapshot = snapshot_download(f"{owner}/{repository}", allow_patterns=wanted)
+    except Exception as error:  # whatever the hub's client raises
+        raise IMAGDressingError(
+            f"{name} could not be downloaded: {first_line(error)}. Check the name and the connection, or name a local "
+            "folder."
+        ) from error
+    return Path(snapshot) / inside

@@ -1,0 +1,54 @@
+"""The cache: it replaces VAE and CLIP, belongs to its settings, and knows an image by its content."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support.training_set import config, drawn_image, write_folder, write_toml
+
+from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.training.cache import build_cache, open_cache, prepare_cache
+from imagdressing_core.training.config import read_config
+from imagdressing_core.training.model import load_models
+from imagdressing_core.training.trainer import Trainer, train
+
+
+def test_a_cache_stands_in_for_vae_and_clip(models: Path, pairs: Path, tmp_path: Path):
+    data = {"cache": str(tmp_path / "cache")}
+    toml = write_toml(config(models, pairs, tmp_path / "out", data=data), tmp_path / "config.toml")
+    with pytest.raises(IMAGDressingError, match=r"settings\.json cannot be read.*Make the cache"):
+        train(read_config(toml))
+    said: list[str] = []
+    prepare_cache(read_config(toml), said.append)
+    assert said == [f"Process 0: 16 images added to {tmp_path / 'cache'}."]
+    trainer = Trainer(read_config(toml))
+    assert trainer.frozen.image_encoder is None
+    trainer.run()
+    other = write_toml(config(models, pairs, tmp_path / "out", data=data | {"height": 48}), tmp_path / "other.toml")
+    with pytest.raises(IMAGDressingError, match="was made with height 40, this run has 48"):
+        open_cache(read_config(other))
+    settings = json.loads((tmp_path / "cache" / "settings.json").read_text())
+    assert settings["made"]["version"] and len(settings["vae"]) == len(settings["image_encoder"]) == 64
+    next((tmp_path / "cache" / "person").rglob("*.safetensors")).unlink()
+    with pytest.raises(IMAGDressingError, match=r"line \d+: .*person\d\.png is not in the cache"):
+        train(read_config(write_toml(config(models, pairs, tmp_path / "new", data=data), tmp_path / "again.toml")))
+
+
+def test_a_cache_knows_an_image_by_its_content(models: Path, tmp_path: Path):
+    data = write_folder(tmp_path / "data", 3)
+    plain = config(models, data, tmp_path / "out", data={"cache": str(tmp_path / "cache")})
+    read = read_config(write_toml(plain, tmp_path / "config.toml"))
+    frozen, _ = load_models(read.models)
+
+    def added(where: Path) -> list[str]:
+        moved = replace(read, data=replace(read.data, path=str(where)))
+        with torch.no_grad():
+            return list(build_cache(moved, frozen.vae, frozen.image_encoder))
+
+    assert len(added(data)) == 6
+    data.rename(tmp_path / "moved")
+    assert added(tmp_path / "moved") == []
+    drawn_image(77, (64, 80)).save(tmp_path / "moved" / "garment1.png")
+    assert added(tmp_path / "moved") == [str(tmp_path / "moved" / "garment1.png")]

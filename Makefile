@@ -28,7 +28,7 @@ $(READY): pyproject.toml tests/support/comfyui_release.py
 endif
 
 demo: setup  ## dress the sample garment and save the picture
-	$(BIN)/python scripts/demo.py
+	$(BIN)/python scripts/run_demo.py
 
 serve: setup  ## the editor, in the browser
 	$(BIN)/python -m support.comfyui_server

@@ -1,0 +1,107 @@
+"""The same images through the real ComfyUI: its loaders, this pack's nodes and its sampler, on the widened files.
+
+``python -m demo.comfyui MODELS FOLDER`` scores them as ``demo.measure`` does. MODELS is a folder that ``demo.models``
+filled. Needs ``tests`` on the path for ComfyUI itself.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from PIL import Image
+from support import comfyui_process as comfyui
+from torch import Tensor
+
+from imagdressing_core.files.official_files import CLIP_VISION, DRESSING, GARMENT, VAE
+
+from . import data, drawing, measure, world
+
+SAMPLER = {"sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0}
+
+
+class ComfyUI:
+    """The demo's models, loaded by ComfyUI's and the pack's own nodes."""
+
+    def __init__(self, folder: Path) -> None:
+        comfyui.start()
+        import folder_paths
+
+        for name in ("checkpoints", "vae", "clip_vision", "controlnet", "imagdressing"):
+            folder_paths.add_model_folder_path(name, str(folder / name), is_default=True)
+        self.model, self.clip, _ = comfyui.call("CheckpointLoaderSimple", ckpt_name=DRESSING.name)
+        self.vae = comfyui.call("VAELoader", vae_name=VAE.name)
+        self.clip_vision = comfyui.call("CLIPVisionLoader", clip_name=CLIP_VISION.name)
+        self.imagdressing = comfyui.call("IMAGDressingModelLoader", model_name=GARMENT.name)
+
+    def make(
+        self, people: Sequence[world.Person], clothes: Sequence[drawing.Cloth] | None, width: int = data.WIDTH
+    ) -> list[Image.Image]:
+        """Return an image of each person's caption, in the clothes given, each from noise of its own."""
+        height = round(width * drawing.ASPECT)
+        made: list[Image.Image] = []
+        for number, person in enumerate(people):
+            model = self.model if clothes is None else self.dressed(clothes[number], width)
+            positive, negative = (
+                comfyui.call("CLIPTextEncode", clip=self.clip, text=text) for text in (world.caption(person), "")
+            )
+            latent = comfyui.call(
+                "KSampler",
+                model=model,
+                positive=positive,
+                negative=negative,
+                latent_image={"samples": torch.zeros(1, data.LATENT_CHANNELS, height // data.CELL, width // data.CELL)},
+                seed=measure.SEED + number,
+                steps=measure.STEPS,
+                cfg=measure.GUIDANCE,
+                **SAMPLER,
+            )
+            made.append(as_image(comfyui.call("VAEDecode", samples=latent, vae=self.vae)[0]))
+        return made
+
+    def dressed(self, cloth: drawing.Cloth, width: int) -> Any:
+        """Return the MODEL with a garment applied, read from its drawing."""
+        encoded = comfyui.call(
+            "IMAGDressingEncodeGarment",
+            imagdressing=self.imagdressing,
+            vae=self.vae,
+            clip_vision=self.clip_vision,
+            image=as_tensor(drawing.garment_image(cloth, width)),
+            fit="official",
+            width=width,
+            height=round(width * drawing.ASPECT),
+        )
+        return comfyui.call(
+            "IMAGDressingApply", model=self.model, garment=encoded, strength=1.0, start_percent=0.0, end_percent=1.0
+        )
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """Return an image as ComfyUI's IMAGE, (1, height, width, 3), 0 … 1."""
+    return torch.from_numpy(numpy.array(image)).float()[None] / 255
+
+
+def as_image(pixels: Tensor) -> Image.Image:
+    return Image.fromarray((pixels.float().cpu() * 255).round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--width", type=int, default=data.WIDTH)
+    parser.add_argument("--people", type=int, default=measure.UNSEEN, help="how many; each is made three times")
+    arguments = parser.parse_args()
+    with torch.inference_mode():
+        host = ComfyUI(arguments.models)
+        scores = measure.report(
+            lambda people, clothes: host.make(people, clothes, arguments.width), arguments.folder, arguments.people
+        )
+    print(json.dumps(scores, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -60,7 +60,7 @@ TOGETHER = (
         "-m pytest -q -x {tests}/test_costs.py",
         exact=True,
     ),
-    Part("http-otherwise", "over_http.py no-dynamic novram fp8 bf16", 120, "over_http.py novram --tiny"),
+    Part("http-otherwise", "over_http.py no-dynamic novram fp8 bf16", 120, "over_http.py no-dynamic --tiny"),
     Part(
         "compiled",
         "sampling.py --compiled --sizes 256x320 --batches 1 --rounds 1",

@@ -7,7 +7,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # These three work together; ComfyUI asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test test-extras test-faults test-beside browser lint parity pictures bench gpu gpu-bundle learning supply-chain fuzz soak clean
+.PHONY: setup demo serve test test-extras test-faults test-beside browser lint parity pictures packs bench gpu gpu-bundle learning supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python -m support.synthetic_models
@@ -68,6 +68,10 @@ parity: setup  ## the README's table of errors against the official implementati
 
 pictures: setup  ## those of the README and the help pages, taken in the editor
 	$(BIN)/python scripts/screenshots.py
+
+PACKS ?= custom_nodes
+packs: setup  ## the garment beside other people's packs: make packs PACKS=/path/to/custom_nodes
+	$(BIN)/python scripts/real_packs.py $(PACKS)
 
 bench: setup  ## speed and memory, part by part; see benchmarks/bench.py --help
 	$(BIN)/python benchmarks/bench.py

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ..errors import require_between
 from ..model.garment import Garment, GarmentImage
-from ..model.layers import LAYERS
+from ..model.layers import LAYERS, SelfAttentionLayer
 from .strengths import CONSTANT, LAYER_PRESETS, LayerWeights, Schedule, factor_at
 
 Branches = Literal["conditional", "both"]
@@ -22,7 +22,7 @@ class AppliedGarment:
 
     strength: λ of the paper's Eq. 5, -100 … 100.
     start_percent, end_percent: the part of the sampling, 0 … 1, in which it acts; the end itself is not part of it.
-    region: where in the generated image it acts, (masks, height, width), 0 … 1, one for all or one per image.
+    mask: where in the generated image it acts, (masks, height, width), 0 … 1, one for all or one per image.
     layers: factor of λ by layer index.
     branches: "conditional", as the paper: the unconditional prediction never wears it; or "both".
     batch: "broadcast": every generated image wears all images of the garment, as views of one thing;
@@ -38,7 +38,7 @@ class AppliedGarment:
     strength: float = 1.0
     start_percent: float = 0.0
     end_percent: float = 1.0
-    region: Tensor | None = None
+    mask: Tensor | None = None
     layers: LayerWeights = field(default_factory=lambda: LAYER_PRESETS["all"])
     branches: Branches = "conditional"
     batch: Batch = "broadcast"
@@ -64,48 +64,52 @@ class AppliedGarment:
         position = (percent - self.start_percent) / (self.end_percent - self.start_percent)
         return factor_at(self.schedule, min(max(position, 0.0), 1.0))
 
-    def images_for(self, image_indices: Sequence[int]) -> list[tuple[slice, tuple[GarmentImage, ...]]]:
-        """Return which garment images the generated images wear, as runs of ``image_indices`` that wear the same.
+    @property
+    def differs_by_image(self) -> bool:
+        """Whether what a generated image wears, or where, depends on its place in the batch."""
+        one_each = self.batch == "one per image" and len(self.garment.images) > 1
+        return one_each or (self.mask is not None and len(self.mask) > 1)
 
-        image_indices: the numbers, within the whole batch, of the images being computed.
-        """
+    def images_for(self, image_index: int) -> tuple[GarmentImage, ...]:
+        """Return which garment images the generated image of that number in the batch wears."""
         images = self.garment.images
-        if self.batch == "broadcast":
-            return [(slice(0, len(image_indices)), images)]
-        runs: list[tuple[slice, tuple[GarmentImage, ...]]] = []
-        start = 0
-        for number, run in groupby(image_indices, key=lambda index: index % len(images)):
-            stop = start + len(list(run))
-            runs.append((slice(start, stop), (images[number],)))
-            start = stop
-        return runs
+        return images if self.batch == "broadcast" else (images[image_index % len(images)],)
 
     def masks_for(self, image_indices: Sequence[int]) -> Tensor | None:
         """Return the masks of these images of the batch, starting over when they run out; one where all share it."""
-        if self.region is None or len(self.region) == 1:
-            return self.region
-        return self.region[[index % len(self.region) for index in image_indices]]
+        if self.mask is None or len(self.mask) == 1:
+            return self.mask
+        return self.mask[[index % len(self.mask) for index in image_indices]]
+
+    def full_strength(self, layer: SelfAttentionLayer) -> float:
+        """Return λ in that layer where the schedule's factor is 1."""
+        return self.strength * self.layers.get(layer.index, 0.0)
 
 
-Acting = tuple[AppliedGarment, float]
-"""A garment and its schedule's factor of λ at this moment."""
+class Strengths:
+    """λ of one garment by layer, as it is at this noise level: set in each step, read where it is used.
 
-
-def same_garments(acting: Sequence[Acting]) -> list[list[Acting]]:
-    """Group what is the same garment at different strengths: λ₁·Attn + λ₂·Attn = (λ₁ + λ₂)·Attn.
-
-    Exact where two attentions added up are not, and as fast as one.
+    device: where a compiled graph reads it. There it is tensors, which the graph reads anew; a float it would keep.
     """
-    kinds: dict[tuple[object, ...], list[Acting]] = {}
-    for worn, factor in acting:
-        kind = (id(worn.garment), id(worn.region), worn.branches, worn.batch)
-        kinds.setdefault(kind, []).append((worn, factor))
-    return list(kinds.values())
 
+    def __init__(self, applied: AppliedGarment, device: torch.device | None = None) -> None:
+        self._full = {layer.index: applied.full_strength(layer) for layer in LAYERS}
+        self._factor = 1.0
+        self._now: dict[int, float] = dict(self._full)
+        self._places = {index: place for place, index in enumerate(self._full)}
+        self._on_device: Tensor | None = None
+        if device is not None:
+            self._full_on_device = torch.tensor(list(self._full.values()), device=device)
+            self._on_device = self._full_on_device.clone()
 
-def strength_by_layer(same: Sequence[Acting]) -> LayerWeights:
-    """Return λ by layer index of one garment, put on once or several times."""
-    return {
-        layer.index: sum(factor * worn.strength * worn.layers.get(layer.index, 0.0) for worn, factor in same)
-        for layer in LAYERS
-    }
+    def set_factor(self, factor: float) -> None:
+        """Set the schedule's factor of λ."""
+        if factor == self._factor:
+            return
+        self._factor = factor
+        self._now.update({index: full * factor for index, full in self._full.items()})
+        if self._on_device is not None:
+            torch.mul(self._full_on_device, factor, out=self._on_device)
+
+    def __getitem__(self, layer: SelfAttentionLayer) -> float | Tensor:
+        return self._now[layer.index] if self._on_device is None else self._on_device[self._places[layer.index]]

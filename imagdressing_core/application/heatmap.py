@@ -11,13 +11,13 @@ COLOURS = ((0.0, 0.0, 0.0), (0.45, 0.0, 0.35), (0.9, 0.2, 0.1), (1.0, 0.75, 0.1)
 OPACITY = 0.8
 
 
-def garment_share(base: Tensor, dressed: Tensor) -> Tensor:
+def garment_share(base: Tensor, added: Tensor) -> Tensor:
     """Return ‖ΔZ‖ / (‖Z‖ + ‖ΔZ‖) for each token, 0 … 1: the part of a layer's attention that is the garment's.
 
-    base, dressed: attention without and with the garment's term, (batch, tokens, C).
+    base: Z without the garment; added: ΔZ, what the garment adds to it; both (batch, tokens, C).
     """
-    added = _norm(dressed - base)
-    return added / (_norm(base) + added).clamp_min(torch.finfo(torch.float32).tiny)
+    garment = _norm(added)
+    return garment / (_norm(base) + garment).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def _norm(tokens: Tensor) -> Tensor:

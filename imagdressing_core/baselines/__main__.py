@@ -14,7 +14,7 @@ with packages("The command"):
     import typer
     from tqdm import tqdm
 
-Manifest = Annotated[Path, typer.Option(help="CSV or JSON: image, garment, garment_mask, prompt.")]
+Manifest = Annotated[Path, typer.Option(help="CSV or JSON: picture, garment, garment_mask, prompt.")]
 Out = Annotated[Path, typer.Option(help="The method's folder. Images that exist are kept.")]
 Url = Annotated[str, typer.Option(help="The address of ComfyUI, as in the browser.")]
 Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1 …")]

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,10 +15,8 @@ from ..files.storage import written_whole
 from ..metrics.images import read_image, read_mask
 from ..metrics.manifest import Case, require_none
 from ..metrics.outcome import NoScore
+from ..model.garment_unet import Progress
 from ..on_diffusers.official import QUALITY_PROMPT
-
-Progress = Callable[[int, int], None]
-"""Called with (images there, images in all)."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .. import __version__
-from ..errors import IMAGDressingError, shown
+from ..errors import IMAGDressingError
 from ..model import magic_clothing
 from ..model.garment_unet import Progress
 from ..model.hybrid_attention import GarmentProjections
@@ -18,7 +17,7 @@ from ..model.qformer import QFormer
 from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE, describe_foreign
 from .sd15_shapes import unet_shapes
 from .storage import save_whole
-from .weights import Weights, open_weights
+from .weights import Weights, misfits, open_weights
 
 # Prefixes inside the official file (official inference_IMAGdressing.py, its loading loop).
 GARMENT_UNET = "ref_unet."
@@ -180,19 +179,7 @@ def _stable_projections(path: Path, mapped: bool) -> dict[str, Any]:
 
 
 def _require_shapes(path: Path, found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> None:
-    missing = [key for key in expected if key not in found]
-    extra = [key for key in found if key not in expected]
-    misfits = [key for key, shape in expected.items() if key in found and not _fits(found[key], shape)]
-    problems: list[str] = []
-    if missing:
-        problems.append(f"{len(missing)} of {len(expected)} tensors are missing (first: {missing[0]})")
-    if extra:
-        problems.append(f"{len(extra)} tensors are not part of it (first: {shown(extra[0])})")
-    if misfits:
-        key = misfits[0]
-        problems.append(
-            f"{len(misfits)} tensors do not fit (first: {key} is {_describe(found[key])}, expected {expected[key]})"
-        )
+    problems = misfits(found, expected)
     if problems:
         has_qformer = any(key.startswith(QFORMER) for key in expected)
         what, source = (
@@ -200,22 +187,7 @@ def _require_shapes(path: Path, found: Mapping[str, Any], expected: Mapping[str,
             if has_qformer
             else ("MagicClothing", magic_clothing.SOURCE)
         )
-        raise IMAGDressingError(
-            f"{path.name} is not a whole {what} checkpoint for SD1.5: {'; '.join(problems)}. Get {source}."
-        )
-
-
-def _fits(value: object, shape: tuple[int, ...]) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.is_floating_point()
-        and tuple(value.shape) == shape
-        and not value.is_neg()  # the one kind of view that is more than sizes and strides
-    )
-
-
-def _describe(value: object) -> str:
-    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise IMAGDressingError(f"{path.name} is not a whole {what} checkpoint for SD1.5: {problems}. Get {source}.")
 
 
 def _read_ahead(tensors: Weights, progress: Progress) -> None:

@@ -14,6 +14,7 @@ from ..errors import IMAGDressingError, shown
 from ..model.garment import Garment, GarmentImage, GarmentLayer, LayerKV, Origin, is_usable
 from ..model.layers import LAYERS, SelfAttentionLayer
 from ..model.magic_clothing import LayerFeatures
+from .checkpoint import DTYPES
 from .reading import reading
 from .safetensors_file import open_safetensors
 from .storage import save_whole
@@ -22,7 +23,6 @@ FORMAT = "1"
 FORMAT_KEY = "imagdressing.garment"
 VERSION_KEY = "imagdressing.version"
 ORIGINS_KEY = "imagdressing.origins"
-DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 LONGEST_NAME, LARGEST_SIDE = 255, 16_384
 
 
@@ -138,7 +138,7 @@ def _problem(tensor: Tensor, shape: tuple[int, ...]) -> str | None:
     """Return what is wrong with a layer's tensor, or None."""
     if tensor.ndim != 3 or tensor.shape != shape or not tensor.numel():
         return f"is {tuple(tensor.shape)}, expected (1, tokens, {shape[-1]}) with as many tokens in all parts"
-    if tensor.dtype not in DTYPES:
+    if tensor.dtype not in DTYPES.values():
         return f"is {tensor.dtype}, expected float16, bfloat16 or float32"
     if not is_usable(tensor):
         return "holds NaN, infinite values or larger ones than fp16 holds"

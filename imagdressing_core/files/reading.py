@@ -26,6 +26,8 @@ MEMORY_WORDS = ("cannot allocate memory", "not enough memory", "paging file", "b
 # "(os error 12)" of Rust, "error code: <1455>" and "Cannot allocate memory (12)" of PyTorch.
 CODE = re.compile(r"os error (\d+)|error code: <?(\d+)|: [\w ]+ \((\d+)\)")
 
+ALLOCATION = re.compile(r"allocate (\d+) bytes")  # of PyTorch's allocator
+
 
 @contextmanager
 def reading(path: Path, remedy: str = DOWNLOAD_AGAIN) -> Iterator[None]:
@@ -55,7 +57,7 @@ def _describe(path: Path, before: tuple[int, int] | None, error: Exception, reme
         return f"{path} does not exist. Press R to refresh the lists, and choose another file."
     if _version(path) != before:
         return _changed(path)
-    if is_memory_error(error):
+    if is_memory_error(error) and not _wants_more_than(path.stat().st_size, error):
         return (
             f"There was not enough memory to load {path.name} ({path.stat().st_size / 1e9:.2f} GB): "
             f"{first_line(error)}. The file is not at fault. Close other programs; on Windows, let the system manage "
@@ -76,6 +78,12 @@ def is_memory_error(error: Exception) -> bool:
     return (
         isinstance(error, MemoryError) or _has_code(error, MEMORY_CODES) or any(words in text for words in MEMORY_WORDS)
     )
+
+
+def _wants_more_than(nbytes: int, error: Exception) -> bool:
+    """Return whether more was asked for than the file has: it announced what is not in it."""
+    wanted = ALLOCATION.search(str(error))
+    return wanted is not None and int(wanted[1]) > nbytes
 
 
 def _has_code(error: Exception, codes: dict[str, set[int]]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, shown
 from .diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE
 from .pickled import is_zip, require_plain
 from .reading import reading
@@ -92,3 +92,37 @@ def _require_held(path: Path, values: Iterable[object]) -> None:
     if announced > path.stat().st_size:
         with reading(path):
             raise EOFError(f"{announced} bytes announced")
+
+
+def misfits(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> str:
+    """Return in words what keeps ``found`` from being loaded where ``expected`` has the shapes; "" if nothing does.
+
+    Missing, surplus and misshapen tensors are counted, and the first of each is named.
+    """
+    missing = [key for key in expected if key not in found]
+    surplus = [key for key in found if key not in expected]
+    wrong = [key for key, shape in expected.items() if key in found and not _fits(found[key], shape)]
+    problems: list[str] = []
+    if missing:
+        problems.append(f"{len(missing)} of {len(expected)} tensors are missing (first: {missing[0]})")
+    if surplus:
+        problems.append(f"{len(surplus)} tensors are not part of it (first: {shown(surplus[0])})")
+    if wrong:
+        key = wrong[0]
+        problems.append(
+            f"{len(wrong)} tensors do not fit (first: {key} is {_describe(found[key])}, expected {expected[key]})"
+        )
+    return "; ".join(problems)
+
+
+def _fits(value: object, shape: tuple[int, ...]) -> bool:
+    return (
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and tuple(value.shape) == shape
+        and not value.is_neg()  # the one kind of view that is more than sizes and strides
+    )
+
+
+def _describe(value: object) -> str:
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

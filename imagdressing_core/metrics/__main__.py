@@ -22,6 +22,7 @@ with packages("The command"):
 
 SUMS = {"cami-s": ("cami-u", "pose", "face", "text"), "all": tuple(scorer.name for scorer in SCORERS)}
 OURS = "IMAGDressing-v1"
+CORES = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # of this process of a launch
 LONGEST_PRINTED = 40  # rows; longer tables are in the report only
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -29,7 +30,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 @app.command("evaluate")
 def evaluate_command(
-    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: image, garment, garment_mask, pose, face, prompt.")],
+    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt.")],
     method: Annotated[list[str], typer.Option(help="NAME=FOLDER of a method's images. Once for each method.")],
     score: Annotated[
         list[str], typer.Option(help=f"The scores to compute: {', '.join([*(one.name for one in SCORERS), *SUMS])}.")
@@ -39,7 +40,7 @@ def evaluate_command(
         str | None, typer.Option(help=f"The method that the others are compared with. [default: {OURS}, or the first]")
     ] = None,
     output: Annotated[Path, typer.Option(help="The folder of the report and of the kept scores.")] = Path("evaluation"),
-    processes: Annotated[int, typer.Option(min=1, help="How many CPU processes score at once.")] = os.cpu_count() or 1,
+    processes: Annotated[int, typer.Option(min=1, help="How many CPU processes score at once.")] = CORES,
     device: Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1 …")] = "cpu",
     weights: Annotated[list[str], typer.Option(help="NAME=PATH of weights that are not to come from the hub.")] = [],  # noqa: B006
     images: Annotated[

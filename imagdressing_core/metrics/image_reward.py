@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import IMAGDressingError, packages
+from ..files.weights import misfits
 from .images import ImageArray, clip_pixels, in_batches
 from .weights import BERT_TOKENIZER, IMAGE_REWARD, loading_weights, weight_file
 
@@ -136,15 +137,9 @@ def load_model(path: Path, architecture: Architecture = Architecture()) -> Rewar
 
 def _require_shapes(path: Path, state: Mapping[str, Any], model: RewardModel) -> None:
     expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    found = {key: tuple(getattr(value, "shape", ())) for key, value in state.items()}
-    wrong = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
-    if wrong:
-        key = min(wrong)
-        raise IMAGDressingError(
-            f"{path} is not ImageReward's file: {len(wrong)} of {len(expected)} tensors differ "
-            f"(first: {key} is {found.get(key, 'missing')}, expected {expected.get(key, 'no such tensor')}). "
-            f"Get {IMAGE_REWARD.source}."
-        )
+    problems = misfits(state, expected)
+    if problems:
+        raise IMAGDressingError(f"{path} is not ImageReward's file: {problems}. Get {IMAGE_REWARD.source}.")
 
 
 class ImageReward:

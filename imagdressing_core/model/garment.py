@@ -74,11 +74,12 @@ class GarmentImage:
         return sum(tensor.nbytes for layer in self.layers.values() for tensor in layer.tensors.values())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "GarmentImage":
-        """Return it on ``device`` in ``dtype``; the tensors themselves where nothing changes.
+        """Return a copy of it on ``device`` in ``dtype``.
 
-        Outside of inference mode, as where a LoRA is trained through the garment, they are such as autograd can keep.
+        A copy, since attention kernels may write into the keys they are given. Outside of inference mode, as where a
+        LoRA is trained through the garment, it is also such as autograd can keep.
         """
-        return self.map(lambda _, tensor: _recordable(tensor.to(device, dtype)))
+        return self.map(lambda _, tensor: tensor.to(device, dtype, copy=True))
 
     def without_background(self, mask: Tensor) -> "GarmentImage":
         """Return it with only the tokens that see something of the garment.
@@ -132,10 +133,6 @@ class Garment:
     @property
     def nbytes(self) -> int:
         return sum(image.nbytes for image in self.images)
-
-
-def _recordable(tensor: Tensor) -> Tensor:
-    return tensor.clone() if tensor.is_inference() and not torch.is_inference_mode_enabled() else tensor
 
 
 def is_usable(tensor: Tensor) -> bool:

@@ -49,6 +49,17 @@ def add_term(self_attention: Tensor, term: Tensor, strength: float, mask: Tensor
     return self_attention + strength * (term if mask is None else term * mask)
 
 
+def add_in_place(self_attention: Tensor, term: Tensor, strength: float | Tensor) -> None:
+    """Let Z = Z + λ·term in the memory of Z: the same as :func:`add_term` in one pass.
+
+    strength: λ; a tensor of one value where a compiled graph has to read it anew in every step.
+    """
+    if isinstance(strength, Tensor):
+        self_attention.addcmul_(term, strength.to(term.dtype))
+    else:
+        self_attention.add_(term, alpha=strength)
+
+
 class GarmentProjection(nn.Module):
     """W'_k and W'_v of one self-attention layer, each (C, C)."""
 

@@ -51,9 +51,17 @@ def concatenated_attention(
         garment_k, garment_v: K' and V', (1 or rows, garment tokens, C).
         strength, attention, mask: as in :func:`.hybrid_attention.hybrid_attention`.
     """
+    term = concatenated_difference(q, k, v, garment_k, garment_v, attention)
+    return add_term(self_attention, term, strength, mask)
+
+
+def concatenated_difference(
+    q: Tensor, k: Tensor, v: Tensor, garment_k: Tensor, garment_v: Tensor, attention: Attention
+) -> Tensor:
+    """Return Attn(Q, [K; K'], [V; V']) − Attn(Q, K, V), what the rule adds. Arguments as there."""
     garment_k, garment_v = (tensor.expand(len(q), -1, -1) for tensor in (garment_k, garment_v))
     concatenated = attention(q, torch.cat((k, garment_k), dim=1), torch.cat((v, garment_v), dim=1))
-    return add_term(self_attention, concatenated - attention(q, k, v), strength, mask)
+    return concatenated - attention(q, k, v)
 
 
 def blank(image: GarmentImage) -> GarmentImage:

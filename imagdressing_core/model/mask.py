@@ -36,8 +36,33 @@ def as_masks(mask: Tensor, socket: str = "mask") -> Tensor:
     return mask
 
 
+def has_shape_of(masks: Tensor, height: int, width: int) -> bool:
+    """Return whether masks (n, height, width) have the aspect ratio of a latent, as closely as its cells allow."""
+    rows, columns = masks.shape[-2:]
+    return abs(rows * width - columns * height) <= max(rows, columns)
+
+
+class TokenMasks:
+    """Masks (n, height, width), 0 … 1, as each token's share of them, on every grid that is asked for.
+
+    They are pooled on the CPU, which every size fits, and each grid only once. device, dtype: what the tokens have.
+    """
+
+    def __init__(self, masks: Tensor, device: torch.device, dtype: torch.dtype) -> None:
+        self._masks = masks.float().cpu()
+        self._device, self._dtype = device, dtype
+        self._grids: dict[tuple[int, int], Tensor] = {}
+
+    def on_grid(self, rows: int, columns: int) -> Tensor:
+        """Return (n, rows · columns, 1)."""
+        if (rows, columns) not in self._grids:
+            tokens = mask_tokens(self._masks, rows, columns)
+            self._grids[rows, columns] = tokens.to(self._device, self._dtype)
+        return self._grids[rows, columns]
+
+
 def mask_tokens(masks: Tensor, rows: int, columns: int) -> Tensor:
-    """Return masks (n, height, width), 0 … 1, as each token's share of the region, (n, rows · columns, 1)."""
+    """Return masks (n, height, width), 0 … 1, as each token's share of them, (n, rows · columns, 1)."""
     return _resize(masks, rows, columns).flatten(1).unsqueeze(-1)
 
 

@@ -21,12 +21,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
     options: what ComfyUI tells an attention patch.
     """
     heads = options["n_heads"]
+    function = comfy.ldm.modules.attention.optimized_attention
     attention = partial(
-        comfy.ldm.modules.attention.optimized_attention,
+        function,
         heads=heads,
-        attn_precision=options["attn_precision"],
+        attn_precision=options.get("attn_precision"),  # blocks of other nodes leave it out
         transformer_options=options,
     )
+    if _may_write(function, options):
+        return attention(q.clone(), k.clone(), v.clone())
     block = _queries_per_block(q, k, heads, options)
     if block >= q.shape[1]:
         return attention(q, k, v)
@@ -35,9 +38,15 @@ def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
     return torch.cat([attention(part, k, v, skip_reshape=True) for part in q.split(block, dim=2)], dim=1)
 
 
+def _may_write(function: Any, options: dict[str, Any]) -> bool:
+    """Return whether the attention is another pack's, which may write into q, k and v, as SageAttention's smoothing."""
+    own = function.__module__ == comfy.ldm.modules.attention.__name__
+    return "optimized_attention_override" in options or not own or comfy.model_management.sage_attention_enabled()
+
+
 def _queries_per_block(q: Tensor, k: Tensor, heads: int, options: dict[str, Any]) -> int:
     """Return how many queries to attend with at once; all of them where the attention is not ComfyUI's own kind."""
     blockwise_itself = comfy.model_management.pytorch_attention_enabled()
-    if q.device.type != "cpu" or blockwise_itself or "optimized_attention_override" in options:
+    if q.device.type != "cpu" or blockwise_itself:
         return q.shape[1]
     return max(1, BLOCK_BYTES // (heads * k.shape[0] * k.shape[1] * q.element_size()))

@@ -1,4 +1,9 @@
-"""One sampling run's garments: moved to its device once, fitted to each call of the diffusion model."""
+"""What the garments of one sampling run add to self-attention: moved to the device once, fitted to each kind of call.
+
+Every layer's attention becomes Z = Attn(Q, K, V) + Σ λ·m·Attn(Q, K', V'), paper Eq. 5, where Attn(Q, K, V) stays what
+other nodes make of it. ComfyUI's own layers get an ``attn1`` replacement; layers that another node computes in its own
+way are reached by hooks (``attention_hooks.py``).
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,182 +11,215 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ...imagdressing_core.application.applied_garment import Acting, AppliedGarment, same_garments, strength_by_layer
-from ...imagdressing_core.application.strengths import LayerWeights
-from ...imagdressing_core.model.garment import GarmentImage, join_images
-from ...imagdressing_core.model.hybrid_attention import hybrid_attention
+from ...imagdressing_core.application.applied_garment import AppliedGarment
+from ...imagdressing_core.model.hybrid_attention import add_in_place, garment_attention
 from ...imagdressing_core.model.layers import LAYERS, SelfAttentionLayer
-from ...imagdressing_core.model.magic_clothing import LayerFeatures, blank, concatenated_attention
-from ...imagdressing_core.model.mask import crop_mask, mask_tokens
+from ...imagdressing_core.model.magic_clothing import LayerFeatures, concatenated_difference
 from .attention import attend
-from .feedback import warn
+from .batch import ModelCall, Options
+from .garment_terms import GarmentTerms, Term, is_concatenated
 
-Options = dict[str, Any]
-Area = tuple[int, int, int, int]
 AttentionPatch = Callable[[Tensor, Tensor, Tensor, Options], Tensor]
 """An entry of ``patches_replace["attn1"]``: (q, k, v, extra_options) → attention before the output projection."""
 
-Watch = Callable[[AppliedGarment, SelfAttentionLayer, Sequence[int], Tensor, Tensor, tuple[int, int]], None]
-"""Is shown (garment, layer, image numbers, attention before and after the garment's term, grid of the tokens)."""
+OnTerm = Callable[[AppliedGarment, SelfAttentionLayer, Sequence[int], Tensor, Tensor], None]
+"""Is shown (garment, layer, image numbers, attention without the garment, what the garment adds to it)."""
 
 
 @dataclass(frozen=True)
-class Call:
-    """How the batch of one call of the diffusion model is made up: prompts one after the other, each × ``image_indices``.
+class LayerTerms:
+    """What all garments add in one layer of a call.
 
-    conditional: for each prompt, whether it is what the image should be rather than what it should not.
-    areas: for each prompt, the (height, width, top, left) of the latent it is about, or None for all of it.
-    image_indices: the numbers, within the whole batch, of the images being computed.
-    height, width: of the latent in this call.
+    rows: the number of those of x. grid: (rows, columns) of the layer's tokens. attention: ComfyUI's ``attn1`` there.
     """
 
-    conditional: tuple[bool, ...]
-    areas: tuple[Area | None, ...]
-    image_indices: tuple[int, ...]
-    height: int
-    width: int
-    device: torch.device
-    dtype: torch.dtype
+    layer: SelfAttentionLayer
+    rows: int
+    grid: tuple[int, int]
+    terms: tuple[Term, ...]
+    attention: Any
 
 
 @dataclass(frozen=True)
-class Term:
-    """What one garment adds to the attention of ``rows`` of the batch, counted in images; ``image_indices`` numbers them."""
+class CallPatches:
+    """How a call is to be patched.
 
-    worn: AppliedGarment
-    image_indices: Sequence[int]
-    rows: slice
-    image: GarmentImage
-    strengths: LayerWeights
-    region: Tensor | None
+    replacements: for ``patches_replace["attn1"]``, those of other nodes included.
+    hooked: the layers that other nodes compute in their own way.
+    wearing: the garments, by their id, that some row of the call wears.
+    structure: another number where a compiled graph of the call would be another.
+    """
+
+    replacements: dict[Any, AttentionPatch]
+    hooked: tuple[LayerTerms, ...]
+    wearing: frozenset[int]
+    structure: int
+
+
+MOST_KINDS = 64
 
 
 class AttentionPatches:
     """The garments of one sampling run.
 
     latent_size: (height, width) of the latent being sampled, to notice calls that see only a part of it.
-    watch: is shown what each garment adds.
+    on_term: is shown what each garment adds.
+    compiled_on: the device of a compiled run.
     """
 
-    def __init__(self, latent_size: tuple[int, int] | None = None, watch: Watch | None = None) -> None:
-        self._latent_size = latent_size
-        self._watch = watch
-        self._images: dict[Any, GarmentImage] = {}
-        self._patches: dict[Any, dict[Any, AttentionPatch]] = {}
-        self._warned: set[tuple[str | None, str]] = set()
-
-    def attention_patches(
-        self, acting: Sequence[Acting], call: Call, existing: Mapping[Any, AttentionPatch], unet: nn.Module
-    ) -> dict[Any, AttentionPatch]:
-        """Return ``existing`` attention patches with the acting garments' terms added to the layers they act in.
-
-        The same patches are returned for the same situation: nothing is built, and nothing recompiled, per step.
-        unet: the denoising U-Net, whose own projections MagicClothing's garments go through.
-        """
-        situation = (
-            tuple((id(worn), factor) for worn, factor in acting),
-            call,
-            tuple((key, id(patch)) for key, patch in existing.items()),
-        )
-        if situation not in self._patches:
-            terms = [term for one in self._added_up(acting) for term in self._terms(*one, call)]
-            patches = dict(existing)
-            for layer in LAYERS:
-                if any(term.strengths[layer.index] for term in terms):
-                    block = (*layer.block, 0)
-                    inner = existing.get(block, existing.get(layer.block))
-                    patches[block] = self._dressed_attention(inner, layer, terms, call, unet)
-            self._patches[situation] = patches
-        return self._patches[situation]
-
-    def _added_up(self, acting: Sequence[Acting]) -> list[tuple[AppliedGarment, LayerWeights]]:
-        """Return garments with λ by layer: what is the same as one, but each by itself where somebody watches."""
-        groups = [[one] for one in acting] if self._watch else same_garments(acting)
-        return [(group[0][0], strength_by_layer(group)) for group in groups]
-
-    def _terms(self, worn: AppliedGarment, strengths: LayerWeights, call: Call) -> list[Term]:
-        terms: list[Term] = []
-        for prompt, conditional in enumerate(call.conditional):
-            wears = conditional or worn.branches == "both"
-            if not wears and worn.garment.kind is not LayerFeatures:
-                continue
-            region = self._region(worn, call, prompt)
-            first = prompt * len(call.image_indices)
-            for part, images in worn.images_for(call.image_indices):
-                rows = slice(first + part.start, first + part.stop)
-                own_region = region if region is None or len(region) == 1 else region[part]
-                image = self._on_device(images, call)
-                shown = image if wears else blank(image)
-                terms.append(Term(worn, call.image_indices[part], rows, shown, strengths, own_region))
-        return terms
-
-    def _on_device(self, images: tuple[GarmentImage, ...], call: Call) -> GarmentImage:
-        key = (tuple(map(id, images)), call.device, call.dtype)
-        if key not in self._images:
-            self._images[key] = join_images([image.to(call.device, call.dtype) for image in images])
-        return self._images[key]
-
-    def _region(self, worn: AppliedGarment, call: Call, prompt: int) -> Tensor | None:
-        region = worn.masks_for(call.image_indices)
-        if region is None:
-            return None
-        region = region.to(call.device, torch.float32)
-        size, area = self._latent_size, call.areas[prompt]
-        if size is not None and area is not None:
-            region = crop_mask(region, size, area)
-            size = area[0], area[1]
-        if size not in (None, (call.height, call.width)):
-            self._warn(worn, "another node samples the image in tiles")
-            return None
-        return region
-
-    def _dressed_attention(
+    def __init__(
         self,
-        inner: AttentionPatch | None,
-        layer: SelfAttentionLayer,
-        terms: Sequence[Term],
-        call: Call,
-        unet: nn.Module,
-    ) -> AttentionPatch:
-        """Return the layer's attention with all garments' terms added to what ``inner`` makes of Attn(Q, K, V)."""
-        rows = len(call.conditional) * len(call.image_indices)
+        garments: Sequence[AppliedGarment],
+        latent_size: tuple[int, int] | None = None,
+        on_term: OnTerm | None = None,
+        compiled_on: torch.device | None = None,
+    ) -> None:
+        self.terms = GarmentTerms(garments, latent_size, compiled_on)
+        self.reached: set[tuple[int, int]] = set()
+        """(id of a garment, index of a layer) of all that has been added; nothing is noted of compiled runs."""
+        self._answered: set[int] = set()  # indices of the layers of this call that all rows have been through
+        self._on_term, self._compiled = on_term, compiled_on is not None
+        self._calls: dict[Any, tuple[CallPatches, Any]] = {}
+
+    def for_call(
+        self,
+        acting: Mapping[int, tuple[AppliedGarment, float]],
+        call: ModelCall,
+        existing: Mapping[Any, AttentionPatch],
+        attentions: Callable[[], Mapping[int, Any]],
+        foreign: frozenset[int] = frozenset(),
+    ) -> CallPatches:
+        """Return what the acting garments put into a call. Built once for each kind of call; λ is set at each.
+
+        Args:
+            acting: the garments that act, by their id, with the schedule's factor of λ at this moment.
+            existing: the ``attn1`` replacements of other nodes.
+            attentions: returns ComfyUI's ``attn1`` modules by layer index.
+            foreign: indices of the layers that another node computes in its own way.
+        """
+        self._answered.clear()
+        for key, (_, factor) in acting.items():
+            self.terms.strengths[key].set_factor(factor)
+        garments = tuple(applied for applied, _ in acting.values())
+        kind = (tuple(acting), call, tuple((key, id(patch)) for key, patch in existing.items()), foreign)
+        if len(self._calls) > MOST_KINDS:  # a node that makes its replacement anew in each step
+            self._calls.clear()
+        if kind not in self._calls:
+            # Whatever is told apart by its id is kept in the entry: meanwhile nothing else can get that id.
+            kept = garments, tuple(existing.values())
+            self._calls[kind] = self._build(garments, call, existing, attentions(), foreign), kept
+        return self._calls[kind][0]
+
+    def _build(
+        self,
+        garments: Sequence[AppliedGarment],
+        call: ModelCall,
+        existing: Mapping[Any, AttentionPatch],
+        attentions: Mapping[int, Any],
+        foreign: frozenset[int],
+    ) -> CallPatches:
+        replacements, hooked, structure, wearing = dict(existing), [], [], set[int]()
+        for layer in LAYERS:
+            terms = self.layer_terms(layer, garments, call, attentions.get(layer.index))
+            if not terms.terms:
+                continue
+            wearing.update(id(term.applied) for term in terms.terms)
+            if layer.index in foreign:
+                hooked.append(terms)
+                continue
+            place = (*layer.block, 0)
+            inner = existing.get(place, existing.get(layer.block))
+            replacements[place] = self._replacement(inner, terms)
+            structure.append((layer.index, inner is None, *(_structure(term, layer) for term in terms.terms)))
+        return CallPatches(replacements, tuple(hooked), frozenset(wearing), hash(tuple(structure)))
+
+    def layer_terms(
+        self, layer: SelfAttentionLayer, garments: Sequence[AppliedGarment], call: ModelCall, attention: Any
+    ) -> LayerTerms:
+        """Return what the garments add in one layer of such a call."""
+        terms = tuple(term for term in self.terms.of_call(garments, call) if term.applied.full_strength(layer))
         grid = layer.grid(call.height, call.width)
-        acting = [
-            (term, None if term.region is None else mask_tokens(term.region, *grid).to(call.dtype))
-            for term in terms
-            if term.strengths[layer.index]
-        ]
+        for term in terms:
+            if term.masks is not None:
+                term.masks.on_grid(*grid)  # now, outside of what may be compiled
+        return LayerTerms(layer, len(call.rows), grid, terms, attention)
+
+    def _replacement(self, inner: AttentionPatch | None, terms: LayerTerms) -> AttentionPatch:
+        """Return the layer's attention with all garments' terms added to what ``inner`` makes of Attn(Q, K, V)."""
+        concatenated = any(is_concatenated(term.applied) for term in terms.terms)
 
         def dressed_attention(q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
-            attention = partial(attend, options=extra_options)
-            z = attention(q, k, v) if inner is None else inner(q, k, v, extra_options).clone()
-            tiles = len(q) // rows  # HyperTile cuts each image into as many rows
-            for term, region in acting:
-                part = slice(term.rows.start * tiles, term.rows.stop * tiles)
-                if region is not None and region.shape[1] != q.shape[1]:
-                    self._warn(term.worn, "another node merges or tiles the tokens")
-                    region = None
-                strength = term.strengths[layer.index]
-                before = z[part].clone() if self._watch else None
-                garment: Any = term.image.layers[layer.index]
-                if isinstance(garment, LayerFeatures):
-                    k, v = (t.reshape(len(q), -1, t.shape[-1]) for t in (k, v))  # HyperTile cuts q alone
-                    own: Any = unet.get_submodule(f"{layer.ldm_name}.attn1")
-                    garment_k, garment_v = own.to_k(garment.c), own.to_v(garment.c)
-                    z[part] = concatenated_attention(
-                        z[part], q[part], k[part], v[part], garment_k, garment_v, strength, attention, region
-                    )
-                else:
-                    z[part] = hybrid_attention(z[part], q[part], garment, strength, attention, region)
-                if self._watch and before is not None:
-                    self._watch(term.worn, layer, term.image_indices, before, z[part], grid)
-            return z
+            if inner is None:
+                z = attend(q, k, v, extra_options)
+            else:  # which may write into what it is given, or keep what it returns
+                given = (k.clone(), v.clone()) if concatenated else (k, v)
+                z = inner(q.clone(), *given, extra_options).clone()
+            return self.add(terms, z, q, k, v, extra_options)
 
         return dressed_attention
 
-    def _warn(self, worn: AppliedGarment, why: str) -> None:
-        if (worn.label, why) not in self._warned:
-            self._warned.add((worn.label, why))
-            warn(f"The garment acts outside its mask too: {why}, which a mask cannot follow.", worn.label)
+    def add(self, terms: LayerTerms, z: Tensor, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
+        """Add all terms to Z = Attn(Q, K, V) of a layer, in place; each (rows × cuts, tokens, C)."""
+        if len(z) != len(q) or len(q) % terms.rows:
+            # A block of another node may ask once more, for some rows alone, after it has had the answer for all.
+            if terms.layer.index not in self._answered:
+                for term in terms.terms:
+                    self.terms.say_rows_unknown(term.applied)
+            return z
+        cuts = (terms.rows, len(q) // terms.rows)
+        if z.requires_grad:  # where a LoRA is trained through the garment: attention keeps its result for the way back
+            z = z.clone()
+        for term in terms.terms:
+            target = z.unflatten(0, cuts)[term.rows]  # (rows, cuts, tokens, C)
+            added = _attended(term, terms, cuts, q, k, v, options).view(target.shape)
+            mask = self._mask(term, terms, q.shape[1], options)
+            if mask is not None:
+                added = added * mask if added.requires_grad else added.mul_(mask)
+            strength = term.strengths[terms.layer]
+            if self._on_term is not None:
+                base, shown = target.flatten(0, 1), (strength * added).flatten(0, 1)
+                self._on_term(term.applied, terms.layer, term.images, base, shown)
+            add_in_place(target, added, strength)
+            if not self._compiled:
+                self.reached.add((id(term.applied), terms.layer.index))
+        if not self._compiled:
+            self._answered.add(terms.layer.index)
+        return z
+
+    def _mask(self, term: Term, terms: LayerTerms, tokens: int, options: Options) -> Tensor | None:
+        """Return each token's share of the mask, (rows or 1, 1, tokens, 1); None where they are no grid: said once."""
+        if term.masks is None:
+            return None
+        grid = terms.grid
+        if grid[0] * grid[1] != tokens:  # the U-Net may work on another size here, which ComfyUI tells
+            shape = options.get("activations_shape") or (0, 0)
+            grid = shape[-2], shape[-1]
+        if grid[0] * grid[1] != tokens:
+            self.terms.say_mask_left_out(term.applied, "another node merges or tiles the tokens")
+            return None
+        return term.masks.on_grid(*grid).unsqueeze(1)
+
+
+def _attended(
+    term: Term, terms: LayerTerms, cuts: tuple[int, int], q: Tensor, k: Tensor, v: Tensor, options: Options
+) -> Tensor:
+    """Return what the garment adds at λ = 1, (rows × cuts, tokens, C): Attn(Q, K', V'), or as MagicClothing has it."""
+    attention = partial(attend, options=options)
+
+    def part(tensor: Tensor) -> Tensor:
+        return tensor.reshape(len(q), -1, tensor.shape[-1]).unflatten(0, cuts)[term.rows].flatten(0, 1)
+
+    garment: Any = term.image.layers[terms.layer.index]
+    if isinstance(garment, LayerFeatures):
+        own = terms.attention
+        return concatenated_difference(part(q), part(k), part(v), own.to_k(garment.c), own.to_v(garment.c), attention)
+    return garment_attention(part(q), garment, attention)
+
+
+def _structure(term: Term, layer: SelfAttentionLayer) -> tuple[Any, ...]:
+    """Return what a compiled graph takes for granted of a term."""
+    shapes = tuple(tuple(tensor.shape) for tensor in term.image.layers[layer.index].tensors.values())
+    rows = term.rows.start, term.rows.stop, term.rows.step
+    return rows, shapes, term.masks is None, term.image.kind.__name__

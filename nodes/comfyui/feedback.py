@@ -28,6 +28,22 @@ def warn(text: str, node: str | None) -> None:
     show(f"⚠ {text}", node)
 
 
+class SaidOnce:
+    """Warnings of one sampling run: the same one, of the same node, is said once."""
+
+    def __init__(self) -> None:
+        self._said: set[tuple[str, str | None]] = set()
+
+    def warn(self, text: str, node: str | None) -> None:
+        if (text, node) not in self._said:
+            self._said.add((text, node))
+            warn(text, node)
+
+    def about(self, node: str | None) -> bool:
+        """Return whether anything has been said of that node."""
+        return any(label == node for _, label in self._said)
+
+
 def progress_bar() -> Progress:
     """Return a callback (done, in all) that moves the running node's progress bar."""
     bar = comfy.utils.ProgressBar(1)

@@ -1,6 +1,6 @@
 """Looking at where the garments of a MODEL act in an image that it has made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.sample
@@ -44,18 +44,19 @@ def heat_maps(
     maps = {id(worn): HeatMap(len(latent), height, width, weight) for worn in garments}
     seen = False
 
-    def watch(
-        worn: Any, layer: SelfAttentionLayer, image_indices: Any, base: Tensor, dressed: Tensor, grid: Any
+    def on_term(
+        applied: Any, layer: SelfAttentionLayer, image_indices: Sequence[int], base: Tensor, added: Tensor
     ) -> None:
         nonlocal seen
-        heat, weight = maps[id(worn)], layers.get(layer.index, 0.0)
+        heat, weight = maps[id(applied)], layers.get(layer.index, 0.0)
+        grid = layer.grid(height, width)
         if (len(base), base.shape[1]) != (len(image_indices), grid[0] * grid[1]):  # tokens merged or tiled
             heat.leave_out(image_indices, weight)
         elif weight:
             seen = True
-            heat.add(image_indices, garment_share(base, dressed), grid, weight)
+            heat.add(image_indices, garment_share(base, added), grid, weight)
 
-    guider = comfy.samplers.CFGGuider(with_garments(model, garments, watch))
+    guider = comfy.samplers.CFGGuider(with_garments(model, garments, on_term))
     guider.inner_set_conds({"positive": positive})
     guider.set_cfg(1.0)
     model_sampling: Any = model.get_model_object("model_sampling")

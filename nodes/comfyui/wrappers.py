@@ -1,93 +1,116 @@
-"""The garments a MODEL wears, and how ComfyUI's sampling meets them.
+"""The garments applied to a MODEL, and how ComfyUI's sampling meets them.
 
 A garment is data on a clone of the user's MODEL. What it does is decided at call time, around ``apply_model``: there
 the batch, the noise level and the attention patches of all other nodes are known, whatever the order of the nodes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
-from comfy.patcher_extension import WrappersMP
+from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ...imagdressing_core.application.applied_garment import Acting, AppliedGarment
-from ...imagdressing_core.application.strengths import CONSTANT
-from .attention_patches import Area, AttentionPatches, Call, Options, Watch
+from ...imagdressing_core.application.applied_garment import AppliedGarment
+from .attention_patches import OnTerm
+from .batch import Options, prompt_lists
+from .sampling_run import KEY, Prompts, SamplingRun
 
-KEY = "imagdressing"
+COMPILED = "torch.compile"
+"""Under this key ComfyUI's own TorchCompileModel keeps its wrapper."""
 
 
-def apply_garment(model: ModelPatcher, worn: AppliedGarment) -> ModelPatcher:
-    """Return a clone of ``model`` that wears one garment more; one that never acts leaves no trace on it."""
-    if not worn.ever_acts:
+def apply_garment(model: ModelPatcher, applied: AppliedGarment) -> ModelPatcher:
+    """Return a clone of ``model`` with one garment more; one that never acts leaves no trace on it."""
+    if not applied.ever_acts:
         return model.clone()
-    return with_garments(model, (*applied_garments(model), worn))
+    return with_garments(model, (*applied_garments(model), applied))
 
 
 def with_garments(
-    model: ModelPatcher, garments: tuple[AppliedGarment, ...], watch: Watch | None = None
+    model: ModelPatcher, garments: tuple[AppliedGarment, ...], on_term: OnTerm | None = None
 ) -> ModelPatcher:
-    """Return a clone of ``model`` that wears these garments and no others. watch: is shown what each of them adds."""
-    dressed = model.clone()
-    dressed.set_attachments(KEY, garments)
-    dressing = GarmentWrappers(garments, watch)
-    for kind, wrapper in (
-        (WrappersMP.OUTER_SAMPLE, dressing.outer_sample),
-        (WrappersMP.CALC_COND_BATCH, dressing.calc_cond_batch),
-        (WrappersMP.APPLY_MODEL, dressing.apply_model),
-    ):
-        dressed.remove_wrappers_with_key(kind, KEY)
-        dressed.add_wrapper_with_key(kind, KEY, wrapper)
-    return dressed
+    """Return a clone of ``model`` with these garments and no others. on_term: is shown what each of them adds."""
+    patched, before = model.clone(), model.get_attachment(KEY)
+    wrappers = GarmentWrappers(garments, on_term, [] if before is None else before.runs)
+    patched.set_attachments(KEY, wrappers)
+    # Beside the model's options and not on the ModelPatcher: some nodes put their own wrappers in the place of all that
+    # are there, and others sample with a copy that they made of these options.
+    kinds = patched.model_options["transformer_options"].setdefault("wrappers", {})
+    kinds.setdefault(WrappersMP.OUTER_SAMPLE, {})[KEY] = [wrappers.outer_sample]
+    kinds.setdefault(WrappersMP.CALC_COND_BATCH, {})[KEY] = [wrappers.calc_cond_batch]
+    kinds.setdefault(WrappersMP.APPLY_MODEL, {})[KEY] = [wrappers.apply_model]
+    patched.remove_callbacks_with_key(CallbacksMP.ON_PREPARE_STATE, KEY)
+    patched.add_callback_with_key(CallbacksMP.ON_PREPARE_STATE, KEY, wrappers.prepare_state)
+    return patched
 
 
 def applied_garments(model: ModelPatcher) -> tuple[AppliedGarment, ...]:
-    """Return the garments that ``model`` wears, in the order they were put on."""
-    return model.get_attachment(KEY) or ()
+    """Return the garments applied to ``model``, in their order."""
+    wrappers = model.get_attachment(KEY)
+    return () if wrappers is None else wrappers.garments
 
 
-@dataclass(frozen=True)
-class Run:
-    """What the three wrappers of one sampling run tell each other through ``transformer_options``.
+class GarmentWrappers:
+    """The wrappers that ComfyUI calls around sampling, prompts and model for a MODEL with garments.
 
-    conds: the guider's prompts by role ("positive", "negative", …), once known.
-    prompts: (is conditional, area by uuid) for each prompt list of the current call, once known.
+    runs: the open sampling runs of all MODELs that came from the same first one by Apply Garment. A node between two of
+    these may call the model with the options of the first: it is the run's own garments that act then.
     """
 
-    fitting: AttentionPatches
-    guider: Any = None
-    prompts: tuple[tuple[bool, dict[Any, Area | None]], ...] = ()
+    def __init__(self, garments: tuple[AppliedGarment, ...], on_term: OnTerm | None, runs: list[SamplingRun]) -> None:
+        self.garments, self.runs = garments, runs
+        self._on_term = on_term
 
-
-@dataclass(frozen=True)
-class GarmentWrappers:
-    """The wrappers that ComfyUI calls around sampling, prompts and model for a MODEL that wears garments."""
-
-    garments: tuple[AppliedGarment, ...]
-    watch: Watch | None = None
+    def __deepcopy__(self, _: Any) -> "GarmentWrappers":
+        return self  # in a copy of the model's options the same garments act, in the same run
 
     def outer_sample(self, executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Open a fitting for this sampling run and close it, whatever happens, when the run ends."""
+        """Open a sampling run, bring its garments to the device before the model, and close it whatever happens."""
         guider = executor.class_obj
-        options: Options = guider.model_options["transformer_options"]
-        options[KEY] = Run(AttentionPatches((noise.shape[-2], noise.shape[-1]), self.watch), guider)
+        wrappers = guider.model_options["transformer_options"].get("wrappers", {})
+        compiled = COMPILED in wrappers.get(WrappersMP.APPLY_MODEL, {})
+        run = SamplingRun(self.garments, guider, tuple(noise.shape), compiled, self._on_term)
+        run.bring_garments()
+        self.runs.append(run)
         try:
-            return executor(noise, *args, **kwargs)
+            sampled = executor(noise, *args, **kwargs)
         finally:
-            del options[KEY]
+            self.runs.remove(run)
+            run.close()
+        run.say_what_did_not_act(kwargs.get("sigmas", args[2] if len(args) > 2 else None))
+        return sampled
 
     def calc_cond_batch(
         self, executor: Any, model: Any, conds: Sequence[Any], x: Tensor, timestep: Tensor, model_options: Options
     ) -> Any:
-        """Note what each prompt list of this call is: guidance nodes call with lists of their own making."""
-        options: Options = model_options.get("transformer_options", {})
-        run = options.get(KEY)
-        if run is not None:
-            run = Run(run.fitting, run.guider, tuple(_prompt(run.guider, i, cond) for i, cond in enumerate(conds)))
-            model_options = model_options | {"transformer_options": options | {KEY: run}}
+        """Note what each list of prompts is: guidance nodes call with lists of their own making."""
+        if self.runs:
+            self.runs[-1].announced = True
+            options: Options = model_options.get("transformer_options", {})
+            prompts = Prompts(prompt_lists(conds, self.runs[-1].guider), self.runs[-1].noise_level(timestep))
+            model_options = model_options | {"transformer_options": options | {KEY: prompts}}
         return executor(model, conds, x, timestep, model_options)
+
+    def prepare_state(self, _: ModelPatcher, __: Tensor, model_options: Options | None = None) -> None:
+        """Put ours around ``apply_model`` also where a node samples with options it copied before Apply Garment ran.
+
+        model_options: those that ComfyUI samples with; older releases do not tell.
+        """
+        if not self.runs:
+            return
+        run = self.runs[-1]
+        if model_options is None:
+            if not run.announced:
+                run.say_options_copied()
+            run.announced = False
+            return
+        wrappers = model_options.setdefault("transformer_options", {}).setdefault("wrappers", {})
+        around_model = wrappers.setdefault(WrappersMP.APPLY_MODEL, {})
+        if KEY not in around_model:
+            around_model[KEY] = [self.apply_model]
+            run.borrowed.append(around_model)
 
     def apply_model(
         self,
@@ -100,67 +123,13 @@ class GarmentWrappers:
         transformer_options: Options,
         **kwargs: Any,
     ) -> Tensor:
-        """Add the garments that act at this noise level to the attention patches of this call."""
+        """Add the garments that act at this noise level to the self-attention of this call."""
         model = executor.class_obj
-        acting = _acting(self.garments, model.model_sampling, t)
-        if acting:
-            run = transformer_options.get(KEY) or Run(AttentionPatches())
-            call = _call(run, model, x, transformer_options)
-            replaced = transformer_options.get("patches_replace", {})
-            patches = run.fitting.attention_patches(acting, call, replaced.get("attn1", {}), model.diffusion_model)
-            transformer_options = transformer_options | {"patches_replace": replaced | {"attn1": patches}}
-        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
-
-
-def _acting(garments: Sequence[AppliedGarment], model_sampling: Any, sigmas: Tensor) -> list[Acting]:
-    """Return the garments that act at this noise level, each with its schedule's factor."""
-    now = [worn for worn in garments if _acts_now(worn, model_sampling, sigmas)]
-    if all(worn.schedule is CONSTANT for worn in now):
-        return [(worn, 1.0) for worn in now]
-    # The inverse of ComfyUI's percent_to_sigma, which counts 1000 timesteps down.
-    percent = 1.0 - float(model_sampling.timestep(sigmas[0])) / 999.0
-    return [(worn, factor) for worn in now if (factor := worn.factor_at(percent))]
-
-
-def _acts_now(worn: AppliedGarment, model_sampling: Any, sigmas: Tensor) -> bool:
-    if (worn.start_percent, worn.end_percent) == (0.0, 1.0):
-        return True
-    start, end = (model_sampling.percent_to_sigma(percent) for percent in (worn.start_percent, worn.end_percent))
-    return start >= float(sigmas[0]) > end
-
-
-def _prompt(guider: Any, index: int, cond: Sequence[Options] | None) -> tuple[bool, dict[Any, Area | None]]:
-    """Return whether a prompt list is conditional, and the area of each of its prompts by uuid."""
-    uuids = [c["uuid"] for c in cond or ()]
-    roles = [role for role, own in guider.conds.items() if [c["uuid"] for c in own] == uuids]
-    conditional = "negative" not in roles[0] if roles else index != 1
-    return conditional, {c["uuid"]: c.get("area") for c in cond or ()}
-
-
-def _call(run: Run, model: Any, x: Tensor, options: Options) -> Call:
-    height, width = x.shape[-2:]
-    indices = options.get("cond_or_uncond", (0,))
-    uuids = options.get("uuids", (None,) * len(indices))
-    prompts = [run.prompts[i] if run.prompts else (i != 1, {}) for i in indices]
-    areas = [areas.get(uuid) for (_, areas), uuid in zip(prompts, uuids, strict=True)]
-    return Call(
-        conditional=tuple(conditional for conditional, _ in prompts),
-        areas=tuple(None if area is None else (height, width, area[2], area[3]) for area in areas),
-        image_indices=_image_indices(options, len(x) // len(indices)),
-        height=height,
-        width=width,
-        device=x.device,
-        dtype=model.get_dtype_inference(),
-    )
-
-
-def _image_indices(options: Options, count: int) -> tuple[int, ...]:
-    """Return the numbers of the images in this call: a context window of an animation, or simply all."""
-    indices = options.get("ad_params", {}).get("sub_idxs") or _window(options.get("context_window"))
-    return tuple(indices) if indices is not None and len(indices) == count else tuple(range(count))
-
-
-def _window(window: Any) -> list[int] | None:
-    """Return the images of one of ComfyUI's context windows, led by the earlier one that it may be anchored to."""
-    indices, anchor = getattr(window, "index_list", None), getattr(window, "causal_anchor_index", None)
-    return indices if indices is None or anchor is None or anchor < 0 else [anchor, *indices]
+        # Without a run some node calls the model by itself: the call alone tells what it is about.
+        run = self.runs[-1] if self.runs else SamplingRun(self.garments)
+        with ExitStack() as hooks:
+            patched = run.patch(model, x, t, c_crossattn, transformer_options, hooks)
+            if patched is not None:
+                transformer_options, structure = patched
+                kwargs |= structure
+            return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)

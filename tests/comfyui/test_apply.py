@@ -99,8 +99,8 @@ def test_a_sampler_that_fails_leaves_the_model_usable(model: Any, garment: Any):
 def test_a_clone_copies_no_garment_tensor(model: Any, garment: Any):
     dressing = comfyui.pack("nodes.comfyui.wrappers")
     dressed = apply_garment(model, garment)
-    (worn,) = dressing.applied_garments(dressed.clone())
-    assert worn.garment is garment
+    (applied,) = dressing.applied_garments(dressed.clone())
+    assert applied.garment is garment
 
 
 def test_two_equal_garments_at_half_strength_equal_one(model: Any, garment: Any):

@@ -39,15 +39,14 @@ def test_a_batch_of_two_is_two_batches_of_one(model_in_float64: Any, garment: An
 
 
 def test_in_float32_every_layer_gives_a_batch_of_two_what_it_gives_two_of_one(model: Any, garment: Any):
-    fitting, wearing = (
-        comfyui.pack("nodes.comfyui.attention_patches"),
-        comfyui.pack("imagdressing_core.application.applied_garment"),
-    )
-    acting = [(wearing.AppliedGarment(garment), 1.0)]
+    module, batch = comfyui.pack("nodes.comfyui.attention_patches"), comfyui.pack("nodes.comfyui.batch")
+    applied = comfyui.pack("imagdressing_core.application.applied_garment").AppliedGarment(garment)
 
     def patches(images: tuple[int, ...]) -> Any:
-        call = fitting.Call((True,), (None,), images, 10, 8, torch.device("cpu"), torch.float32)
-        return fitting.AttentionPatches().attention_patches(acting, call, {}, model.model.diffusion_model)
+        rows = tuple(batch.Row(True, image) for image in images)
+        call = batch.ModelCall(rows, 10, 8, torch.device("cpu"), torch.float32)
+        run = module.AttentionPatches([applied])
+        return run.for_call({id(applied): (applied, 1.0)}, call, {}, dict).replacements
 
     for layer in comfyui.pack("imagdressing_core.model.layers").LAYERS:
         rows, columns = layer.grid(10, 8)

@@ -1,57 +1,97 @@
-"""TorchCompileModel: the garment is decided outside the compiled region and read inside it."""
+"""Behind ComfyUI's own TorchCompileModel, with the options that it sets: as without it, whatever was compiled before.
 
+The node drops all of the compiler's guards on ``transformer_options``, where patches live, and all compiled MODELs of a
+process share what was traced. So these tests run one situation after the other in one process.
+"""
+
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import comfy.ldm.modules.attention as attention
 import pytest
 import torch
-from comfy_api.torch_helpers import set_torch_compile_wrapper
-from support import parity
-from support.sampling import apply_garment, predict
+from support import comfyui_process as comfyui
+from support import stand_ins
+from support.narrow_unet import apply_garment, narrow_garment, narrow_model, sample
+from support.parity import relative_error
+from torch import Tensor
+
+LIMIT = 1e-5
+STEPS = 3
+Make = Callable[[Any], Any]
 
 
-@pytest.fixture(autouse=True)
-def fresh_compiler(monkeypatch: pytest.MonkeyPatch) -> Any:
+def left_half() -> Tensor:
+    mask = torch.zeros(1, 96, 64)
+    mask[:, :, :32] = 1
+    return mask
+
+
+def other(model: Any, **inputs: Any) -> Any:
+    return apply_garment(model, narrow_garment(1, 8, 8), **inputs)
+
+
+SITUATIONS: dict[str, Make] = {
+    "no garment": lambda model: model,
+    "a garment": apply_garment,
+    "another strength": lambda model: apply_garment(model, strength=0.4),
+    "until half": lambda model: apply_garment(model, end_percent=0.5),
+    "from half on": lambda model: apply_garment(model, start_percent=0.5),
+    "a schedule": lambda model: apply_garment(model, schedule="ease out"),
+    "another garment of another size": other,
+    "two garments": lambda model: other(apply_garment(model, strength=0.5), strength=0.7),
+    "a mask": lambda model: apply_garment(model, mask=left_half()),
+    "both branches": lambda model: apply_garment(model, branches="both"),
+    "a replacement of another node": lambda model: apply_garment(stand_ins.STAND_INS["replacement of a block"](model)),
+    "no garment again": lambda model: model,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def attention_that_can_be_traced() -> Iterator[None]:
     # ComfyUI's default on the CPU asks the system for free memory, which no compiler can trace.
-    monkeypatch.setattr(attention, "optimized_attention", attention.attention_pytorch)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "optimized_attention", attention.attention_pytorch)
+        torch.compiler.reset()
+        yield
     torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
-def compiled(model: Any, counted: list[int]) -> Any:
-    """Do as TorchCompileModel does, with a backend that runs what was traced and counts the graphs."""
-
-    def backend(graph: Any, _: Any) -> Any:
-        counted.append(1)
-        return graph.forward
-
-    clone = model.clone()
-    wrap: Any = set_torch_compile_wrapper
-    wrap(model=clone, backend=backend)  # typed for a name, as torch.compile takes it callable too
-    return clone
+def compiled(model: Any) -> Any:
+    return comfyui.call("TorchCompileModel", model=model, backend="eager")
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_a_compiled_model_dresses_alike(model: Any, garment: Any, order: str):
-    noise = parity.vectors()["input.noise"]
-    both = (
-        apply_garment(compiled(model, []), garment)
-        if order == "before"
-        else compiled(apply_garment(model, garment), [])
-    )
-    assert parity.relative_error(predict(both, noise), predict(apply_garment(model, garment), noise)) <= 1e-4
+def test_every_situation_after_every_other_is_as_without_the_compiler(order: str):
+    for name, make in SITUATIONS.items():
+        model = narrow_model()
+        both = make(compiled(model)) if order == "before" else compiled(make(model))
+        uncompiled = sample(make(model), steps=STEPS)
+        assert relative_error(sample(both, steps=STEPS), uncompiled) <= LIMIT, name
 
 
-def test_a_garment_breaks_no_graph_and_recompiles_none_between_steps(model: Any, garment: Any):
-    noise = parity.vectors()["input.noise"]
-    plain: list[int] = []
-    predict(compiled(model, plain), noise)
+def test_neither_steps_nor_strengths_nor_schedules_compile_anew():
     torch.compiler.reset()
-    dressed: list[int] = []
-    both = compiled(apply_garment(model, garment), dressed)
-    predict(both, noise)
-    first = len(dressed)
-    predict(both, noise, timestep=981)
-    assert first <= len(plain) + 1
-    assert len(dressed) == first
+    graphs: list[Any] = []
+
+    def counting(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    model = narrow_model()
+    sample(comfyui.call("TorchCompileModel", model=apply_garment(model), backend=counting), steps=STEPS)
+    first = len(graphs)
+    others: list[dict[str, Any]] = [{"strength": 0.3}, {"schedule": "ease in"}]
+    others += [{"garment": narrow_garment(2), "batch": "one per image"}]
+    for inputs in others:
+        both = comfyui.call("TorchCompileModel", model=apply_garment(model, **inputs), backend=counting)
+        sample(both, steps=STEPS)
+    # A schedule that starts at nothing has one step without the garment: the plain graph.
+    assert first <= len(graphs) <= 2 * first
+
+
+def test_a_layer_of_another_nodes_own_is_left_out_and_said(caplog: pytest.LogCaptureFixture):
+    both = compiled(apply_garment(stand_ins.forward_replaced(narrow_model())))
+    plain = sample(stand_ins.forward_replaced(narrow_model()))
+    assert relative_error(sample(both), plain) > 0.01
+    assert caplog.text.count("does not act in 1 layers") == 1

@@ -14,7 +14,7 @@ from support.sampling import prompt, sample
 from torch import Tensor
 
 STRENGTH = 0.8
-LIMIT = 1e-4
+LIMIT = 1e-5
 
 
 def apply_garment(model: Any, garment: Any, **inputs: Any) -> Any:

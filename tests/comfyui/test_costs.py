@@ -9,7 +9,7 @@ import pytest
 import torch
 from support import comfyui_process as comfyui
 from support.narrow_unet import CHANNELS
-from support.sampling import apply_garment, sample
+from support.sampling import apply_garment, apply_garment_advanced, sample
 
 STEPS = 3
 LAYERS = 16
@@ -34,21 +34,26 @@ def test_keys_and_values_move_to_the_device_once_a_run(monkeypatch: pytest.Monke
     assert len(moves) == 1
 
 
-def test_patches_are_built_once_and_not_at_every_step(monkeypatch: pytest.MonkeyPatch, model: Any, garment: Any):
-    built = count(monkeypatch, comfyui.pack("nodes.comfyui.attention_patches").AttentionPatches, "_dressed_attention")
-    sample(apply_garment(model, garment), steps=STEPS)
+@pytest.mark.parametrize("inputs", [{}, {"schedule": "ease in"}, {"end_percent": 0.9}], ids=str)
+def test_patches_are_built_once_and_not_at_every_step(
+    monkeypatch: pytest.MonkeyPatch, model: Any, garment: Any, inputs: dict[str, Any]
+):
+    built = count(monkeypatch, comfyui.pack("nodes.comfyui.attention_patches").AttentionPatches, "_replacement")
+    sample(apply_garment_advanced(model, garment, **inputs), steps=STEPS)
     assert len(built) == LAYERS
 
 
-def test_a_mask_is_brought_to_the_layers_once_and_not_at_every_step(
-    monkeypatch: pytest.MonkeyPatch, model: Any, garment: Any
+@pytest.mark.parametrize("schedule", ["constant", "ease in"])
+def test_a_mask_is_brought_to_each_grid_once_and_not_at_every_step(
+    monkeypatch: pytest.MonkeyPatch, model: Any, garment: Any, schedule: str
 ):
-    fitting = comfyui.pack("nodes.comfyui.attention_patches")
+    module = comfyui.pack("imagdressing_core.model.mask")
     brought: list[Any] = []
-    original = fitting.mask_tokens
-    monkeypatch.setattr(fitting, "mask_tokens", lambda *args: brought.append(args) or original(*args))
-    sample(apply_garment(model, garment, mask=torch.rand(1, 80, 64)), steps=STEPS)
-    assert len(brought) == LAYERS
+    original = module.mask_tokens
+    monkeypatch.setattr(module, "mask_tokens", lambda *args: brought.append(args[1:]) or original(*args))
+    masked = apply_garment_advanced(model, garment, mask=torch.rand(1, 80, 64), schedule=schedule)
+    sample(masked, steps=STEPS)
+    assert sorted(brought) == [(2, 1), (3, 2), (5, 4), (10, 8)]
 
 
 def test_sampling_never_runs_the_garment_unet(model: Any, encoder: Any, garment: Any):

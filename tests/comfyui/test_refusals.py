@@ -137,9 +137,8 @@ def test_a_mask_that_is_none_is_refused(model: Any, garment: Any, mask: torch.Te
     assert type(refusal.value).__name__ == "IMAGDressingError"
 
 
-@pytest.mark.parametrize("shape", [(80, 64), (1, 1, 80, 64)], ids=str)
-def test_a_mask_of_one_dimension_less_or_more_is_taken(model: Any, garment: Any, shape: tuple[int, ...]):
-    (worn,) = comfyui.pack("nodes.comfyui.wrappers").applied_garments(
-        apply_garment(model, garment, mask=torch.ones(shape))
-    )
-    assert worn.region.shape == (1, 80, 64)
+@pytest.mark.parametrize("shape", [(80, 64), (1, 80, 64), (1, 1, 80, 64), (1, 80, 64, 1)], ids=str)
+def test_every_shape_of_mask_in_use_means_the_same(model: Any, garment: Any, shape: tuple[int, ...]):
+    mask = torch.linspace(0, 1, 80 * 64).reshape(shape)
+    (applied,) = comfyui.pack("nodes.comfyui.wrappers").applied_garments(apply_garment(model, garment, mask=mask))
+    assert torch.equal(applied.mask, mask.reshape(1, 80, 64))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from imagdressing_core.application.applied_garment import AppliedGarment, same_garments, strength_by_layer
+from imagdressing_core.application.applied_garment import AppliedGarment, Strengths
 from imagdressing_core.application.strengths import LAYER_PRESETS, parse_schedule
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.model.garment import Garment, GarmentImage, LayerKV, Origin, images_of_batch, join_images
@@ -19,57 +19,53 @@ def garment(images: int, tokens: int = 80) -> Garment:
     return Garment(images_of_batch(layers, Origin("a.pt", "", "official", 64, 80)))
 
 
-def numbers(applied: AppliedGarment, image_indices: list[int]) -> list[tuple[int, int, list[int]]]:
+def numbers(applied: AppliedGarment, image_indices: list[int]) -> list[list[int]]:
+    """Return which of the garment's images each of these images of the batch wears."""
     ids = [id(image) for image in applied.garment.images]
-    return [
-        (run.start, run.stop, [ids.index(id(p)) for p in shown]) for run, shown in applied.images_for(image_indices)
-    ]
+    return [[ids.index(id(image)) for image in applied.images_for(index)] for index in image_indices]
 
 
 def test_broadcast_gives_every_image_all_views():
-    assert numbers(AppliedGarment(garment(2)), [0, 1, 2]) == [(0, 3, [0, 1])]
+    assert numbers(AppliedGarment(garment(2)), [0, 1, 2]) == [[0, 1]] * 3
+
+
+def test_one_per_image_counts_within_the_whole_batch_and_starts_over():
+    assert numbers(AppliedGarment(garment(2), batch="one per image"), [0, 1, 2, 4]) == [[0], [1], [0], [0]]
 
 
 @pytest.mark.parametrize(
-    ("images", "runs"),
+    ("inputs", "differs"),
     [
-        ([0, 1, 2], [(0, 1, [0]), (1, 2, [1]), (2, 3, [0])]),
-        ([2, 3], [(0, 1, [0]), (1, 2, [1])]),
-        ([0, 2, 4], [(0, 3, [0])]),
+        ({}, False),
+        ({"batch": "one per image"}, True),
+        ({"mask": torch.ones(1, 2, 2)}, False),
+        ({"mask": torch.ones(2, 2, 2)}, True),
     ],
-    ids=["starts over", "a window of a longer batch", "runs of the same"],
+    ids=["broadcast", "one per image", "one mask", "a mask for each"],
 )
-def test_one_per_image_counts_within_the_whole_batch(images: list[int], runs: list[Any]):
-    assert numbers(AppliedGarment(garment(2), batch="one per image"), images) == runs
+def test_it_knows_whether_the_place_in_the_batch_matters(inputs: dict[str, Any], differs: bool):
+    assert AppliedGarment(garment(2), **inputs).differs_by_image == differs
 
 
 def test_masks_follow_the_images_of_the_batch():
-    masks = torch.arange(2.0).view(2, 1, 1)
-    region = AppliedGarment(garment(1), region=masks).masks_for([1, 2, 3])
-    assert region is not None and region.flatten().tolist() == [1.0, 0.0, 1.0]
+    masks = AppliedGarment(garment(1), mask=torch.arange(2.0).view(2, 1, 1)).masks_for([1, 2, 3])
+    assert masks is not None and masks.flatten().tolist() == [1.0, 0.0, 1.0]
 
 
 def test_one_mask_serves_all():
-    region = torch.ones(1, 4, 4)
-    assert AppliedGarment(garment(1), region=region).masks_for([3, 4]) is region
+    mask = torch.ones(1, 4, 4)
+    assert AppliedGarment(garment(1), mask=mask).masks_for([3, 4]) is mask
 
 
-def test_the_same_garment_twice_folds_into_one_of_the_sum():
-    one = garment(1)
-    (same,) = same_garments([(AppliedGarment(one, 0.5), 1.0), (AppliedGarment(one, 0.6), 0.5)])
-    assert strength_by_layer(same)[0] == pytest.approx(0.8)
-
-
-def test_what_differs_in_anything_else_does_not_fold():
-    one, mask = garment(1), torch.ones(1, 2, 2)
-    acting = [
-        (AppliedGarment(one), 1.0),
-        (AppliedGarment(one, region=mask), 1.0),
-        (AppliedGarment(one, branches="both"), 1.0),
-        (AppliedGarment(one, batch="one per image"), 1.0),
-        (AppliedGarment(garment(1)), 1.0),
-    ]
-    assert len(same_garments(acting)) == 5
+@pytest.mark.parametrize("device", [None, torch.device("cpu")], ids=["as numbers", "as tensors, for a compiled graph"])
+def test_strengths_are_read_where_they_are_used(device: torch.device | None):
+    strengths = Strengths(AppliedGarment(garment(1), 0.5, layers={0: 1.0, 30: 0.5}), device)
+    first, last = LAYERS[0], LAYERS[-1]
+    assert [float(strengths[layer]) for layer in (first, LAYERS[1], last)] == [0.5, 0.0, 0.25]
+    before = strengths[first]
+    strengths.set_factor(0.5)
+    assert [float(strengths[layer]) for layer in (first, LAYERS[1], last)] == [0.25, 0.0, 0.125]
+    assert device is None or float(before) == 0.25  # the same memory
 
 
 @pytest.mark.parametrize(

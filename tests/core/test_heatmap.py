@@ -7,8 +7,8 @@ from imagdressing_core.application.heatmap import HeatMap, garment_share, overla
 
 def test_the_share_is_the_terms_norm_beside_the_bases():
     base = torch.tensor([[[3.0, 4.0], [0.0, 0.0], [1.0, 0.0]]])
-    dressed = base + torch.tensor([[[0.0, 5.0], [1.0, 0.0], [0.0, 0.0]]])
-    assert garment_share(base, dressed).tolist() == [[0.5, 1.0, 0.0]]
+    added = torch.tensor([[[0.0, 5.0], [1.0, 0.0], [0.0, 0.0]]])
+    assert garment_share(base, added).tolist() == [[0.5, 1.0, 0.0]]
 
 
 def test_nothing_on_nothing_has_no_share():

@@ -21,7 +21,7 @@ MEMORY = {
     "Python's": MemoryError(),
     "Windows' paging file": OSError(22, "The paging file is too small for this operation to complete. (os error 1455)"),
     "a map's": RuntimeError("unable to mmap 3547959907 bytes from file <a.pt>: Cannot allocate memory (12)"),
-    "PyTorch's": RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes."),
+    "PyTorch's": RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes."),
     "the library's": OSError("Cannot allocate memory (os error 12)"),
 }
 DISK = {

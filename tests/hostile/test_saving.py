@@ -10,16 +10,17 @@ from support.children import child
 SAVES = """
 import os, pathlib, resource, signal, sys, time
 import torch
-from imagdressing_core.model.garment import Garment, GarmentImage, Origin
+from imagdressing_core.model.garment import Garment, GarmentImage, LayerKV, Origin
 from imagdressing_core.model.layers import LAYERS
 from imagdressing_core.files.garment_file import load_garment, save_garment
 
 def garment(value, tokens=64):
-    part = {layer.index: torch.full((1, tokens, layer.channels), float(value)) for layer in LAYERS}
-    return Garment((GarmentImage({"k": part, "v": part}, Origin("a", "b", "pad", 16, 24)),))
+    parts = {layer.index: torch.full((1, tokens, layer.channels), float(value)) for layer in LAYERS}
+    kept = {index: LayerKV(part, part) for index, part in parts.items()}
+    return Garment((GarmentImage(kept, Origin("a", "b", "pad", 16, 24)),))
 
 def value(path):
-    return float(load_garment(path).images[0].keys[30][0, 0, 0])
+    return float(load_garment(path).images[0].layers[30].k[0, 0, 0])
 
 path = pathlib.Path("garment.safetensors")
 """

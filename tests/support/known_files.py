@@ -187,7 +187,7 @@ KNOWN = {
     "has a type of its own": Known(lambda: safetensors({"a": entry(0, 16, "F1")}), DAMAGED, SAFE),
     "nests its header without end": Known(lambda: safetensors(b"[" * 5_000_000), DAMAGED, SAFE),
     "comes from a million pictures": Known(
-        lambda: garment([hostile_input.ORIGIN] * 200_000), HEADER, "garment"
+        lambda: garment([hostile_input.ORIGIN] * 200_000), DAMAGED, "garment"
     ),
     "comes from a place of a million letters": Known(
         lambda: garment([{**hostile_input.ORIGIN, "checkpoint": "x" * 10**6}]), HEADER, "garment"

@@ -16,39 +16,51 @@ from support import comfyui_process as comfyui
 
 @contextmanager
 def wearing(
-    model: Any, garment: Any, strength: float, prompts: Sequence[Tensor], region: Tensor | None = None
+    model: Any, garment: Any, strength: float, prompts: Sequence[Tensor], mask: Tensor | None = None
 ) -> Iterator[None]:
-    """While it lasts, rows of ``model`` whose context is one of ``prompts`` wear the garment's first picture.
+    """While it lasts, rows of ``model`` whose context is one of ``prompts`` wear the garment's first image.
 
-    region: (height, width), where it acts.
+    mask: (height, width), where it acts.
     """
     unet = model.model.diffusion_model
-    picture = garment.images[0]
-    rows: list[bool] = []
+    image = garment.images[0]
     latent: list[int] = []
 
-    def note_rows(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        rows[:] = [any(torch.equal(row, prompt[0].to(row)) for prompt in prompts) for row in kwargs["context"]]
+    def note_size(_: Any, args: tuple[Any, ...]) -> None:
         latent[:] = args[0].shape[-2:]
 
     with ExitStack() as hooks:
-        handle = unet.register_forward_pre_hook(note_rows, with_kwargs=True)
-        hooks.callback(handle.remove)
+        hooks.callback(unet.register_forward_pre_hook(note_size).remove)
         for layer in comfyui.pack("imagdressing_core.model.layers").LAYERS:
-            attention = unet.get_submodule(f"{layer.ldm_name}.attn1")
-            k, v = picture.layers[layer.index].k, picture.layers[layer.index].v
-            for handle in _add_term(attention, k, v, strength, rows, latent, layer, region):
+            # Not the module that another node may have put in the place of ComfyUI's.
+            attention = model.get_model_object(f"diffusion_model.{layer.ldm_name}.attn1")
+            block = unet.get_submodule(layer.ldm_name)
+            k, v = image.layers[layer.index].k, image.layers[layer.index].v
+            for handle in _add_term(block, attention, k, v, strength, prompts, latent, layer, mask):
                 hooks.callback(handle.remove)
         yield
 
 
 def _add_term(
-    attention: Any, k: Tensor, v: Tensor, strength: float, rows: list[bool], latent: list[int], layer: Any, region: Any
+    block: Any,
+    attention: Any,
+    k: Tensor,
+    v: Tensor,
+    strength: float,
+    prompts: Sequence[Tensor],
+    latent: list[int],
+    layer: Any,
+    mask: Tensor | None,
 ) -> list[Any]:
+    rows: list[bool] = []
     queries: list[Tensor] = []
 
+    def note_rows(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        context = kwargs["context"] if "context" in kwargs else args[1]
+        rows[:] = [any(torch.equal(row, prompt[0].to(row)) for prompt in prompts) for row in context]
+
     def note_queries(_: Any, __: Any, q: Tensor) -> None:
-        queries[:] = [q]
+        queries[:] = [q.clone()]
 
     def add(_: Any, args: tuple[Tensor]) -> tuple[Tensor]:
         z = args[0].clone()
@@ -56,14 +68,15 @@ def _add_term(
         for i, conditional in enumerate(row for row in rows for _ in range(tiles)):
             if conditional:
                 term = plain_attention(queries[0][i], k[0].to(z), v[0].to(z), attention.heads)
-                if region is not None:
+                if mask is not None:
                     grid = layer.grid(*latent)
-                    share = torch.nn.functional.interpolate(region[None, None].double(), grid, mode="area").to(term)
+                    share = torch.nn.functional.interpolate(mask[None, None].double(), grid, mode="area").to(term)
                     term = term * share.reshape(-1, 1)
                 z[i] += (strength * term).to(z)
         return (z,)
 
     return [
+        block.register_forward_pre_hook(note_rows, with_kwargs=True),
         attention.to_q.register_forward_hook(note_queries),
         attention.to_out.register_forward_pre_hook(add),
     ]

@@ -1,0 +1,129 @@
+"""What a garment cannot follow is left out and said once a run; nothing is left out in silence."""
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from support import comfyui_process as comfyui
+from support import stand_ins
+from support.narrow_unet import POSITIVE, apply_garment, narrow_garment, narrow_model, prompt, sample
+from support.parity import relative_error
+from support.plain_reference import wearing
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Any:
+    """Return a function that gives what the pack has said since it was last called."""
+    caplog.set_level(logging.WARNING)
+
+    def read() -> list[str]:
+        texts = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return [text.removeprefix("IMAGDressing: ") for text in texts if text.startswith("IMAGDressing: ")]
+
+    return read
+
+
+def left_half() -> torch.Tensor:
+    mask = torch.zeros(1, 96, 64)
+    mask[:, :, :32] = 1
+    return mask
+
+
+def test_a_garment_that_was_never_asked(said: Any):
+    bypassed = stand_ins.unet_bypassed(narrow_model())
+    assert torch.equal(sample(apply_garment(bypassed)), sample(bypassed))
+    (text,) = said()
+    assert text.startswith("The garment did not act: another node")
+
+
+def test_a_garment_outside_of_its_window_was_not_meant_to_act(said: Any):
+    patched = apply_garment(stand_ins.unet_bypassed(narrow_model()), start_percent=0.9, end_percent=0.95)
+    sample(patched)
+    assert said() == []
+
+
+def test_a_layer_whose_projections_are_never_used(said: Any):
+    class WithoutProjections(torch.nn.Module):
+        def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+            return 0.1 * x
+
+    patched = narrow_model().clone()
+    patched.add_object_patch(f"{stand_ins.BLOCK}.attn1", WithoutProjections())
+    sample(apply_garment(patched))
+    (text,) = said()
+    assert text.startswith("The garment did not act in 1 of its 16 layers")
+
+
+def test_rows_that_nothing_explains(said: Any):
+    def other_texts(apply: Any, inputs: Any) -> torch.Tensor:
+        x, sigma, c = inputs["input"], inputs["timestep"], inputs["c"]
+        context = torch.randn(3, 77, 768, generator=torch.Generator().manual_seed(1))
+        apply(x[:1].repeat(3, 1, 1, 1), sigma[:1].repeat(3), **c | {"c_crossattn": context})
+        return apply(x, sigma, **c)
+
+    dressed = sample(apply_garment(stand_ins.function_wrapper(other_texts)(narrow_model())))
+    assert torch.equal(dressed, sample(apply_garment(narrow_model())))
+    (text,) = said()
+    assert text.startswith("Some rows of the batch go without the garment")
+
+
+def test_an_image_that_nothing_tells_under_one_per_image(said: Any):
+    patched = stand_ins.STAND_INS["image by image"](narrow_model())
+    ours = sample(apply_garment(patched, narrow_garment(2), batch="one per image"), batch=2)
+    assert relative_error(ours, sample(patched, batch=2)) <= 1e-6
+    (text,) = said()
+    assert text.startswith("Some rows of the batch go without the garment")
+
+
+def test_a_mask_of_another_shape_than_what_is_sampled(said: Any):
+    masked = apply_garment(narrow_model(), mask=left_half())
+    sample(masked, size=(8, 8))  # as an upscaler's tile or a detailer's crop
+    (text,) = said()
+    assert text.startswith("The mask is stretched: it is 64 × 96, and what is sampled, 64 × 64 pixels")
+    for size in ((12, 8), (24, 16), (13, 9)):
+        sample(masked, size=size)
+    assert said() == []
+
+
+@pytest.mark.parametrize("knows_options", [True, False], ids=["ComfyUI 0.30", "a release that does not tell options"])
+def test_options_copied_before_apply_garment(said: Any, monkeypatch: pytest.MonkeyPatch, knows_options: bool):
+    wrappers = comfyui.pack("nodes.comfyui.wrappers").GarmentWrappers
+    original = wrappers.prepare_state
+    if not knows_options:
+        monkeypatch.setattr(
+            wrappers, "prepare_state", lambda self, patcher, timestep, _: original(self, patcher, timestep)
+        )
+    copied = stand_ins.options_copied(narrow_model())
+    dressed = relative_error(sample(apply_garment(copied)), sample(copied)) > 0.01
+    texts = said()
+    assert dressed == knows_options
+    assert len(texts) == (not knows_options)
+    assert knows_options or "Put Apply Garment before that node" in texts[0]
+
+
+def test_a_node_that_copies_options_between_two_garments_loses_neither(said: Any):
+    other = narrow_garment(1, 8, 8)
+    both = apply_garment(stand_ins.options_copied(apply_garment(narrow_model())), other)
+    texts = [prompt(POSITIVE)[0][0]]
+    with wearing(narrow_model(), narrow_garment(), 1.0, texts), wearing(narrow_model(), other, 1.0, texts):
+        reference = sample(stand_ins.options_copied(narrow_model()))
+    assert relative_error(sample(both), reference) <= 1e-5
+    assert said() == []
+
+
+def test_what_was_put_into_another_nodes_options_is_taken_out_again():
+    import comfy.samplers
+
+    patched = narrow_model().clone()
+    kept: dict[str, Any] = {"transformer_options": {}}
+
+    def pre_cfg(args: Any) -> Any:
+        conds, x, sigma = [args["conds"][0]], args["input"], args["timestep"]
+        return [*comfy.samplers.calc_cond_batch(args["model"], conds, x, sigma, kept), *args["conds_out"][1:]]
+
+    patched.set_model_sampler_pre_cfg_function(pre_cfg)
+    dressed = sample(apply_garment(patched))
+    assert relative_error(dressed, sample(patched)) > 0.01
+    assert kept["transformer_options"]["wrappers"] == {"apply_model": {}}

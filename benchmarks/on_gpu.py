@@ -65,7 +65,7 @@ TOGETHER = (
         "compiled",
         "sampling.py --compiled --sizes 256x320 --batches 1 --rounds 1",
         110,
-        f"sampling.py --compiled {TINY} --batches 1 --steps 1",
+        f"sampling.py --attention pytorch --compiled {TINY} --batches 1 --steps 1",
     ),
 )
 # Last, since they take the card's memory away from everything else.

@@ -60,12 +60,12 @@ TOGETHER = (
         "-m pytest -q -x {tests}/test_costs.py",
         exact=True,
     ),
-    Part("http-otherwise", "over_http.py no-dynamic novram fp8 bf16", 120, "over_http.py novram --tiny"),
+    Part("http-otherwise", "over_http.py no-dynamic novram fp8 bf16", 120, "over_http.py no-dynamic --tiny"),
     Part(
         "compiled",
         "sampling.py --compiled --sizes 256x320 --batches 1 --rounds 1",
         110,
-        f"sampling.py --compiled {TINY} --batches 1 --steps 1",
+        f"sampling.py --attention pytorch --compiled {TINY} --batches 1 --steps 1",
     ),
 )
 # Last, since they take the card's memory away from everything else.

@@ -53,6 +53,7 @@ test-faults: setup  ## hostile files, what fails half-way, a short soak
 
 test-beside: setup  ## evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/metrics
+	$(BIN)/pytest tests/drawn
 	$(BIN)/pytest tests/training
 	$(BIN)/pytest tests/install
 	$(BIN)/pytest tests/browser

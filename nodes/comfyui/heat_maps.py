@@ -27,21 +27,23 @@ def heat_maps(
 ) -> Tensor:
     """Return each garment's heat map in finished images, (garments, batch, height, width) of the latent, 0 … 1.
 
-    The images get noise of ``steps`` levels, evenly over the sampling, and the dressed model looks at each once.
-    latent: (batch, 4, height, width), as a sampler gives it.
+    The images get noise of ``steps`` levels, evenly over the sampling, and the model with its garments sees each once.
+
+    Args:
+        latent: (batch, 4, height, width), as a sampler gives it.
 
     Raises:
-        IMAGDressingError: the model wears nothing, or no layer could be watched.
+        IMAGDressingError: the model has no garment, or no layer could be watched.
     """
     garments = applied_garments(model)
     if not garments:
         raise IMAGDressingError(
-            "model wears no garment, or only such as never act: connect the MODEL output of Apply Garment, and look at "
+            "model has no garment, or only such as never act: connect the MODEL output of Apply Garment, and look at "
             "its strength, start and end."
         )
     weight = steps * sum(layers.values())
     height, width = latent.shape[-2:]
-    maps = {id(worn): HeatMap(len(latent), height, width, weight) for worn in garments}
+    maps = {id(applied): HeatMap(len(latent), height, width, weight) for applied in garments}
     seen = False
 
     def on_term(
@@ -56,19 +58,24 @@ def heat_maps(
             seen = True
             heat.add(image_indices, garment_share(base, added), grid, weight)
 
-    guider = comfy.samplers.CFGGuider(with_garments(model, garments, on_term))
+    _show(with_garments(model, garments, on_term), positive, latent, steps, progress)
+    if not seen:
+        raise IMAGDressingError(
+            "No garment acts in the chosen layers at any of the steps, or other nodes merge and tile all their tokens "
+            "(HyperTile, ToMe): take more steps, layers = all, or the model without those nodes."
+        )
+    return torch.stack([maps[id(applied)].mean for applied in garments])
+
+
+def _show(model: ModelPatcher, positive: Any, latent: Tensor, steps: int, progress: Callable[[int, int], None]) -> None:
+    """Have the model predict the noise of the images once at each of ``steps`` noise levels."""
+    guider = comfy.samplers.CFGGuider(model)
     guider.inner_set_conds({"positive": positive})
     guider.set_cfg(1.0)
     model_sampling: Any = model.get_model_object("model_sampling")
     sigmas = torch.tensor([model_sampling.percent_to_sigma((step + 0.5) / steps) for step in range(steps)])
     noise = comfy.sample.prepare_noise(latent, 0)
     guider.sample(noise, latent, _Look(progress), sigmas, disable_pbar=True, seed=0)
-    if not seen:
-        raise IMAGDressingError(
-            "No garment acts in the chosen layers at any of the steps, or other nodes merge and tile all their tokens "
-            "(HyperTile, ToMe): take more steps, layers = all, or the model without those nodes."
-        )
-    return torch.stack([maps[id(worn)].mean for worn in garments])
 
 
 class _Look(comfy.samplers.Sampler):

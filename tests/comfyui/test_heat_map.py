@@ -67,7 +67,7 @@ def test_one_garment_for_each_image(model: Any, garment_of_two: Any):
 
 
 def test_a_model_that_wears_nothing_is_refused_in_words(model: Any, garment: Any):
-    with pytest.raises(Exception, match="model wears no garment"):
+    with pytest.raises(Exception, match="model has no garment"):
         look(apply_garment(model, garment, strength=0.0))
 
 

@@ -13,6 +13,15 @@ BLOCK_BYTES = 24 * 2**20
 back and clears it anew each time."""
 
 
+BREAKING_GRAPHS = ("attention_sub_quad", "attention_split")
+"""Attention functions of ComfyUI's that ask for free memory, which no compiler can trace."""
+
+
+def breaks_graphs() -> bool:
+    """Return whether ComfyUI's attention function breaks a compiled graph of the U-Net apart."""
+    return comfy.ldm.modules.attention.optimized_attention.__name__ in BREAKING_GRAPHS
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
     """Return softmax(QKᵀ/√d)V, (batch, tokens, C), of the attention function that ComfyUI was started with.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...imagdressing_core.application.applied_garment import AppliedGarment
 from ...imagdressing_core.application.strengths import CONSTANT
 from ...imagdressing_core.model.layers import LAYERS
+from .attention import breaks_graphs
 from .attention_hooks import attentions, blocks, foreign_layers, hooked, is_foreign
 from .attention_patches import AttentionPatches, LayerTerms, OnTerm
 from .batch import ModelCall, Options, PromptList, Row, call_rows, prompt_lists_by_id, rows_by_context
@@ -51,10 +52,11 @@ class SamplingRun:
         self.guider = guider
         self.borrowed: list[dict[str, Any]] = []
         self.announced = False
-        self._garments, self._compiled = garments, compiled
+        self._garments, self._uncompiled = garments, compiled and breaks_graphs()
+        self._compiled = compiled and not self._uncompiled
         self._batch = noise[0] if noise else None
         size = (noise[-2], noise[-1]) if noise else None
-        self._patches = AttentionPatches(garments, size, on_term, self._device() if compiled else None)
+        self._patches = AttentionPatches(garments, size, on_term, self._device() if self._compiled else None)
         self._timed = any(not _always_the_same(applied) for applied in garments)
         self._schedules: dict[int, tuple[NoiseSchedule, Any]] = {}
         self._blocks: tuple[Any, dict[int, Any]] | None = None
@@ -95,6 +97,9 @@ class SamplingRun:
         acting = self._acting(model.model_sampling, prompts.sigma if prompts else self.noise_level(t))
         if not acting:
             return None
+        if self._uncompiled:
+            hooks.enter_context(torch.compiler.set_stance("force_eager"))
+            self._say_uncompiled([applied for applied, _ in acting.values()])
         lists = prompts.lists if prompts else () if self.guider is None else prompt_lists_by_id(options, self.guider)
         rows = call_rows(options, lists, len(x), context, self._batch)
         call = ModelCall(rows, x.shape[-2], x.shape[-1], x.device, model.get_dtype_inference())
@@ -204,6 +209,16 @@ class SamplingRun:
             return False
         model_sampling = self.guider.model_patcher.get_model_object("model_sampling")
         return any(self._factor(applied, model_sampling, sigma) for sigma in sigmas[:-1].tolist())
+
+    def _say_uncompiled(self, garments: Sequence[AppliedGarment]) -> None:
+        # Of a graph in pieces only the first is told apart by the call's keywords: the others would be replayed as they
+        # were traced before, with another garment or none.
+        for applied in garments:
+            self._patches.terms.said.warn(
+                "The garment's steps run without torch.compile: ComfyUI's attention on this device breaks the compiled "
+                "graph into pieces that cannot follow a garment. Start ComfyUI with --use-pytorch-cross-attention.",
+                applied.label,
+            )
 
     def _say_not_compiled(self, hooked_layers: Sequence[LayerTerms]) -> None:
         for label in {term.applied.label for terms in hooked_layers for term in terms.terms}:

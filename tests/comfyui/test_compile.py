@@ -47,7 +47,7 @@ SITUATIONS: dict[str, Make] = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def attention_that_can_be_traced() -> Iterator[None]:
     # ComfyUI's default on the CPU asks the system for free memory, which no compiler can trace.
     with pytest.MonkeyPatch.context() as patch:
@@ -61,6 +61,18 @@ def compiled(model: Any) -> Any:
     return comfyui.call("TorchCompileModel", model=model, backend="eager")
 
 
+def test_where_the_attention_breaks_the_graph_the_garment_acts_uncompiled_and_that_is_said(
+    caplog: pytest.LogCaptureFixture,
+):
+    torch.compiler.reset()
+    assert attention.optimized_attention is attention.attention_sub_quad
+    for name in ("no garment", "a garment", "another strength", "until half", "two garments", "no garment again"):
+        model = SITUATIONS[name](narrow_model())
+        assert relative_error(sample(compiled(model), steps=STEPS), sample(model, steps=STEPS)) <= LIMIT, name
+    assert caplog.text.count("run without torch.compile") == 4  # once in each run with a garment
+
+
+@pytest.mark.usefixtures("attention_that_can_be_traced")
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_every_situation_after_every_other_is_as_without_the_compiler(order: str):
     for name, make in SITUATIONS.items():
@@ -70,6 +82,7 @@ def test_every_situation_after_every_other_is_as_without_the_compiler(order: str
         assert relative_error(sample(both, steps=STEPS), uncompiled) <= LIMIT, name
 
 
+@pytest.mark.usefixtures("attention_that_can_be_traced")
 def test_neither_steps_nor_strengths_nor_schedules_compile_anew():
     torch.compiler.reset()
     graphs: list[Any] = []
@@ -90,6 +103,7 @@ def test_neither_steps_nor_strengths_nor_schedules_compile_anew():
     assert first <= len(graphs) <= 2 * first
 
 
+@pytest.mark.usefixtures("attention_that_can_be_traced")
 def test_a_layer_of_another_nodes_own_is_left_out_and_said(caplog: pytest.LogCaptureFixture):
     both = compiled(apply_garment(stand_ins.forward_replaced(narrow_model())))
     plain = sample(stand_ins.forward_replaced(narrow_model()))

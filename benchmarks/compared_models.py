@@ -84,7 +84,7 @@ def plain() -> Any:
     """Return SD1.5 without a garment: the floor."""
     if NARROW:
         return narrow_unet.narrow_model()
-    return comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name)[0]
+    return comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DENOISING.name)[0]
 
 
 def encoder() -> Any:

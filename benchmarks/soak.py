@@ -40,7 +40,7 @@ GARMENT = "soak/garment"
 def variant(choose: Random) -> Prompt:
     """Return a prompt in API form. All loaders are in all of them, so that ComfyUI keeps what they loaded."""
     prompt = {
-        "checkpoint": _node("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name),
+        "checkpoint": _node("CheckpointLoaderSimple", ckpt_name=official_files.DENOISING.name),
         "vae": _node("VAELoader", vae_name=official_files.VAE.name),
         "vision": _node("CLIPVisionLoader", clip_name=official_files.CLIP_VISION.name),
         "imagdressing": _node("IMAGDressingModelLoader", model_name=official_files.GARMENT.name),

@@ -16,7 +16,7 @@ from PIL import Image
 from support import comfyui_process as comfyui
 from torch import Tensor
 
-from imagdressing_core.files.official_files import CLIP_VISION, DRESSING, GARMENT, VAE
+from imagdressing_core.files.official_files import CLIP_VISION, DENOISING, GARMENT, VAE
 
 from . import data, drawing, measure, world
 
@@ -32,7 +32,7 @@ class ComfyUI:
 
         for name in ("checkpoints", "vae", "clip_vision", "controlnet", "imagdressing"):
             folder_paths.add_model_folder_path(name, str(folder / name), is_default=True)
-        self.model, self.clip, _ = comfyui.call("CheckpointLoaderSimple", ckpt_name=DRESSING.name)
+        self.model, self.clip, _ = comfyui.call("CheckpointLoaderSimple", ckpt_name=DENOISING.name)
         self.vae = comfyui.call("VAELoader", vae_name=VAE.name)
         self.clip_vision = comfyui.call("CLIPVisionLoader", clip_name=CLIP_VISION.name)
         self.imagdressing = comfyui.call("IMAGDressingModelLoader", model_name=GARMENT.name)

@@ -18,7 +18,7 @@ from imagdressing_core.files.official_files import (
     CLIP_VISION,
     CONTROLNET,
     CONTROLNET_INPAINT,
-    DRESSING,
+    DENOISING,
     GARMENT,
     VAE,
 )
@@ -64,7 +64,7 @@ def make_models(folder: Path, shipped: Path = SHIPPED, dtype: torch.dtype = torc
     """Write every model of the demo below ``folder``, a ComfyUI's ``models``, where it is not there yet."""
     parts = unpacked(shipped)
     for file, make in {
-        DRESSING: lambda: checkpoint(parts["base"], dtype),
+        DENOISING: lambda: checkpoint(parts["base"], dtype),
         GARMENT: lambda: garment_checkpoint(parts["garment"], dtype),
         VAE: lambda: vae(parts["decoder"], torch.float32),
         CLIP_VISION: lambda: _zeros(clip_vision, dtype),

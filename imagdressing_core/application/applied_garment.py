@@ -1,4 +1,4 @@
-"""How a garment is worn: its strength, when, where, in which layers and by which images of a batch."""
+"""How a garment is applied: how strongly, when, where, in which layers and to which images of a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,9 +24,9 @@ class AppliedGarment:
     start_percent, end_percent: the part of the sampling, 0 … 1, in which it acts; the end itself is not part of it.
     mask: where in the generated image it acts, (masks, height, width), 0 … 1, one for all or one per image.
     layers: factor of λ by layer index.
-    branches: "conditional", as the paper: the unconditional prediction never wears it; or "both".
-    batch: "broadcast": every generated image wears all images of the garment, as views of one thing;
-        "one per image": image i of the batch wears image i of the garment, starting over when they run out.
+    branches: "conditional", as the paper: the unconditional prediction never has it; or "both".
+    batch: "broadcast": every generated image has all images of the garment, as views of one thing;
+        "one per image": image i of the batch has image i of the garment, starting over when they run out.
     schedule: factor of λ along the garment's window.
     label: names who put it on, for messages.
 
@@ -66,12 +66,12 @@ class AppliedGarment:
 
     @property
     def differs_by_image(self) -> bool:
-        """Whether what a generated image wears, or where, depends on its place in the batch."""
+        """Whether what a generated image has of the garment, or where, depends on its place in the batch."""
         one_each = self.batch == "one per image" and len(self.garment.images) > 1
         return one_each or (self.mask is not None and len(self.mask) > 1)
 
     def images_for(self, image_index: int) -> tuple[GarmentImage, ...]:
-        """Return which garment images the generated image of that number in the batch wears."""
+        """Return the garment images that the generated image of that number in the batch has."""
         images = self.garment.images
         return images if self.batch == "broadcast" else (images[image_index % len(images)],)
 

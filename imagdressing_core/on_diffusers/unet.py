@@ -131,8 +131,8 @@ class HybridAttnProcessor:
         z = attention(q, k, v)
         if garment is not None:
             layer, first = garment.layers[self.index].map(lambda tensor: tensor.to(q.dtype)), garment.first_row
-            dressed = hybrid_attention(z[first:], q[first:], layer, garment.strength, attention)
-            z = torch.cat((z[:first], dressed)) if first else dressed
+            with_garment = hybrid_attention(z[first:], q[first:], layer, garment.strength, attention)
+            z = torch.cat((z[:first], with_garment)) if first else with_garment
         return attn.to_out[1](attn.to_out[0](z))
 
 

@@ -48,13 +48,13 @@ class CallPatches:
 
     replacements: for ``patches_replace["attn1"]``, those of other nodes included.
     hooked: the layers that other nodes compute in their own way.
-    wearing: the garments, by their id, that some row of the call wears.
+    acting: the garments, by their id, that act in some row of the call.
     structure: another number where a compiled graph of the call would be another.
     """
 
     replacements: dict[Any, AttentionPatch]
     hooked: tuple[LayerTerms, ...]
-    wearing: frozenset[int]
+    acting: frozenset[int]
     structure: int
 
 
@@ -120,12 +120,12 @@ class AttentionPatches:
         attentions: Mapping[int, Any],
         foreign: frozenset[int],
     ) -> CallPatches:
-        replacements, hooked, structure, wearing = dict(existing), [], [], set[int]()
+        replacements, hooked, structure, found = dict(existing), [], [], set[int]()
         for layer in LAYERS:
             terms = self.layer_terms(layer, garments, call, attentions.get(layer.index))
             if not terms.terms:
                 continue
-            wearing.update(id(term.applied) for term in terms.terms)
+            found.update(id(term.applied) for term in terms.terms)
             if layer.index in foreign:
                 hooked.append(terms)
                 continue
@@ -133,7 +133,7 @@ class AttentionPatches:
             inner = existing.get(place, existing.get(layer.block))
             replacements[place] = self._replacement(inner, terms)
             structure.append((layer.index, inner is None, *(_structure(term, layer) for term in terms.terms)))
-        return CallPatches(replacements, tuple(hooked), frozenset(wearing), hash(tuple(structure)))
+        return CallPatches(replacements, tuple(hooked), frozenset(found), hash(tuple(structure)))
 
     def layer_terms(
         self, layer: SelfAttentionLayer, garments: Sequence[AppliedGarment], call: ModelCall, attention: Any

@@ -1,4 +1,4 @@
-"""Which rows of a call wear which garment, where, how strongly; and the garments, brought to the device once a run."""
+"""Which garment acts in which rows of a call, where, how strongly; and the garments, on the device once a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,17 +61,17 @@ class GarmentTerms:
         return self._images[key]
 
     def _terms_of(self, applied: AppliedGarment, call: ModelCall) -> list[Term]:
-        """Return one term for all rows that wear the same images of the garment: one attention for all of them."""
+        """Return one term for all rows that have the same images of the garment: one attention for all of them."""
         groups: dict[Any, list[int]] = {}
         for number, row in enumerate(call.rows):
-            wears = self._wears(applied, row)
-            if wears or (wears is not None and is_concatenated(applied)):
+            applies = self._applies_to(applied, row)
+            if applies or (applies is not None and is_concatenated(applied)):
                 images = applied.images_for(row.image or 0)
-                groups.setdefault((wears, tuple(map(id, images)), row.area), []).append(number)
+                groups.setdefault((applies, tuple(map(id, images)), row.area), []).append(number)
         terms: list[Term] = []
-        for (wears, *_), numbers in groups.items():
+        for (applies, *_), numbers in groups.items():
             image = self.on_device(applied.images_for(call.rows[numbers[0]].image or 0), call.device, call.dtype)
-            shown = image if wears else blank(image)
+            shown = image if applies else blank(image)
             for part in _slices(numbers):
                 rows = call.rows[part]
                 images = tuple(row.image or 0 for row in rows)
@@ -79,8 +79,8 @@ class GarmentTerms:
                 terms.append(Term(applied, part, images, shown, self.strengths[id(applied)], masks))
         return terms
 
-    def _wears(self, applied: AppliedGarment, row: Row) -> bool | None:
-        """Return whether a row wears the garment; None where that is unknown, which is said."""
+    def _applies_to(self, applied: AppliedGarment, row: Row) -> bool | None:
+        """Return whether the garment applies to a row; None where that is unknown, which is said."""
         conditional = True if applied.branches == "both" else row.conditional
         if conditional is None or (conditional and row.image is None and applied.differs_by_image):
             self.say_rows_unknown(applied)

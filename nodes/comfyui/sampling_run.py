@@ -67,13 +67,13 @@ class SamplingRun:
         """Bring the run's garments to the device, now: how much of the model fits is decided after this."""
         patcher, device = self.guider.model_patcher, self._device()
         dtype = patcher.get_model_object("manual_cast_dtype") or patcher.model_dtype()
-        worn = {tuple(map(id, images)): images for images in self._images()}
+        distinct = {tuple(map(id, images)): images for images in self._images()}
         size = torch.empty((), dtype=dtype).element_size()
-        values = sum(image.nbytes // _element_size(image) for images in worn.values() for image in images)
+        values = sum(image.nbytes // _element_size(image) for images in distinct.values() for image in images)
         if device.type != "cpu":
             room = 1.1 * values * size + comfy.model_management.extra_reserved_memory()
             comfy.model_management.free_memory(room, device)
-        for images in worn.values():
+        for images in distinct.values():
             self._patches.terms.on_device(images, device, dtype)
 
     def _images(self) -> list[Any]:
@@ -112,7 +112,7 @@ class SamplingRun:
         patches = self._patches.for_call(
             acting, call, replaced.get("attn1", {}), lambda: attentions(model, own), foreign
         )
-        self._acted |= patches.wearing
+        self._acted |= patches.acting
         if self._compiled and patches.hooked:
             self._say_not_compiled(patches.hooked)
         else:

@@ -24,7 +24,7 @@ from imagdressing_core.files.official_files import (
     BASE_FILES,
     CARTOON,
     CLIP_VISION,
-    DRESSING,
+    DENOISING,
     GARMENT,
     VAE,
     ModelFile,
@@ -77,7 +77,7 @@ def held(models: Path) -> dict[str, bytes]:
 
 
 def test_files_arrive_whole_under_the_name_and_in_the_folder_that_the_workflows_name(hub: Hub, models: Path):
-    files = (DRESSING, VAE, CLIP_VISION)  # the last is called model.safetensors there
+    files = (DENOISING, VAE, CLIP_VISION)  # the last is called model.safetensors there
     contents = {file.path: publish(hub, file).content for file in files}
     result = run(hub.url, models, *(file.name for file in files))
     assert result.returncode == 0, result.stderr
@@ -184,14 +184,14 @@ def test_what_the_hub_refuses_is_said_with_what_to_do(hub: Hub, models: Path, re
 
 
 def test_one_failure_does_not_stop_the_others(hub: Hub, models: Path):
-    hub.refusals[DRESSING.repository, DRESSING.source] = (403, "GatedRepo")
+    hub.refusals[DENOISING.repository, DENOISING.source] = (403, "GatedRepo")
     publish(hub, VAE)
     publish(hub, CLIP_VISION)
     result = run(hub.url, models)
     assert result.returncode == 1
     assert set(held(models)) == {VAE.path, CLIP_VISION.path}
     by_hand = result.stderr.partition("Not there: 2 of 4.")[2]
-    assert GARMENT.url in by_hand and DRESSING.url in by_hand and VAE.url not in by_hand
+    assert GARMENT.url in by_hand and DENOISING.url in by_hand and VAE.url not in by_hand
 
 
 def test_a_disk_without_room_is_said_before_the_download(hub: Hub, models: Path):

@@ -11,7 +11,7 @@ from support.comfyui_server import ComfyUIServer, Prompt
 from support.shipped_prompts import IMAGES, make_small, shipped_prompt
 from support.synthetic_models import synthetic_base
 
-from imagdressing_core.files.official_files import ALL_FILES, CARTOON, CONTROLNET, CONTROLNET_INPAINT, DRESSING, VAE
+from imagdressing_core.files.official_files import ALL_FILES, CARTOON, CONTROLNET, CONTROLNET_INPAINT, DENOISING, VAE
 
 # Subgraphs are unfolded by the editor, which no one has here: their workflow runs in tests/browser.
 WORKFLOWS = [path for path in sorted((REPOSITORY / "workflows").glob("*.json")) if "_subgraph" not in path.stem]
@@ -54,7 +54,7 @@ def constants(prompt: Prompt, class_type: str) -> dict[str, Any]:
 def made_to_run_here(prompt: Prompt) -> Prompt:
     """Make it small, let other packs' nodes pass on what they get, and name models that are here."""
     make_small(prompt)
-    present = {CARTOON.name: DRESSING.name, CONTROLNET_INPAINT.name: CONTROLNET.name}
+    present = {CARTOON.name: DENOISING.name, CONTROLNET_INPAINT.name: CONTROLNET.name}
     for node in prompt.values():
         for name, value in node["inputs"].items():
             while isinstance(value, list) and prompt[value[0]]["class_type"] in PASSES_THROUGH:

@@ -47,7 +47,7 @@ def image_vectors() -> dict[str, Tensor]:
 
 @cache
 def dressing_model() -> Any:
-    return comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DRESSING.name)[0]
+    return comfyui.call("CheckpointLoaderSimple", ckpt_name=official_files.DENOISING.name)[0]
 
 
 @cache

@@ -115,7 +115,7 @@ def make_models(folder: Path) -> None:
     """Make every model that is not there yet below ``folder``, a ComfyUI's ``models``."""
     for file, make in {
         official_files.GARMENT: garment_checkpoint,
-        official_files.DRESSING: dressing_checkpoint,
+        official_files.DENOISING: dressing_checkpoint,
         official_files.VAE: lambda: synthetic_state(sd15_vae, "vae."),
         official_files.CLIP_VISION: lambda: synthetic_state(clip_vision_h, "clip_vision."),
         official_files.CONTROLNET: lambda: halved(synthetic_state(sd15_controlnet, "controlnet.")),

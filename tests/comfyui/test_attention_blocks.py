@@ -1,5 +1,6 @@
 """On the CPU attention goes through ComfyUI in blocks of queries, which nobody can tell from one call."""
 
+from functools import wraps
 from typing import Any
 
 import comfy.ldm.modules.attention as attention
@@ -26,6 +27,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, function: Any, queries: list[int]) -> None:
+    @wraps(function)  # another module's function would be taken for another pack's attention
     def counting(q: Any, *args: Any, **kwargs: Any) -> Any:
         queries.append(q.shape[-2])
         return function(q, *args, **kwargs)

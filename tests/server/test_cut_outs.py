@@ -24,11 +24,15 @@ def test_a_cut_out_is_encoded_on_white_however_it_is_wired(server: ComfyUIServer
     Image.fromarray(pixels).save(BASE / "input" / NAME)
     encode, load = (node_of(prompt, kind) for kind in ("IMAGDressingEncodeGarment", "LoadImage"))
     prompt[load]["inputs"]["image"] = NAME
-    needed: set[str] = {encode}
+    # ComfyUI runs what an output node needs, and shows the preview of every node that it runs.
+    prompt["saved"] = {
+        "class_type": "IMAGDressingSaveGarment",
+        "inputs": {"garment": [encode, 0], "filename_prefix": "cut_out"},
+    }
     if wired != "image alone":
         prompt["inverted"] = {"class_type": "InvertMask", "inputs": {"mask": [load, 1]}}
         prompt[encode]["inputs"]["mask"] = [load, 1] if wired == "MASK" else ["inverted", 0]
-    result = server.run(_only(prompt, needed))
+    result = server.run(_only(prompt, {"saved"}))
     assert result.error is None, result.error
     with Image.open(io.BytesIO(server.image(result.outputs[encode]["images"][0]))) as seen:
         found: Any = [seen.convert("RGB").getpixel(at) for at in ((20, 4), (40, 76), (32, 40))]

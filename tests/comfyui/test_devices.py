@@ -54,7 +54,8 @@ def attention_that_needs_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("device", DEVICES)
 def test_every_layer_keeps_device_and_precision(fake: FakeTensorMode, device: str, dtype: torch.dtype, masked: bool):
-    applied = APPLIED.AppliedGarment(narrow_garment(), 0.7, mask=torch.rand(1, 97, 61) if masked else None)
+    given = narrow_garment.__wrapped__()  # past the cache: fake tensors must not stay for other tests
+    applied = APPLIED.AppliedGarment(given, 0.7, mask=torch.rand(1, 97, 61) if masked else None)
     call = BATCH.ModelCall((BATCH.Row(False, 0), BATCH.Row(True, 0)), *SIZE, torch.device(device), dtype)
     with Copies() as copies:
         run = PATCHES.AttentionPatches([applied], SIZE)
@@ -66,7 +67,7 @@ def test_every_layer_keeps_device_and_precision(fake: FakeTensorMode, device: st
             assert (z.device.type, z.dtype, z.shape) == (device, dtype, q.shape)
     assert not copies.unwaited
     assert {pooled.type for pooled in copies.pooled} <= {"cpu"}
-    garment = narrow_garment().images[0].layers[0].k
+    garment = given.images[0].layers[0].k
     assert garment.device.type == "cpu" and garment.dtype == torch.float32
 
 

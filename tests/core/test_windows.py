@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from support.windows import in_use, windows_files
 
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files.checkpoint import convert_checkpoint, read_checkpoint
 from imagdressing_core.files.storage import save_whole
 from imagdressing_core.training.state import load_state, newest_state, read_progress, save_state
 
@@ -56,6 +57,17 @@ def test_the_longest_name_that_windows_takes_can_be_saved(folder: Path):
     name = "y" * (259 - len(str(folder)) - len("/.safetensors")) + ".safetensors"
     save_whole({"a": torch.ones(2)}, folder / name, {})
     assert (folder / name).is_file()
+
+
+def test_a_checkpoint_is_converted_twice(folder: Path, weights: dict[str, Any]):
+    torch.save({"module": weights}, folder / "official.pt")
+    convert_checkpoint(folder / "official.pt", folder)
+    converted = convert_checkpoint(folder / "official.pt", folder)
+    assert (
+        read_checkpoint(converted.path).garment_unet.keys()
+        == read_checkpoint(folder / "official.pt").garment_unet.keys()
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["official.pt", "official_fp16.safetensors"]
 
 
 class Accelerator(SimpleNamespace):

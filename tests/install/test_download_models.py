@@ -257,3 +257,30 @@ def test_a_name_that_is_no_model_file_is_answered_with_those_that_are(models: Pa
     assert result.returncode == 1
     assert "No model file is called sdxl.safetensors" in result.stderr
     assert GARMENT.name in result.stderr
+
+
+UNDER_WINDOWS = f"""
+import runpy, sys
+from pathlib import Path
+from support.windows import windows_files
+with windows_files(Path(sys.argv[1])):
+    runpy.run_path({str(REPOSITORY)!r}, run_name="__main__")
+"""
+
+
+def test_a_download_that_was_cut_is_finished_under_windows_rules(hub: Hub, models: Path):
+    published = publish(hub, VAE, HubFile(bytes(3 * MEGABYTE), cuts=[MEGABYTE] * 10))
+
+    def fetch() -> subprocess.CompletedProcess[str]:
+        paths = {"PYTHONPATH": str(REPOSITORY / "tests")}
+        arguments = [sys.executable, "-c", UNDER_WINDOWS, str(models), VAE.name]
+        given = environment(hub.url, models.parent) | paths
+        return subprocess.run(arguments, env=given, capture_output=True, text=True, check=False)
+
+    cut = fetch()
+    assert cut.returncode != 0 and not (models / VAE.path).exists()
+    published.cuts.clear()
+    whole = fetch()
+    assert whole.returncode == 0, whole.stderr
+    assert (models / VAE.path).read_bytes() == published.content
+    assert [path.name for path in (models / VAE.path).parent.iterdir()] == [VAE.name]

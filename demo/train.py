@@ -50,11 +50,11 @@ class Plan:
 
 
 PLANS: Mapping[str, Plan] = {
-    "base": Plan(small=4_000, steps=10_000, batch=8, rate=1.5e-3),
-    "garment": Plan(small=3_000, steps=8_000, batch=8, rate=1e-3),
-    "pose": Plan(small=1_500, steps=3_000, batch=8, rate=1e-3),
-    "inpaint": Plan(small=1_500, steps=3_000, batch=8, rate=1e-3),
-    "decoder": Plan(small=2_000, steps=4_000, batch=2, rate=2e-3),
+    "base": Plan(small=4_000, steps=4_600, batch=8, rate=1.5e-3),
+    "garment": Plan(small=3_500, steps=4_300, batch=8, rate=1e-3),
+    "pose": Plan(small=600, steps=800, batch=8, rate=1e-3),
+    "inpaint": Plan(small=600, steps=800, batch=8, rate=1e-3),
+    "decoder": Plan(small=1_000, steps=1_300, batch=2, rate=2e-3),
 }
 
 
@@ -67,8 +67,8 @@ class Run:
         self.model, self.loss = parts.PARTS[part](folder, device)
         self.model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
         trained = [one for one in self.model.parameters() if one.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=plan.rate, weight_decay=0.0)
-        self.ema = EMAModel(self.model.parameters(), decay=plan.decay, use_ema_warmup=True, power=0.75)
+        self.optimizer = torch.optim.AdamW(trained, lr=plan.rate, weight_decay=0.0, fused=True)
+        self.ema = EMAModel(self.model.parameters(), decay=plan.decay, use_ema_warmup=True, power=0.75, foreach=True)
         self.step, self.seconds, self._started = 0, 0.0, time.process_time()
         if self.state.exists():
             saved = torch.load(self.state, map_location=device, weights_only=True)

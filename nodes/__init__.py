@@ -7,7 +7,7 @@ from .comfyui.folders import CHECKPOINTS, GARMENTS
 from .comfyui.requirements import require_only_copy, require_supported_comfyui
 from .encode import EncodeGarment
 from .evaluate import EvaluateGarmentFidelity
-from .image import GarmentHeatMap, PasteBack
+from .image import GarmentHeatMap, InpaintControl, PasteBack
 from .loaders import ConvertCheckpoint, LoadIMAGDressingModel
 from .wardrobe import JoinGarments, LoadGarment, SaveGarment
 
@@ -29,6 +29,7 @@ class IMAGDressingExtension(ComfyExtension):
             SaveGarment,
             LoadGarment,
             JoinGarments,
+            InpaintControl,
             PasteBack,
             GarmentHeatMap,
             EvaluateGarmentFidelity,

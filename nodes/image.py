@@ -10,6 +10,7 @@ from ..imagdressing_core.application.heatmap import overlay, resized
 from ..imagdressing_core.application.strengths import LAYER_PRESETS, parse_layers
 from ..imagdressing_core.errors import require_between
 from ..imagdressing_core.images.garment_mask import FAINTEST
+from ..imagdressing_core.images.inpaint_control import inpaint_control
 from ..imagdressing_core.images.paste import WIDEST_FEATHER, paste_back
 from ..imagdressing_core.model.mask import as_masks
 from .comfyui.feedback import node_id, progress_bar, warn
@@ -62,6 +63,40 @@ class PasteBack(io.ComfyNode):
         if float(masks.max()) < FAINTEST:
             warn("The mask is empty, so the original is given back unchanged. Paint or connect a mask.", node_id(cls))
         return io.NodeOutput(paste_back(original, generated, masks, feather, match_color))
+
+
+class InpaintControl(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IMAGDressingInpaintControl",
+            display_name="Inpaint Control Image",
+            category=CATEGORY,
+            description="Makes the control image for ControlNet Inpaint: the image with its part to paint marked.",
+            search_aliases=[*SEARCH_ALIASES, "inpaint", "controlnet inpaint", "inpaint preprocessor"],
+            inputs=[
+                io.Image.Input("image", tooltip="The image of which a part is painted anew, at the size you generate."),
+                io.Mask.Input(
+                    "mask",
+                    tooltip="White marks the part to paint; what is lighter than middle grey counts as white. The node "
+                    "resizes it to the image.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    tooltip="For the image of Apply ControlNet. The marked pixels are -1, which previews show as black."
+                )
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, mask: Tensor) -> io.NodeOutput:
+        require_wires(image=(image, IMAGE), mask=(mask, MASK))
+        masks = as_masks(mask)
+        if float(masks.max()) < FAINTEST:
+            warn("The mask is empty, so no part of the image is marked. Paint or connect a mask.", node_id(cls))
+        return io.NodeOutput(inpaint_control(image, masks))
 
 
 class GarmentHeatMap(io.ComfyNode):

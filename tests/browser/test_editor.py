@@ -13,6 +13,7 @@ NODES = {
     "IMAGDressingSaveGarment": "Save Garment",
     "IMAGDressingLoadGarment": "Load Garment",
     "IMAGDressingJoinGarments": "Join Garments",
+    "IMAGDressingInpaintControl": "Inpaint Control Image",
     "IMAGDressingPasteBack": "Paste Back",
     "IMAGDressingHeatMap": "Garment Heat Map",
     "IMAGDressingEvaluate": "Evaluate Garment Fidelity",

@@ -70,6 +70,7 @@ RELEASED: dict[str, Contract] = {
         {},
         ("IMAGE",),
     ),
+    "IMAGDressingInpaintControl": Contract({"image": "IMAGE", "mask": "MASK"}, {}, ("IMAGE",)),
     "IMAGDressingHeatMap": Contract(
         {
             "model": "MODEL",

@@ -30,6 +30,13 @@ def said(*texts: str) -> dict[str, list[str]]:
     return {SAID: [text for text in texts if text]}
 
 
+def remark(text: str) -> str:
+    """Write what a node did unasked to the log too, where there is any; return it as the editor shows it."""
+    if text:
+        logging.info("IMAGDressing: %s", text)
+    return text
+
+
 def warning(text: str) -> str:
     """Write a warning to the log, for who has no editor open; return it as the editor shows it."""
     logging.warning("IMAGDressing: %s", text)

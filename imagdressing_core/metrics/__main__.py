@@ -1,20 +1,23 @@
-"""The command that computes the paper's result table: ``python -m imagdressing_core.metrics``."""
+"""The commands that compute the paper's result table: ``python -m imagdressing_core.metrics``."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from ..command_line import require_device, run_command
 from ..errors import IMAGDressingError, packages
-from .launch import joined_processes
-from .manifest import Method, PairFiles, parse_method, read_manifest
+from .launch import Processes, joined_processes, launched_process
+from .manifest import MASKS, POSES, Case, Method, PairFiles, parse_method, read_manifest
 from .paper import Mode
 from .provenance import Provenance
 from .report import corrections, grids, markdown, wrapped, write_report
 from .run import BATCH, Setting, evaluate
 from .scoring import SCORERS, Scorer
 from .table import Table, make_table
+from .weights import DETECTOR, LABELS, PARSER, POSE_ESTIMATOR
 
 with packages("The command"):
     import typer
@@ -52,22 +55,122 @@ def evaluate_command(
     Scores are kept as soon as they are computed: the same command resumes where a stopped one was. Started by
     accelerate launch or torchrun, the processes share the work, each with its own GPU under --device cuda.
     """
-    methods = _methods(method)
-    pairs = [PairFiles(one, case) for one in methods for case in read_manifest(manifest)]
-    reference = _reference(methods, compare)
-    scorers = _scorers(score)
-    named = _weights(weights)
+    methods, cases = _methods(method), read_manifest(manifest)
+    reference, scorers, named = _reference([one.name for one in methods], compare), _scorers(score), _weights(weights)
     with joined_processes() as ours:
         setting = Setting(mode, processes, ours.device_of(device), named)
+        _evaluate(cases, methods, scorers, setting, reference, output, images, ours)
+
+
+@app.command("run")
+def run_file_command(
+    file: Annotated[Path, typer.Argument(help="The run file, in TOML.")],
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="How many processes share the work here. [default: one for each GPU]")
+    ] = None,
+) -> None:
+    """Make the masks, poses, images and scores of all methods that a run file names, and write the result table.
+
+    What is there already is kept: the same command resumes where a stopped one was. Started by accelerate launch or
+    torchrun, on one machine or several that share the output folder, the processes share the work.
+    """
+    from .run_file import Preparation, read_run_file
+
+    run = read_run_file(file)
+    named = _weights([f"{name}={path}" for name, path in run.weights.items()])
+    reference, scorers = _reference(list(run.methods), run.compare), _scorers(run.score)
+    wanted = processes or (_gpus() if run.device == "cuda" else 1)
+    if wanted > 1 and launched_process().count == 1:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={wanted}"]
+        raise typer.Exit(subprocess.call([*launcher, "-m", "imagdressing_core.metrics", "run", str(file)]))
+    with joined_processes() as ours:
+        setting = Setting(run.mode, CORES, ours.device_of(run.device), named)
         require_device(setting.device)
-        if ours.is_first:
-            typer.echo(_first_line(methods, len(pairs), scorers, setting, ours.count), err=True)
-        with tqdm(unit=" scores", disable=not ours.is_first) as bar:
-            found = evaluate(pairs, scorers, setting, output, lambda done, total: _move(bar, done, total), ours)
-        if ours.is_first:
-            typer.echo("Computing the table …", err=True)
-            origin = Provenance(found.task, setting.device, ours.count).entries()
-            _report(make_table(pairs, found.scores, reference, mode), pairs, origin, output, images)
+        cases, methods = Preparation(run, ours).prepare()
+        _evaluate(cases, methods, scorers, setting, reference, run.output, run.images, ours)
+
+
+def _evaluate(
+    cases: Sequence[Case],
+    methods: Sequence[Method],
+    scorers: Sequence[Scorer],
+    setting: Setting,
+    reference: str,
+    output: Path,
+    images: int,
+    ours: Processes,
+) -> None:
+    """Score this process's share; the first process writes the report."""
+    require_device(setting.device)
+    pairs = [PairFiles(one, case) for one in methods for case in cases]
+    if ours.is_first:
+        typer.echo(_first_line(methods, len(pairs), scorers, setting, ours.count), err=True)
+    with tqdm(unit=" scores", disable=not ours.is_first) as bar:
+        found = evaluate(pairs, scorers, setting, output, lambda done, total: _move(bar, done, total), ours)
+    if ours.is_first:
+        typer.echo("Computing the table …", err=True)
+        origin = Provenance(found.task, setting.device, ours.count).entries()
+        _report(make_table(pairs, found.scores, reference, setting.mode), pairs, origin, output, images)
+
+
+@app.command("masks")
+def masks_command(
+    folder: Annotated[Path, typer.Argument(help="A folder of images: a method's, or the garments'.")],
+    out: Annotated[Path | None, typer.Option(help="Where the masks go. [default: the folder's masks]")] = None,
+    weights: Annotated[str, typer.Option(help="A clothes parser in transformers' format, or its hub id.")] = (
+        PARSER.hub_id
+    ),
+    label: Annotated[list[str], typer.Option(help="The parser's names for the garment's pixels.")] = list(LABELS),  # noqa: B006
+    device: Annotated[str, typer.Option(help="Where the model runs: cpu, cuda, cuda:1 …")] = "cpu",
+) -> None:
+    """Mark the garment in every image of a folder, by a clothes parser."""
+    from .annotate import ClothesParser
+
+    own = _own(device)
+    _annotate(folder, out or folder / MASKS, ClothesParser(weights, tuple(label), own))
+
+
+@app.command("poses")
+def poses_command(
+    folder: Annotated[Path, typer.Argument(help="A folder of images: a method's, or of persons.")],
+    out: Annotated[Path | None, typer.Option(help="Where the drawings go. [default: the folder's poses]")] = None,
+    weights: Annotated[str, typer.Option(help="A ViTPose in transformers' format, or its hub id.")] = (
+        POSE_ESTIMATOR.hub_id
+    ),
+    detector: Annotated[
+        str, typer.Option(help="A detector of persons; empty if every image shows one person and little else.")
+    ] = DETECTOR.hub_id,
+    device: Annotated[str, typer.Option(help="Where the models run: cpu, cuda, cuda:1 …")] = "cpu",
+) -> None:
+    """Draw the poses in every image of a folder, in OpenPose's colours."""
+    from .annotate import PoseEstimator
+
+    own = _own(device)
+    _annotate(folder, out or folder / POSES, PoseEstimator(weights, detector, own))
+
+
+def _own(device: str) -> str:
+    own = launched_process().device_of(device)
+    require_device(own)
+    return own
+
+
+def _annotate(folder: Path, target: Path, model: Any) -> None:
+    from .annotate import annotate, folder_work
+
+    work = launched_process().share_of(folder_work(folder, target))
+    with tqdm(total=len(work), unit=" images") as bar:
+        problems = annotate(work, model.made_with, model.load, lambda done: _move(bar, done, len(work)))
+    for problem in problems:
+        typer.echo(problem, err=True)
+    typer.echo(f"{len(work) - len(problems)} of {len(work)} images have one in {target}")
+    raise typer.Exit(1 if problems else 0)
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _report(table: Table, pairs: Sequence[PairFiles], origin: Mapping[str, str], folder: Path, images: int) -> None:
@@ -107,8 +210,7 @@ def _methods(texts: Sequence[str]) -> list[Method]:
     return methods
 
 
-def _reference(methods: Sequence[Method], asked: str | None) -> str:
-    names = [one.name for one in methods]
+def _reference(names: Sequence[str], asked: str | None) -> str:
     if asked is None:
         return OURS if OURS in names else names[0]
     if asked not in names:

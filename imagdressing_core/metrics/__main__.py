@@ -1,14 +1,17 @@
 """The commands that compute the paper's result table: ``python -m imagdressing_core.metrics``."""
 
+import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from ..command_line import require_device, run_command
 from ..errors import IMAGDressingError, packages
+from .field import DISTANCES, FIELD, distances_of
 from .launch import Processes, joined_processes, launched_process
 from .manifest import MASKS, POSES, Case, Method, PairFiles, parse_method, read_manifest
 from .paper import Mode
@@ -17,13 +20,21 @@ from .report import corrections, grids, markdown, wrapped, write_report
 from .run import BATCH, Setting, evaluate
 from .scoring import SCORERS, Scorer
 from .table import Table, make_table
-from .weights import DETECTOR, LABELS, PARSER, POSE_ESTIMATOR
+from .weights import DETECTOR, INCEPTION, LABELS, PARSER, POSE_ESTIMATOR
 
 with packages("The command"):
     import typer
     from tqdm import tqdm
 
-SUMS = {"cami-s": ("cami-u", "pose", "face", "text"), "all": tuple(scorer.name for scorer in SCORERS)}
+SUMS = {
+    "cami-s": ("cami-u", "pose", "face", "text"),
+    "all": tuple(scorer.name for scorer in SCORERS),
+    "field": tuple(scorer.name for scorer in FIELD),
+}
+SCORE_HELP = (
+    f"The scores to compute: {', '.join([*(one.name for one in SCORERS), 'cami-s', 'all'])}; not the paper's: "
+    f"{', '.join([*SUMS['field'], *DISTANCES, 'field'])}; an own one: MODULE:NAME."
+)
 OURS = "IMAGDressing-v1"
 CORES = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))  # of this process of a launch
 LONGEST_PRINTED = 40  # rows; longer tables are in the report only
@@ -35,9 +46,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 def evaluate_command(
     manifest: Annotated[Path, typer.Argument(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt.")],
     method: Annotated[list[str], typer.Option(help="NAME=FOLDER of a method's images. Once for each method.")],
-    score: Annotated[
-        list[str], typer.Option(help=f"The scores to compute: {', '.join([*(one.name for one in SCORERS), *SUMS])}.")
-    ] = ["cami-u"],  # noqa: B006
+    score: Annotated[list[str], typer.Option(help=SCORE_HELP)] = ["cami-u"],  # noqa: B006
     mode: Annotated[Mode, typer.Option(help="CAMI as the official code computes it, or corrected.")] = "corrected",
     compare: Annotated[
         str | None, typer.Option(help=f"The method that the others are compared with. [default: {OURS}, or the first]")
@@ -56,10 +65,12 @@ def evaluate_command(
     accelerate launch or torchrun, the processes share the work, each with its own GPU under --device cuda.
     """
     methods, cases = _methods(method), read_manifest(manifest)
-    reference, scorers, named = _reference([one.name for one in methods], compare), _scorers(score), _weights(weights)
+    reference = _reference([one.name for one in methods], compare)
+    scorers, distances = _scorers(score)
+    named = _weights(weights, scorers)
     with joined_processes() as ours:
         setting = Setting(mode, processes, ours.device_of(device), named)
-        _evaluate(cases, methods, scorers, setting, reference, output, images, ours)
+        _evaluate(cases, methods, Scoring(scorers, distances, setting, reference), output, images, ours)
 
 
 @app.command("run")
@@ -77,8 +88,9 @@ def run_file_command(
     from .run_file import Preparation, read_run_file
 
     run = read_run_file(file)
-    named = _weights([f"{name}={path}" for name, path in run.weights.items()])
-    reference, scorers = _reference(list(run.methods), run.compare), _scorers(run.score)
+    reference = _reference(list(run.methods), run.compare)
+    scorers, distances = _scorers(run.score)
+    named = _weights([f"{name}={path}" for name, path in run.weights.items()], scorers)
     wanted = processes or (_gpus() if run.device == "cuda" else 1)
     if wanted > 1 and launched_process().count == 1:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={wanted}"]
@@ -87,30 +99,36 @@ def run_file_command(
         setting = Setting(run.mode, CORES, ours.device_of(run.device), named)
         require_device(setting.device)
         cases, methods = Preparation(run, ours).prepare()
-        _evaluate(cases, methods, scorers, setting, reference, run.output, run.images, ours)
+        _evaluate(cases, methods, Scoring(scorers, distances, setting, reference), run.output, run.images, ours)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The scores of a run, ``distances`` those of whole methods, and the method that the others are compared with."""
+
+    scorers: Sequence[Scorer]
+    distances: Sequence[str]
+    setting: Setting
+    reference: str
 
 
 def _evaluate(
-    cases: Sequence[Case],
-    methods: Sequence[Method],
-    scorers: Sequence[Scorer],
-    setting: Setting,
-    reference: str,
-    output: Path,
-    images: int,
-    ours: Processes,
+    cases: Sequence[Case], methods: Sequence[Method], scoring: Scoring, output: Path, images: int, ours: Processes
 ) -> None:
     """Score this process's share; the first process writes the report."""
+    setting = scoring.setting
     require_device(setting.device)
     pairs = [PairFiles(one, case) for one in methods for case in cases]
     if ours.is_first:
-        typer.echo(_first_line(methods, len(pairs), scorers, setting, ours.count), err=True)
+        typer.echo(_first_line(methods, len(pairs), scoring.scorers, setting, ours.count), err=True)
     with tqdm(unit=" scores", disable=not ours.is_first) as bar:
-        found = evaluate(pairs, scorers, setting, output, lambda done, total: _move(bar, done, total), ours)
+        found = evaluate(pairs, scoring.scorers, setting, output, lambda done, total: _move(bar, done, total), ours)
     if ours.is_first:
         typer.echo("Computing the table …", err=True)
         origin = Provenance(found.task, setting.device, ours.count).entries()
-        _report(make_table(pairs, found.scores, reference, setting.mode), pairs, origin, output, images)
+        whole = distances_of(pairs, scoring.distances, setting.weights.get(INCEPTION.name), setting.device)
+        table = make_table(pairs, found.scores, scoring.reference, setting.mode, scoring.scorers, whole)
+        _report(table, pairs, origin, output, images)
 
 
 @app.command("masks")
@@ -218,21 +236,36 @@ def _reference(names: Sequence[str], asked: str | None) -> str:
     return asked
 
 
-def _scorers(names: Sequence[str]) -> list[Scorer]:
-    known = {scorer.name: scorer for scorer in SCORERS}
-    wanted = [part for name in names for part in SUMS.get(name, (name,))]
-    unknown = [name for name in wanted if name not in known]
+def _scorers(names: Sequence[str]) -> tuple[list[Scorer], list[str]]:
+    """Return the scorers of images, and the names of the distances of whole methods."""
+    known = {scorer.name: scorer for scorer in (*SCORERS, *FIELD)}
+    wanted = dict.fromkeys(part for name in names for part in SUMS.get(name, (name,)))
+    unknown = [name for name in wanted if name not in known and name not in DISTANCES and ":" not in name]
     if unknown:
-        raise IMAGDressingError(f"--score {unknown[0]} is unknown. There are {', '.join([*known, *SUMS])}.")
-    return [known[name] for name in dict.fromkeys(wanted)]
+        there = ", ".join([*known, *DISTANCES, *SUMS])
+        raise IMAGDressingError(f"--score {unknown[0]} is unknown. There are {there}, and MODULE:NAME for an own one.")
+    scorers = [known.get(name) or _own_scorer(name) for name in wanted if name not in DISTANCES]
+    return scorers, [name for name in wanted if name in DISTANCES]
 
 
-def _weights(texts: Sequence[str]) -> dict[str, str]:
-    learned = [one.name for scorer in SCORERS for one in scorer.weights]
+def _own_scorer(text: str) -> Scorer:
+    module, _, name = text.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise IMAGDressingError(f"--score {text} cannot be imported: {error}. Is it on PYTHONPATH?") from error
+    if not isinstance(found, Scorer):
+        raise IMAGDressingError(f"--score {text} is a {type(found).__name__}, no Scorer of {Scorer.__module__}.")
+    return found
+
+
+def _weights(texts: Sequence[str], scorers: Sequence[Scorer]) -> dict[str, str]:
+    known = [one.name for scorer in (*SCORERS, *FIELD, *scorers) for one in scorer.weights if one.name]
+    names = list(dict.fromkeys([*known, INCEPTION.name]))
     pairs = [text.partition("=") for text in texts]
-    wrong = [text for text, (name, _, path) in zip(texts, pairs, strict=True) if name not in learned or not path]
+    wrong = [text for text, (name, _, path) in zip(texts, pairs, strict=True) if name not in names or not path]
     if wrong:
-        raise IMAGDressingError(f"--weights {wrong[0]}: write NAME=PATH, with NAME one of {', '.join(learned)}.")
+        raise IMAGDressingError(f"--weights {wrong[0]}: write NAME=PATH, with NAME one of {', '.join(names)}.")
     return {name: path for name, _, path in pairs}
 
 

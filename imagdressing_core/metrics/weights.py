@@ -68,6 +68,20 @@ ALEXNET = Weights(
     "download.pytorch.org/models/alexnet-owt-7be5be79.pth (233 MB), to torch's hub/checkpoints folder",
 )
 
+# Of scores that are not the paper's.
+DINO = Weights("dino", "DINO ViT-S/16", "facebook/dino-vits16", "huggingface.co/facebook/dino-vits16")
+VGG = Weights(
+    "",  # torchvision's own place only
+    "DISTS' VGG-16",
+    "torchvision",
+    "download.pytorch.org/models/vgg16-397923af.pth (528 MB), to torch's hub/checkpoints folder",
+)
+INCEPTION = Weights(
+    "inception",
+    "FID's and KID's Inception",
+    "torch-fidelity",
+    "github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth (95 MB)",
+)
 # Of the models that make masks and poses; no score reads them.
 PARSER = Weights(
     "",

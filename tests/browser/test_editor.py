@@ -13,6 +13,7 @@ NODES = {
     "IMAGDressingSaveGarment": "Save Garment",
     "IMAGDressingLoadGarment": "Load Garment",
     "IMAGDressingJoinGarments": "Join Garments",
+    "IMAGDressingCropToMask": "Crop to Mask",
     "IMAGDressingInpaintControl": "Inpaint Control Image",
     "IMAGDressingPasteBack": "Paste Back",
     "IMAGDressingHeatMap": "Garment Heat Map",
@@ -62,7 +63,7 @@ def test_nodes_are_dragged_onto_the_canvas_and_connected_by_their_sockets(editor
 
 
 def test_the_base_workflow_runs_at_a_click_and_shows_what_it_did(editor: Editor):
-    editor.open_template("garment_to_person")
+    editor.open_template("Dress a person, node by node")
     make_small(editor)
     editor.run()
     assert editor.outcome == "execution_success"
@@ -80,7 +81,7 @@ def test_the_base_workflow_runs_at_a_click_and_shows_what_it_did(editor: Editor)
 
 
 def test_a_workflow_of_subgraphs_runs(editor: Editor):
-    editor.open_template("outfit_subgraph")
+    editor.open_template("7 An outfit of two garments")
     make_small(editor)
     for title in ("Dress in the top", "Dress in the trousers"):
         editor.set_widgets(title, garment_width=64, garment_height=80)
@@ -90,7 +91,7 @@ def test_a_workflow_of_subgraphs_runs(editor: Editor):
 
 
 def test_what_is_wrong_stands_in_the_editor_in_words(editor: Editor):
-    editor.open_template("garment_to_person")
+    editor.open_template("Dress a person, node by node")
     make_small(editor)
     editor.set_widgets("IMAGDressingEncodeGarment", drop_background=True)
     editor.run()

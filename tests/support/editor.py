@@ -59,11 +59,13 @@ class Editor:
 
     @staticmethod
     @contextlib.contextmanager
-    def opened(browser: Browser, server: ComfyUIServer, **settings: Any) -> "Iterator[Editor]":
-        """Open a tab on ``server``; settings are the editor's own, with ``_`` for the dots in their names."""
+    def opened(
+        browser: Browser, server: ComfyUIServer, view: dict[str, int] = VIEW, **settings: Any
+    ) -> "Iterator[Editor]":
+        """Open a tab of size ``view``; settings are the editor's own, with ``_`` for the dots in their names."""
         changed = {name.replace("_", "."): value for name, value in settings.items()}
         requests.post(f"{server.url}/settings", json=SETTINGS | changed, timeout=60).raise_for_status()
-        context = browser.new_context(viewport=VIEW)  # pyright: ignore[reportArgumentType]
+        context = browser.new_context(viewport=view)  # pyright: ignore[reportArgumentType]
         editor = Editor(context.new_page())
         editor.page.set_default_timeout(STEP_MS)
         editor.page.goto(server.url)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from support.synthetic_models import clip_text, clip_vision_h
 
 from imagdressing_core.files.official_files import (
     CLIP_VISION,
@@ -67,7 +67,7 @@ def make_models(folder: Path, shipped: Path = SHIPPED, dtype: torch.dtype = torc
         DENOISING: lambda: checkpoint(parts["base"], dtype),
         GARMENT: lambda: garment_checkpoint(parts["garment"], dtype),
         VAE: lambda: vae(parts["decoder"], torch.float32),
-        CLIP_VISION: lambda: _zeros(clip_vision, dtype),
+        CLIP_VISION: lambda: _zeros(clip_vision_h, dtype),
         CONTROLNET: lambda: controlnet(parts["pose"], dtype),
         CONTROLNET_INPAINT: lambda: controlnet(parts["inpaint"], dtype),
     }.items():
@@ -168,30 +168,6 @@ def _write_encoder(weights: Weights) -> None:
         weights["encoder.conv_out.weight"][row, row + 4, 1, 1] = -1 / FACTOR
         weights["quant_conv.weight"][row, row] = 1
     weights["quant_conv.bias"][4:] = NEVER
-
-
-def clip_text() -> nn.Module:
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    return CLIPTextModel(
-        CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
-    )
-
-
-def clip_vision() -> nn.Module:
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
-    return CLIPVisionModelWithProjection(
-        CLIPVisionConfig(
-            hidden_size=1280,
-            intermediate_size=5120,
-            num_hidden_layers=32,
-            num_attention_heads=16,
-            patch_size=14,
-            projection_dim=1024,
-            hidden_act="gelu",
-        )
-    )
 
 
 def shapes(build: Callable[[], Any]) -> dict[str, tuple[int, ...]]:

@@ -56,7 +56,9 @@ def foreign_layers(unet: Any, own_blocks: Mapping[int, Any]) -> frozenset[int]:
 def is_foreign(module: Any, own: str) -> bool:
     """Return whether another node has put its own class or ``forward`` in the place of ComfyUI's class ``own``."""
     kind = type(module)
-    return kind.__name__ != own or not kind.__module__.startswith("comfy.ldm.") or "forward" in vars(module)
+    # Once a node's ``forward`` is gone, ComfyUI leaves the class's own, bound, in its place.
+    replaced = getattr(module.forward, "__func__", None) is not kind.forward
+    return kind.__name__ != own or not kind.__module__.startswith("comfy.ldm.") or replaced
 
 
 @contextmanager

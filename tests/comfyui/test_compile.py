@@ -16,7 +16,7 @@ from support.narrow_unet import apply_garment, narrow_garment, narrow_model, sam
 from support.parity import relative_error
 from torch import Tensor
 
-LIMIT = 1e-5
+LIMIT = 1e-4  # what processors round differently grows along the steps; a garment missed is 0.01 or more
 STEPS = 3
 Make = Callable[[Any], Any]
 
@@ -109,3 +109,11 @@ def test_a_layer_of_another_nodes_own_is_left_out_and_said(caplog: pytest.LogCap
     plain = sample(stand_ins.forward_replaced(narrow_model()))
     assert relative_error(sample(both), plain) > 0.01
     assert caplog.text.count("does not act in 1 layers") == 1
+
+
+@pytest.mark.usefixtures("attention_that_can_be_traced")
+def test_a_layer_that_was_another_nodes_own_is_reached_again_once_that_node_is_gone(caplog: pytest.LogCaptureFixture):
+    sample(stand_ins.forward_replaced(narrow_model()), steps=1)
+    dressed = apply_garment(narrow_model())
+    assert relative_error(sample(compiled(dressed), steps=STEPS), sample(dressed, steps=STEPS)) <= LIMIT
+    assert "does not act" not in caplog.text

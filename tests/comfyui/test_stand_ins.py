@@ -16,7 +16,7 @@ from support.plain_reference import wearing
 from support.stand_ins import STAND_INS
 from torch import Tensor
 
-LIMIT = 1e-5
+LIMIT = 1e-4  # what processors round differently grows along the steps; a garment missed is 0.01 or more
 ORDERS = ("before", "after")
 every_stand_in = pytest.mark.parametrize("name", STAND_INS)
 both_orders = pytest.mark.parametrize("order", ORDERS)

@@ -10,6 +10,11 @@ from support.shipped_prompts import make_small, shipped_prompt
 from support.synthetic_models import synthetic_base
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests with a ComfyUI of their own come first, so that no two of them hold models at a time."""
+    items.sort(key=lambda item: "extra_models" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def extra_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that only ``extra_model_paths.yaml`` tells ComfyUI of."""

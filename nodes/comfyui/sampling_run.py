@@ -199,7 +199,7 @@ class SamplingRun:
                 continue
             layers = [layer for layer in LAYERS if applied.full_strength(layer)]
             missing = [layer for layer in layers if (id(applied), layer.index) not in reached]
-            if id(applied) not in self._acted or (not self._compiled and len(missing) == len(layers)):
+            if id(applied) not in self._acted:
                 said.warn(
                     "The garment did not act: another node computes the image past the calls that it acts in, as "
                     "caches of the U-Net's inner blocks (DeepCache) do. Sample without that node.",

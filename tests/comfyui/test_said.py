@@ -93,16 +93,19 @@ def test_a_garment_outside_of_its_window_was_not_meant_to_act(said: Any):
     assert said() == []
 
 
-def test_a_layer_whose_projections_are_never_used(said: Any):
-    class WithoutProjections(torch.nn.Module):
-        def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-            return 0.1 * x
+class WithoutProjections(torch.nn.Module):
+    def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return 0.1 * x
 
+
+@pytest.mark.parametrize("count", [1, 16])
+def test_layers_whose_projections_are_never_used(said: Any, count: int):
     patched = narrow_model().clone()
-    patched.add_object_patch(f"{stand_ins.BLOCK}.attn1", WithoutProjections())
+    for layer in comfyui.pack("imagdressing_core.model.layers").LAYERS[:count]:
+        patched.add_object_patch(f"diffusion_model.{layer.ldm_name}.attn1", WithoutProjections())
     sample(apply_garment(patched))
     (text,) = said()
-    assert text.startswith("The garment did not act in 1 of its 16 layers")
+    assert text.startswith(f"The garment did not act in {count} of its 16 layers: another node computes their")
 
 
 def test_rows_that_nothing_explains(said: Any):

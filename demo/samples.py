@@ -4,13 +4,14 @@
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from PIL import Image, ImageFilter, ImageOps
 
 from . import drawing, world
 
-WIDTH, GARMENT_WIDTH, FACE = 512, 768, 512
+WIDTH, GARMENT_WIDTH = 512, 768
 SHIRT = drawing.Cloth("shirt", "stripes", (31, 58, 95), (243, 233, 210))
 TROUSERS = drawing.Cloth("trousers", "checks", (200, 151, 63), (107, 68, 35))
 GREY_SHIRT = drawing.Cloth("shirt", "plain", (154, 167, 173), drawing.WHITE)
@@ -41,12 +42,9 @@ def person() -> Image.Image:
     return image
 
 
-def face() -> Image.Image:
-    """Return the head, near."""
-    x, y = world.Body(SOMEBODY).at(0, -1.0)
-    box = tuple(round(WIDTH * side) for side in (x - 0.14, y - 0.14, x + 0.14, y + 0.14))
-    large = world.image(SOMEBODY, 4 * WIDTH)
-    return large.crop((4 * box[0], 4 * box[1], 4 * box[2], 4 * box[3])).resize((FACE, FACE), Image.Resampling.LANCZOS)
+def worn() -> Image.Image:
+    """Return somebody in the sample shirt: a garment that is to be taken off its photo."""
+    return world.image(dataclasses.replace(SOMEBODY, shirt=SHIRT), WIDTH)
 
 
 def half(upper: bool) -> Image.Image:
@@ -63,7 +61,7 @@ SAMPLES = {
     "imagdressing_trousers.png": lambda: drawing.garment_image(TROUSERS, GARMENT_WIDTH),
     "imagdressing_pose.png": lambda: world.pose_image(SOMEBODY, WIDTH),
     "imagdressing_person.png": person,
-    "imagdressing_face.png": face,
+    "imagdressing_worn.png": worn,
     "imagdressing_upper.png": lambda: half(upper=True),
     "imagdressing_lower.png": lambda: half(upper=False),
 }

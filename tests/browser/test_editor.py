@@ -86,9 +86,22 @@ def test_the_base_workflow_runs_at_a_click_and_shows_what_it_did(editor: Editor)
     assert editor.errors == []
 
 
+def test_the_first_template_runs_at_a_click_and_its_seed_changes(editor: Editor):
+    editor.open_template("1 Dress a person (start here)")
+    make_small(editor)
+    editor.set_widgets("Dress a Person", width=64, height=80)
+    seed = "async () => Object.values((await app.graphToPrompt()).output).find(({ inputs }) => inputs.seed).inputs.seed"
+    first = editor.run_javascript(seed)
+    editor.run()
+    assert editor.outcome == "execution_success"
+    assert editor.run_javascript(seed) != first
+    assert editor.errors == []
+
+
 def test_a_workflow_of_subgraphs_runs(editor: Editor):
     editor.open_template("7 An outfit of two garments")
     make_small(editor)
+    editor.set_widgets("Make the Image", width=64, height=80, steps=1)
     for title in ("Dress in the top", "Dress in the trousers"):
         editor.set_widgets(title, garment_width=64, garment_height=80)
     editor.run()

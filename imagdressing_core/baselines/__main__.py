@@ -1,24 +1,31 @@
 """The command that generates a method's folder of images: ``python -m imagdressing_core.baselines``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ..command_line import require_device, run_command
-from ..errors import packages
+from ..errors import IMAGDressingError, packages
 from ..metrics.launch import launched_process
 from ..metrics.manifest import read_manifest
-from . import on_comfyui, pipelines
+from . import on_comfyui, on_diffusers, pipelines
 from .recipe import Recipe, generate
 
 with packages("The command"):
     import typer
     from tqdm import tqdm
 
-Manifest = Annotated[Path, typer.Option(help="CSV or JSON: picture, garment, garment_mask, prompt.")]
+Manifest = Annotated[Path, typer.Option(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt.")]
 Out = Annotated[Path, typer.Option(help="The method's folder. Images that exist are kept.")]
 Url = Annotated[str, typer.Option(help="The address of ComfyUI, as in the browser.")]
 Device = Annotated[str, typer.Option(help="Where models run: cpu, cuda, cuda:1 …")]
+Follow = Annotated[
+    Literal["pose", "face-and-pose"] | None,
+    typer.Option(help="What of the manifest the images follow besides the garment, in ComfyUI."),
+]
+Local = Annotated[Path | None, typer.Option(help="On diffusers: a folder in its format.")]
 Weights = Annotated[str, typer.Option(help="A folder in the format of diffusers, or a hub id.")]
+
+FOLLOWS = {None: (), "pose": ("pose",), "face-and-pose": ("pose", "face")}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, help=__doc__)
 
@@ -29,11 +36,25 @@ def imagdressing(
     out: Out,
     url: Url = on_comfyui.URL,
     checkpoint: Annotated[
-        str | None, typer.Option(help="An own file in ComfyUI's models/imagdressing. [default: the official one]")
+        str | None,
+        typer.Option(help="An own file in ComfyUI's models/imagdressing, or its path. [default: the official one]"),
     ] = None,
+    follow: Follow = None,
+    base: Annotated[Path | None, typer.Option(help="SD1.5 in diffusers' format, in place of ComfyUI.")] = None,
+    image_encoder: Local = None,
+    vae: Local = None,
+    controlnet: Local = None,
+    device: Device = "cpu",
+    batch: Annotated[int, typer.Option(min=1, help="On diffusers: images at once.")] = 1,
 ) -> None:
-    """IMAGDressing-v1, by the shipped workflow in a running ComfyUI."""
-    _make(manifest, out, on_comfyui.imagdressing(url, checkpoint))
+    """IMAGDressing-v1, by a shipped workflow in a running ComfyUI, or on diffusers with --base."""
+    if base is None:
+        _make(manifest, out, on_comfyui.imagdressing(url, checkpoint, FOLLOWS[follow]))
+        return
+    if follow is not None:
+        raise IMAGDressingError("--follow is for ComfyUI. On diffusers, --controlnet makes images follow their poses.")
+    file = None if checkpoint is None else Path(checkpoint)
+    _make(manifest, out, on_diffusers.imagdressing(base, file, image_encoder, vae, controlnet, _own(device), batch))
 
 
 @app.command()
@@ -44,9 +65,10 @@ def magic_clothing(
     checkpoint: Annotated[
         str, typer.Option(help="The file in ComfyUI's models/imagdressing.")
     ] = on_comfyui.MAGIC_CLOTHING,
+    follow: Follow = None,
 ) -> None:
     """MagicClothing, by the same nodes in a running ComfyUI. Needs garment_mask."""
-    _make(manifest, out, on_comfyui.magic_clothing(url, checkpoint))
+    _make(manifest, out, on_comfyui.magic_clothing(url, checkpoint, FOLLOWS[follow]))
 
 
 @app.command()
@@ -57,9 +79,13 @@ def ip_adapter(
     vae: Weights = pipelines.VAE.hub_id,
     adapter: Annotated[str, typer.Option(help="IP-Adapter's folder, or a hub id.")] = pipelines.IP_ADAPTER.hub_id,
     device: Device = "cpu",
+    controlnet: Annotated[
+        str | None, typer.Option(help="The OpenPose ControlNet's folder or hub id, to follow the manifest's poses.")
+    ] = None,
+    face: Annotated[bool, typer.Option("--face", help="Follow the manifest's faces, by IP-Adapter-Plus-Face.")] = False,
 ) -> None:
     """IP-Adapter-Plus, by diffusers."""
-    _make(manifest, out, pipelines.ip_adapter(base, vae, adapter, _own(device)))
+    _make(manifest, out, pipelines.ip_adapter(base, vae, adapter, _own(device), controlnet, face))
 
 
 @app.command()

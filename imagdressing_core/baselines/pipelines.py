@@ -1,7 +1,8 @@
 """IP-Adapter, BLIP-Diffusion and Versatile Diffusion, made by diffusers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +28,13 @@ IP_ADAPTER = Weights(
     "h94/IP-Adapter",
     "huggingface.co/h94/IP-Adapter (models/ip-adapter-plus_sd15.safetensors and models/image_encoder)",
     "ip-adapter-plus_sd15.safetensors",
+)
+IP_ADAPTER_FACE = "ip-adapter-plus-face_sd15.safetensors"  # beside it
+CONTROLNET = Weights(
+    "",
+    "The ControlNet",
+    "lllyasviel/control_v11p_sd15_openpose",
+    "huggingface.co/lllyasviel/control_v11p_sd15_openpose",
 )
 BLIP_DIFFUSION = Weights("", "BLIP-Diffusion", "Salesforce/blipdiffusion", "huggingface.co/Salesforce/blipdiffusion")
 VERSATILE_DIFFUSION = Weights(
@@ -54,7 +62,11 @@ class PipelineRecipe:
     weights: Mapping[str, str]
     versions: Mapping[str, str]
     arguments: Callable[[Order], dict[str, Any]]
-    needs_mask: bool = False
+    needs: Collection[str] = ()
+    batch: int = 1
+
+    def images(self, orders: Sequence[Order]) -> list[Image.Image]:
+        return [self.image(order) for order in orders]
 
     def image(self, order: Order) -> Image.Image:
         generator = torch.Generator().manual_seed(order.seed)  # on the CPU, for the same noise on every device
@@ -62,7 +74,12 @@ class PipelineRecipe:
 
 
 def ip_adapter(
-    base: str = BASE.hub_id, vae: str = VAE.hub_id, adapter: str = IP_ADAPTER.hub_id, device: str = "cpu"
+    base: str = BASE.hub_id,
+    vae: str = VAE.hub_id,
+    adapter: str = IP_ADAPTER.hub_id,
+    device: str = "cpu",
+    controlnet: str | None = None,
+    face: bool = False,
 ) -> PipelineRecipe:
     """IP-Adapter-Plus on the base model, VAE and sampler of the official scripts; the garment is its image prompt.
 
@@ -71,29 +88,44 @@ def ip_adapter(
         vae: The VAE, likewise.
         adapter: The adapter, likewise: ``models/`` in it holds the adapter's file and ``image_encoder``.
         device: Where the models run.
+        controlnet: Of OpenPose, likewise; the images then follow the manifest's poses.
+        face: Whether they follow the manifest's faces, by IP-Adapter-Plus-Face of the same folder.
 
     Raises:
         IMAGDressingError: a package or weights are missing.
     """
     with packages("IP-Adapter"):
-        from diffusers import AutoencoderKL, StableDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
+        import diffusers
+    library: Any = diffusers
     with loading_weights(VAE, vae):
-        autoencoder = AutoencoderKL.from_pretrained(vae)
+        parts: dict[str, Any] = {"vae": library.AutoencoderKL.from_pretrained(vae)}
+    kind = library.StableDiffusionPipeline
+    if controlnet is not None:
+        kind = library.StableDiffusionControlNetPipeline
+        with loading_weights(CONTROLNET, controlnet):
+            parts["controlnet"] = library.ControlNetModel.from_pretrained(controlnet)
     with loading_weights(BASE, base):
-        pipeline: Any = StableDiffusionPipeline.from_pretrained(
-            base, vae=autoencoder, safety_checker=None, feature_extractor=None
-        )
+        pipeline: Any = kind.from_pretrained(base, **parts, safety_checker=None, feature_extractor=None)
+    files = [IP_ADAPTER.file, *([IP_ADAPTER_FACE] if face else [])]
     with loading_weights(IP_ADAPTER, adapter):
-        pipeline.load_ip_adapter(adapter, subfolder="models", weight_name=IP_ADAPTER.file)
+        pipeline.load_ip_adapter(adapter, subfolder="models", weight_name=files)
     pipeline.scheduler = official_scheduler()
-    pipeline.set_ip_adapter_scale(IP_ADAPTER_SCALE)
+    pipeline.set_ip_adapter_scale([IP_ADAPTER_SCALE] * len(files))
+    weights = {"base": base, "vae": vae} | ({} if controlnet is None else {"controlnet": controlnet})
+
+    def arguments(order: Order) -> dict[str, Any]:
+        seen = [order.garment, *([order.face] if face else [])]
+        pose = {} if controlnet is None or order.pose is None else {"image": _image(order.pose)}
+        return {"prompt": order.text, "ip_adapter_image": [_image(path) for path in seen if path], **pose}
+
     return PipelineRecipe(
         "IP-Adapter",
         _placed(pipeline, device),
         {"negative_prompt": NEGATIVE_PROMPT, "num_inference_steps": STEPS, "guidance_scale": GUIDANCE, **SIZE},
-        {"base": base, "vae": vae, "adapter": f"{adapter}/models/{IP_ADAPTER.file} at scale {IP_ADAPTER_SCALE}"},
-        _versions(),
-        lambda order: {"prompt": order.text, "ip_adapter_image": _garment(order)},
+        {**weights, "adapter": f"{adapter}/models/{' and '.join(files)} at scale {IP_ADAPTER_SCALE}"},
+        versions(),
+        arguments,
+        [*(["pose"] if controlnet is not None else []), *(["face"] if face else [])],
     )
 
 
@@ -110,12 +142,12 @@ def blip_diffusion(
     Raises:
         IMAGDressingError: the installed versions do not run it, or the weights are missing.
     """
-    versions = _versions()
-    if {name: versions[name] for name in BLIP_DIFFUSION_VERSIONS} != BLIP_DIFFUSION_VERSIONS:
-        found = ", ".join(f"{name} {versions[name]}" for name in BLIP_DIFFUSION_VERSIONS)
+    found = versions()
+    if {name: found[name] for name in BLIP_DIFFUSION_VERSIONS} != BLIP_DIFFUSION_VERSIONS:
+        here = ", ".join(f"{name} {found[name]}" for name in BLIP_DIFFUSION_VERSIONS)
         pins = " ".join(f"{name}=={version}" for name, version in BLIP_DIFFUSION_VERSIONS.items())
         raise IMAGDressingError(
-            f"BLIP-Diffusion does not run in {found}: it is no longer maintained there. "
+            f"BLIP-Diffusion does not run in {here}: it is no longer maintained there. "
             f"In an environment of its own: pip install {pins}"
         )
     from diffusers import BlipDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
@@ -134,8 +166,8 @@ def blip_diffusion(
             **SIZE,
         },
         {"pipeline": weights},
-        versions,
-        lambda order: {"prompt": [f"worn by {order.text}"], "reference_image": _garment(order)},
+        found,
+        lambda order: {"prompt": [f"worn by {order.text}"], "reference_image": _image(order.garment)},
     )
 
 
@@ -157,8 +189,8 @@ def versatile_diffusion(weights: str = VERSATILE_DIFFUSION.hub_id, device: str =
             **SIZE,
         },
         {"pipeline": weights},
-        _versions(),
-        lambda order: {"prompt": order.text, "image": _garment(order)},
+        versions(),
+        lambda order: {"prompt": order.text, "image": _image(order.garment)},
     )
 
 
@@ -211,11 +243,11 @@ def _placed(pipeline: Any, device: str) -> Any:
     return pipeline.to(device, torch.float16 if device.startswith("cuda") else torch.float32)
 
 
-def _garment(order: Order) -> Image.Image:
-    return Image.fromarray(read_image(order.garment))
+def _image(path: Path) -> Image.Image:
+    return Image.fromarray(read_image(path))
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     with packages("The baselines"):
         import diffusers
         import transformers

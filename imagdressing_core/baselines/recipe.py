@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,8 @@ from ..metrics.outcome import NoScore
 from ..model.garment_unet import Progress
 from ..on_diffusers.official import QUALITY_PROMPT
 
+PARTS = ("garment_mask", "pose", "face")
+
 
 @dataclass(frozen=True)
 class Order:
@@ -27,6 +29,8 @@ class Order:
     garment_mask: Path | None
     prompt: str
     seed: int
+    pose: Path | None = None
+    face: Path | None = None
 
     @property
     def text(self) -> str:
@@ -37,13 +41,15 @@ class Recipe(Protocol):
     """A method with its models loaded.
 
     Attributes:
+        needs: What it reads of a row besides garment and prompt, from ``PARTS``.
         settings, weights, versions: Everything that an image depends on besides its order, as JSON.
+        batch: How many images it makes at once.
     """
 
     @property
     def name(self) -> str: ...
     @property
-    def needs_mask(self) -> bool: ...
+    def needs(self) -> Collection[str]: ...
     @property
     def settings(self) -> Mapping[str, Any]: ...
     @property
@@ -51,7 +57,10 @@ class Recipe(Protocol):
     @property
     def versions(self) -> Mapping[str, str]: ...
 
-    def image(self, order: Order) -> Image.Image: ...
+    @property
+    def batch(self) -> int: ...
+
+    def images(self, orders: Sequence[Order]) -> Sequence[Image.Image]: ...
 
 
 def seed_of(garment: str, prompt: str) -> int:
@@ -59,32 +68,34 @@ def seed_of(garment: str, prompt: str) -> int:
     return zlib.crc32(f"{garment}\n{prompt}".encode())
 
 
-def orders(cases: Sequence[Case], needs_mask: bool) -> list[Order]:
+def orders(cases: Sequence[Case], needs: Collection[str]) -> list[Order]:
     """Return the order of each row of the manifest.
 
     Raises:
-        IMAGDressingError: rows lack a prompt, or a garment or mask that can be read; the message names up to ten.
+        IMAGDressingError: rows lack a prompt, or a file that is needed and can be read; the message names up to ten.
     """
-    problems = [f"row {i}: {problem}" for i, case in enumerate(cases, 1) if (problem := _problem(case, needs_mask))]
+    problems = [f"row {i}: {problem}" for i, case in enumerate(cases, 1) if (problem := _problem(case, needs))]
     require_none("No image was made.", problems)
     return [
-        Order(case.garment, case.garment_mask, prompt, seed_of(case.garment.name, prompt))
+        Order(case.garment, case.garment_mask, prompt, seed_of(case.garment.name, prompt), case.pose, case.face)
         for case in cases
         if (prompt := case.prompt) is not None
     ]
 
 
-def _problem(case: Case, needs_mask: bool) -> str | None:
+def _problem(case: Case, needs: Collection[str]) -> str | None:
     if not case.prompt:
         return "prompt is empty"
     if Path(case.file_name).suffix.lower() not in Image.registered_extensions():
         return f"picture {case.file_name!r} ends in no image format; give a name such as {case.file_name}.png"
-    if needs_mask and case.garment_mask is None:
-        return "garment_mask is empty, and this method needs it"
     try:
         read_image(case.garment)
-        if needs_mask and case.garment_mask is not None and not read_mask(case.garment_mask).any():
-            return f"garment_mask {case.garment_mask} marks nothing"
+        for part in needs:
+            path: Path | None = getattr(case, part)
+            if path is None:
+                return f"{part} is empty, and this method needs it"
+            if not (read_mask if part == "garment_mask" else read_image)(path).any():
+                return f"{part} {path} marks nothing"
     except NoScore as reason:
         return str(reason)
     return None
@@ -95,7 +106,7 @@ def provenance(recipe: Recipe, order: Order) -> dict[str, Any]:
     return {
         "method": recipe.name,
         "garment": order.garment.name,
-        "garment_mask": order.garment_mask.name if order.garment_mask and recipe.needs_mask else None,
+        **{part: path.name if part in recipe.needs and (path := getattr(order, part)) else None for part in PARTS},
         "prompt": order.prompt,
         "seed": order.seed,
         "settings": dict(recipe.settings),
@@ -111,18 +122,20 @@ def generate(cases: Sequence[Case], recipe: Recipe, folder: Path, progress: Prog
         IMAGDressingError: a row is wrong, and nothing was made; or an image cannot be made, or an existing one was
             made in another way. Images made before that stay.
     """
-    made = 0
-    for i, (case, order) in enumerate(zip(cases, orders(cases, recipe.needs_mask), strict=True)):
-        progress(i, len(cases))
+    todo: list[tuple[Path, Order]] = []
+    for case, order in zip(cases, orders(cases, recipe.needs), strict=True):
         path = folder / case.file_name
-        made_from = provenance(recipe, order)
         if path.is_file():
-            _require_same(path, made_from)
+            _require_same(path, provenance(recipe, order))
         else:
-            _keep(recipe.image(order), made_from, path)
-            made += 1
+            todo.append((path, order))
+    for start in range(0, len(todo), recipe.batch):
+        progress(len(cases) - len(todo) + start, len(cases))
+        batch = todo[start : start + recipe.batch]
+        for (path, order), image in zip(batch, recipe.images([order for _, order in batch]), strict=True):
+            _keep(image, provenance(recipe, order), path)
     progress(len(cases), len(cases))
-    return made
+    return len(todo)
 
 
 def provenance_path(image: Path) -> Path:

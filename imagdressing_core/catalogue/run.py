@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+import socket
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ def make_on_ray(
     with packages("A catalogue on several workers", "cluster"):
         import ray
         import ray.data
+    _require_answer(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -93,6 +95,16 @@ def make_on_ray(
             yield row["image"], row["problem"]
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str | None) -> None:
+    """Raise IMAGDressingError at once where nothing listens: Ray itself tries for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise IMAGDressingError(f"No Ray cluster answers at {address}: {first_line(error)}.") from error
 
 
 def _share(device: str, workers: int | None) -> tuple[int, dict[str, Any]]:

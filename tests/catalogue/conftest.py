@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from support.tiny_models import CLIP_CHANNELS, save_tiny_models, tiny_unet, tiny_vae
+from support.tiny_models import save_tiny_checkpoint, save_tiny_controlnet, save_tiny_models, tiny_unet, tiny_vae
 from support.training_set import drawn_image
 from typer.testing import CliRunner
 
 from imagdressing_core.catalogue.__main__ import app
-from imagdressing_core.on_diffusers.unet import garment_model
 
 GARMENTS = 6
 
@@ -26,19 +24,12 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The options that name a tiny Stable Diffusion, a ControlNet and a random checkpoint."""
-    from diffusers import ControlNetModel  # pyright: ignore[reportPrivateImportUsage]
-
     folder = tmp_path_factory.mktemp("models")
     save_tiny_models(folder)
     vae: Any = tiny_vae((8, 8, 8, 16))  # a ControlNet expects latents of an eighth
     vae.save_pretrained(str(folder / "vae"))
-    unet = tiny_unet()
-    control: Any = ControlNetModel.from_unet(unet)
-    for layer in control.controlnet_down_blocks:
-        torch.nn.init.normal_(layer.weight)  # zeros until it is trained
-    control.save_pretrained(str(folder / "controlnet"))
-    trained = garment_model(unet, CLIP_CHANNELS).state_dict()
-    save_file({key: one.contiguous().clone() for key, one in trained.items()}, folder / "checkpoint.safetensors")
+    save_tiny_controlnet(folder / "controlnet", tiny_unet())
+    save_tiny_checkpoint(folder / "checkpoint.safetensors")
     options = {"base": folder, "checkpoint": folder / "checkpoint.safetensors"}
     options |= {"image-encoder": folder / "image_encoder", "controlnet": folder / "controlnet"}
     return [text for name, path in options.items() for text in (f"--{name}", str(path))]

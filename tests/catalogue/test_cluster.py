@@ -14,6 +14,7 @@ import pytest
 
 from imagdressing_core.catalogue.maker import Models, Style
 from imagdressing_core.catalogue.run import RECORD, Setting, Worker
+from imagdressing_core.errors import IMAGDressingError
 
 from .conftest import Command, images
 
@@ -89,6 +90,11 @@ def test_a_machine_that_leaves_loses_nothing(
     left.join()
     assert result.exit_code == 0, result.output
     assert images(out) == here
+
+
+def test_no_cluster_is_said_with_its_address(command: Command, manifest: Path, tmp_path: Path):
+    with pytest.raises(IMAGDressingError, match=r"No Ray cluster answers at 127\.0\.0\.1:9"):
+        command(manifest, tmp_path / "out", "--address", "127.0.0.1:9")
 
 
 def test_a_worker_says_what_it_does_not_share_with_the_machine_that_started_the_run(

@@ -1,7 +1,7 @@
 """Each method's folder: orders from the manifest, resumption, provenance; and the methods of diffusers in miniature."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support import tiny_pipelines
+from safetensors.torch import load_file, save_file
+from support import tiny_models, tiny_pipelines
 from typer.testing import CliRunner
 
-from imagdressing_core.baselines import on_comfyui, pipelines
+from imagdressing_core.baselines import on_comfyui, on_diffusers, pipelines
 from imagdressing_core.baselines.__main__ import app
 from imagdressing_core.baselines.recipe import Order, generate, orders, provenance_path, seed_of
 from imagdressing_core.errors import IMAGDressingError
@@ -25,15 +26,21 @@ SMALL = {"width": 64, "height": 80, "num_inference_steps": 2}
 class Painter:
     """A method that paints its order's seed."""
 
-    needs_mask: bool = False
+    needs: Collection[str] = ()
     settings: Mapping[str, Any] = field(default_factory=lambda: {"steps": 50})
     name: str = "Painter"
     weights: Mapping[str, str] = field(default_factory=lambda: {"brush": "brush.safetensors"})
     versions: Mapping[str, str] = field(default_factory=lambda: {"paint": "1.0"})
     painted: list[Order] = field(default_factory=list, compare=False)
     breaks_after: int = 99
+    batch: int = 1
+    batches: list[int] = field(default_factory=list, compare=False)
 
-    def image(self, order: Order) -> Image.Image:
+    def images(self, orders: Sequence[Order]) -> list[Image.Image]:
+        self.batches.append(len(orders))
+        return [self._image(order) for order in orders]
+
+    def _image(self, order: Order) -> Image.Image:
         if len(self.painted) == self.breaks_after:
             raise IMAGDressingError("out of paint")
         self.painted.append(order)
@@ -66,6 +73,8 @@ def test_each_row_becomes_a_image_with_its_provenance_beside_it(cases: list[Case
             "method": "Painter",
             "garment": case.garment.name,
             "garment_mask": None,
+            "pose": None,
+            "face": None,
             "prompt": case.prompt,
             "seed": order.seed,
             "settings": {"steps": 50},
@@ -75,14 +84,14 @@ def test_each_row_becomes_a_image_with_its_provenance_beside_it(cases: list[Case
 
 
 def test_a_seed_belongs_to_garment_and_prompt(cases: list[Case]):
-    seeds = [order.seed for order in orders(cases, needs_mask=False)]
+    seeds = [order.seed for order in orders(cases, ())]
     assert len(set(seeds)) == 3
     assert seeds[0] == seed_of("red.png", "A woman") == 2373405086
-    assert [order.seed for order in orders(cases[::-1], needs_mask=True)] == seeds[::-1]
+    assert [order.seed for order in orders(cases[::-1], ["garment_mask"])] == seeds[::-1]
 
 
 def test_the_official_words_for_quality_follow_the_prompt(cases: list[Case]):
-    assert orders(cases, needs_mask=False)[0].text == "A woman, best quality, high quality"
+    assert orders(cases, ())[0].text == "A woman, best quality, high quality"
 
 
 def test_images_that_are_there_are_kept(cases: list[Case], tmp_path: Path):
@@ -111,9 +120,22 @@ def test_a_image_of_unknown_origin_is_not_taken_for_the_methods(cases: list[Case
         run(cases, Painter(), tmp_path / "out")
 
 
-def test_a_method_that_reads_masks_names_the_mask(cases: list[Case], tmp_path: Path):
-    run(cases[:1], Painter(needs_mask=True), tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "0.png.json").read_text())["garment_mask"] == "mask.png"
+def test_an_image_names_the_mask_the_pose_and_the_face_that_its_method_reads(cases: list[Case], tmp_path: Path):
+    whole = replace(cases[0], pose=tmp_path / "red.png", face=tmp_path / "blue.png")
+    for out, needs in (("mask", ["garment_mask"]), ("person", ["pose", "face"])):
+        run([whole], Painter(needs), tmp_path / out)
+    found = [json.loads((tmp_path / out / "0.png.json").read_text()) for out in ("mask", "person")]
+    parts = [{name: one[name] for name in ("garment_mask", "pose", "face")} for one in found]
+    assert parts[0] == {"garment_mask": "mask.png", "pose": None, "face": None}
+    assert parts[1] == {"garment_mask": None, "pose": "red.png", "face": "blue.png"}
+
+
+def test_images_are_made_in_the_methods_batches_without_those_that_exist(cases: list[Case], tmp_path: Path):
+    run(cases[1:2], Painter(), tmp_path)
+    more = [*cases, *(replace(cases[0], file_name=f"{i}.png", prompt=f"Woman {i}") for i in (3, 4, 5))]
+    painter = Painter(batch=2)
+    assert run(more, painter, tmp_path) == 5
+    assert painter.batches == [2, 2, 1]
 
 
 def test_all_wrong_rows_are_named_before_any_image_is_made(cases: list[Case], tmp_path: Path):
@@ -125,8 +147,11 @@ def test_all_wrong_rows_are_named_before_any_image_is_made(cases: list[Case], tm
         replace(cases[0], garment=tmp_path / "torn.png"),
         replace(cases[0], garment_mask=None),
         replace(cases[0], garment_mask=tmp_path / "black.png"),
+        replace(cases[0], pose=None),
     ]
-    painter = Painter(needs_mask=True)
+    cases = [replace(case, pose=case.garment) for case in cases]
+    wrong = [*(replace(case, pose=cases[0].pose) for case in wrong[:-1]), wrong[-1]]
+    painter = Painter(["garment_mask", "pose"])
     with pytest.raises(IMAGDressingError) as error:
         run([*cases, *wrong], painter, tmp_path / "out")
     says = str(error.value)
@@ -137,6 +162,7 @@ def test_all_wrong_rows_are_named_before_any_image_is_made(cases: list[Case], tm
         "row 7: unreadable file",
         "row 8: garment_mask is empty",
         "row 9: garment_mask",
+        "row 10: pose is empty",
     ):
         assert words in says
     assert not painter.painted
@@ -153,6 +179,35 @@ def ip_adapter(tmp_path_factory: pytest.TempPathFactory) -> pipelines.PipelineRe
     tiny_pipelines.ip_adapter(base, folder / "adapter")
     recipe = pipelines.ip_adapter(str(folder / "base"), str(folder / "base" / "vae"), str(folder / "adapter"))
     return replace(recipe, settings={**recipe.settings, **SMALL})
+
+
+@pytest.fixture(scope="module")
+def posed_ip_adapter(tmp_path_factory: pytest.TempPathFactory) -> pipelines.PipelineRecipe:
+    """With a ControlNet, and another adapter for faces."""
+    folder = tmp_path_factory.mktemp("ip_adapter")
+    base = tiny_pipelines.stable_diffusion()
+    base.save_pretrained(folder / "base")
+    tiny_pipelines.ip_adapter(base, folder / "adapter")
+    models = folder / "adapter" / "models"
+    adapter = load_file(models / "ip-adapter-plus_sd15.safetensors")
+    save_file({key: -one for key, one in adapter.items()}, models / "ip-adapter-plus-face_sd15.safetensors")
+    tiny_models.save_tiny_controlnet(folder / "controlnet", base.unet)
+    names = (str(folder / name) for name in ("base", "base/vae", "adapter"))
+    recipe = pipelines.ip_adapter(*names, controlnet=str(folder / "controlnet"), face=True)
+    return replace(recipe, settings={**recipe.settings, **SMALL})
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> on_diffusers.DressingRecipe:
+    folder = tmp_path_factory.mktemp("ours")
+    tiny_models.save_tiny_models(folder)
+    tiny_pipelines.stable_diffusion().vae.save_pretrained(folder / "vae")
+    tiny_models.save_tiny_controlnet(folder / "controlnet", tiny_models.tiny_unet())
+    tiny_models.save_tiny_checkpoint(folder / "own.safetensors")
+    recipe = on_diffusers.imagdressing(
+        folder, folder / "own.safetensors", folder / "image_encoder", None, folder / "controlnet", batch=2
+    )
+    return replace(recipe, settings={**recipe.settings, "width": 64, "height": 64, "steps": 2})
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +228,44 @@ def test_garment_prompt_and_seed_all_count(method: str, cases: list[Case], reque
     assert recipe.image(order).tobytes() == first.tobytes()
     for other in others:
         assert np.abs(np.array(recipe.image(other), float) - np.array(first)).max() > 0
+
+
+@pytest.mark.parametrize("method", ["posed_ip_adapter", "ours"])
+def test_images_follow_the_pose_and_the_face_of_their_row(
+    method: str, cases: list[Case], request: pytest.FixtureRequest
+):
+    recipe: Any = request.getfixturevalue(method)
+    red, blue = cases[0].garment, cases[2].garment
+    order = Order(red, None, "A woman", 1, pose=red, face=red)
+    orders = [order, *(replace(order, **{part: blue}) for part in recipe.needs), replace(order, garment=blue)]
+    made = [recipe.images([one])[0] for one in orders]
+    assert recipe.needs == (["pose", "face"] if method == "posed_ip_adapter" else ["pose"])
+    assert len({image.tobytes() for image in made}) == len(orders)
+
+
+def test_ours_on_diffusers_makes_in_a_batch_what_it_makes_alone(
+    ours: on_diffusers.DressingRecipe, cases: list[Case], tmp_path: Path
+):
+    cases = [replace(case, pose=case.garment) for case in cases]
+    for out, recipe in (("batch", ours), ("alone", replace(ours, batch=1))):
+        assert generate(cases, recipe, tmp_path / out, lambda done, total: None) == 3
+    for case in cases[:2]:
+        batch, alone = (np.array(Image.open(tmp_path / out / case.file_name), float) for out in ("batch", "alone"))
+        assert np.abs(batch - alone).max() <= 2
+    found = json.loads((tmp_path / "batch" / "0.png.json").read_text())
+    assert found["weights"]["checkpoint"].startswith("own.safetensors, digest ")
+    assert (found["pose"], found["settings"]["steps"]) == ("red.png", 2)
+
+
+def test_ours_on_diffusers_asks_for_all_its_models_and_not_for_comfyuis_options(tmp_path: Path):
+    (tmp_path / "manifest.csv").write_text("picture,garment,prompt\n0.png,red.png,A woman\n")
+    command = ["imagdressing", "--manifest", str(tmp_path / "manifest.csv"), "--out", str(tmp_path), "--base", "sd15"]
+    for more, said in (
+        ([], "give --checkpoint and --image-encoder"),
+        (["--follow", "pose"], "--follow is for ComfyUI"),
+    ):
+        with pytest.raises(IMAGDressingError, match=said):
+            CliRunner().invoke(app, [*command, *more], catch_exceptions=False)
 
 
 def test_ip_adapter_has_the_official_base_and_sampler(ip_adapter: pipelines.PipelineRecipe, cases: list[Case]):

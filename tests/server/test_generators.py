@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,13 +96,35 @@ def test_magic_clothing_has_its_own_constants_and_dresses(
         20,
         "uni_pc",
     )
-    assert recipe.needs_mask
+    assert recipe.needs == ["garment_mask"]
     folder = tmp_path / "magic_clothing"
     assert generate(cases[:2], small(recipe), folder, lambda done, total: None) == 2
     first, second = (Image.open(folder / case.file_name).tobytes() for case in cases[:2])
     assert first != second
     found = json.loads((folder / "0.png.json").read_text())
     assert (found["garment_mask"], found["weights"]["model_name"]) == ("mask.png", magic_clothing)
+
+
+def test_both_methods_follow_the_manifests_poses(
+    server: ComfyUIServer, cases: list[Case], tmp_path: Path, magic_clothing: str
+):
+    poses = [IMAGES / "imagdressing_pose.png", IMAGES / "imagdressing_shirt.png"]
+    posed = [replace(cases[0], file_name=f"{i}.png", pose=pose) for i, pose in enumerate(poses)]
+    ours = on_comfyui.imagdressing(server.url, follows=["pose"])
+    theirs = on_comfyui.magic_clothing(server.url, magic_clothing, follows=["pose"])
+    assert theirs.workflow[theirs.prompt.node]["class_type"] == "CLIPTextEncode"
+    for recipe, needs in ((ours, ["pose"]), (theirs, ["pose", "garment_mask"])):
+        assert recipe.needs == needs
+        folder = tmp_path / recipe.name
+        assert generate(posed, small(recipe), folder, lambda done, total: None) == 2
+        assert json.loads((folder / "0.png.json").read_text())["pose"] == "imagdressing_pose.png"
+        first, second = (Image.open(folder / case.file_name).tobytes() for case in posed)
+        assert first != second
+
+
+def test_a_face_needs_the_pack_that_reads_it(server: ComfyUIServer):
+    with pytest.raises(IMAGDressingError, match="has no ComfyUI_IPAdapter_plus"):
+        on_comfyui.imagdressing(server.url, follows=["pose", "face"])
 
 
 def test_what_the_host_refuses_is_said_with_the_garment(server: ComfyUIServer, cases: list[Case], tmp_path: Path):

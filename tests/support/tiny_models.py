@@ -92,6 +92,26 @@ def tiny_image_encoder(patch: int = 56) -> nn.Module:
     )
 
 
+def save_tiny_controlnet(folder: Path, unet: Any) -> None:
+    """Write a ControlNet for ``unet`` that has an effect: layers that are zeros until they are trained are random."""
+    from diffusers import ControlNetModel  # pyright: ignore[reportPrivateImportUsage]
+
+    control: Any = ControlNetModel.from_unet(unet)
+    for layer in (*control.controlnet_down_blocks, control.controlnet_cond_embedding.conv_out):
+        nn.init.normal_(layer.weight)
+    control.save_pretrained(str(folder))
+
+
+def save_tiny_checkpoint(path: Path) -> None:
+    """Write random trained parts that fit :func:`tiny_unet`."""
+    from safetensors.torch import save_file
+
+    from imagdressing_core.on_diffusers.unet import garment_model
+
+    trained = garment_model(tiny_unet(), CLIP_CHANNELS).state_dict()
+    save_file({key: one.contiguous().clone() for key, one in trained.items()}, path)
+
+
 def save_tiny_models(folder: Path, seed: int = 0) -> None:
     """Write ``folder/{unet,vae,text_encoder,tokenizer,image_encoder}``, random, the same for the same seed."""
     torch.manual_seed(seed)

@@ -18,9 +18,9 @@ from .. import __version__
 from ..errors import IMAGDressingError, packages
 from ..files.storage import written_whole
 from ..images.openpose import Point, draw_poses
-from .digests import file_digest
 from .images import ImageArray, read_image
 from .outcome import NoScore
+from .provenance import file_digest
 from .weights import DETECTOR, LABELS, PARSER, POSE_ESTIMATOR, Weights, loading_weights
 
 NOTE = "imagdressing"  # the PNG's text that says what it was made from

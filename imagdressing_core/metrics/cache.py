@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from .digests import text_digest
 from .manifest import PairFiles
 from .outcome import NoScore, Outcome
+from .provenance import text_digest
 from .scoring import Scorer, Scores
 
 VERSION = "2"  # raise it whenever a term is computed in another way

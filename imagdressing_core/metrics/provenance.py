@@ -1,5 +1,6 @@
-"""What a report was made by: version, command, weights, device and date, for every file that is written."""
+"""What a report was made by: version, command, digests of weights, device and date, for every file that is written."""
 
+import hashlib
 import platform
 import shlex
 import sys
@@ -7,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from .digests import text_digest
+from .weights import FACE, Weights
 
 PACKAGES = ("torch", "transformers", "diffusers", "torchmetrics", "insightface", "opencv-python-headless",
             "scikit-image", "scipy")  # fmt: skip
+BYTES = 16
+CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,40 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def text_digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=BYTES).hexdigest()
+
+
+def file_digest(path: Path) -> str | None:
+    """Return a digest of the file's content; None where it cannot be read."""
+    found = hashlib.blake2b(digest_size=BYTES)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                found.update(chunk)
+    except OSError:
+        return None
+    return found.hexdigest()
+
+
+def weights_digest(weights: Weights, path: str) -> str:
+    """Return a digest of weights that have been loaded: of the file or of all files in the folder.
+
+    Of weights from the hub return the revision, a digest too, with which the hub names the folder of its cache.
+    """
+    found = Path(path).expanduser()
+    if weights is FACE and not found.exists():
+        found = Path("~/.insightface/models").expanduser() / path  # insightface's own place
+    if found.is_dir():
+        files = sorted(one for one in found.rglob("*") if one.is_file() and ".cache" not in one.parts)
+        return text_digest("\n".join(f"{one.relative_to(found).as_posix()} {file_digest(one)}" for one in files))
+    if found.is_file():
+        return file_digest(found) or "unreadable"
+    from huggingface_hub import snapshot_download
+
+    try:
+        return f"revision {Path(snapshot_download(path, local_files_only=True)).name}"
+    except (OSError, ValueError):
+        return "unknown"

@@ -12,12 +12,12 @@ from typing import Any, TypeAlias
 from .. import __version__
 from ..errors import IMAGDressingError
 from .cache import ScoreLog, key, read_scores
-from .digests import file_digest, text_digest, weights_digest
 from .images import read_image, read_mask
 from .launch import ALONE, Processes
 from .manifest import PairFiles
 from .outcome import NoScore
 from .paper import PROTOCOLS, Mode
+from .provenance import file_digest, text_digest, weights_digest
 from .scoring import PairContent, Score, Scorer, Scores, score
 
 BATCH = 8  # pairs that a process or a model takes at once

@@ -13,10 +13,10 @@ from typing import Any
 from ..command_line import read_toml
 from ..errors import IMAGDressingError, packages
 from .annotate import ClothesParser, PoseEstimator, Work, annotate
-from .digests import text_digest
 from .launch import Processes
 from .manifest import MASKS, POSES, Case, Method, cases_of_garments, read_igpair, read_manifest, write_manifest
 from .paper import Mode
+from .provenance import text_digest
 from .weights import DETECTOR, LABELS, PARSER, POSE_ESTIMATOR
 
 with packages("A run file"):

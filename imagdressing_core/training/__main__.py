@@ -66,6 +66,17 @@ def export(
         typer.echo(path)
 
 
+@app.command()
+def trial(
+    folder: Annotated[Path, typer.Argument(help="A new folder for everything that the trial makes.")] = Path("trial"),
+    steps: Annotated[int, typer.Option(min=4, help="Steps of the training.")] = 60,
+) -> None:
+    """Watch a whole run succeed in minutes, on a CPU too: drawn pairs, tiny models, every command of a real run."""
+    from .trial import trial
+
+    trial(folder, steps, typer.echo)
+
+
 def main() -> None:
     run_command(app)
 

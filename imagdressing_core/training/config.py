@@ -141,6 +141,8 @@ class RunConfig:
         precision: Of the computation; the trained weights stay in float32.
         gradient_checkpointing: Less memory, more time.
         ema_decay: Of the averaged weights; without it there are none.
+        ema_offload: Keep the averaged weights in the computer's memory, but while they are updated: then neither
+            gradients nor activations are on the GPU.
         save_every: Steps between two states.
         keep: How many of the newest states stay.
         milestone_every: States at multiples of this step stay for good.
@@ -161,6 +163,7 @@ class RunConfig:
     milestone_every: Positive | None = None
     log_every: Positive = 10
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ("tensorboard",)
+    ema_offload: bool = False
 
 
 @dataclass(frozen=True, config=STRICT)

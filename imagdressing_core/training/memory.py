@@ -56,7 +56,7 @@ def requirements(config: TrainingConfig) -> Requirements:
         "trained parts": 4 * weights,
         "gradients": 4 * learnt,
         "AdamW": adam,
-        "averaged weights": averaged,
+        "averaged weights": 0 if run.ema_offload else averaged,  # updated where gradients and activations were
         f"activations of {run.batch} samples": kept,
     }
     return Requirements(learnt, nbytes, 4 * weights + adam + averaged)

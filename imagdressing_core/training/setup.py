@@ -105,6 +105,17 @@ def averaged_weights(accelerator: Any, parameters: list[nn.Parameter], decay: fl
     return ema
 
 
+def update_averaged(ema: Any, parameters: list[nn.Parameter], offload: bool) -> None:
+    """Bring the averaged weights, if there are any, up to a step; ``offload`` moves them to the device for it."""
+    if ema is None:
+        return
+    if offload:
+        ema.to(device=parameters[0].device)
+    ema.step(parameters)
+    if offload:
+        ema.to(device="cpu")
+
+
 @contextmanager
 def sigterm() -> Iterator[threading.Event]:
     """Yield an event that SIGTERM sets in place of ending the process; only the main thread can receive signals."""

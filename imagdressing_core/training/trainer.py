@@ -29,6 +29,7 @@ from .setup import (
     resume_schedule,
     schedule_for,
     sigterm,
+    update_averaged,
 )
 from .state import delete_old_states, load_state, newest_state, read_progress, save_state
 from .validation import Validator, validator
@@ -177,8 +178,7 @@ class Trainer:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
         self.schedule.step()
-        if self.ema is not None:
-            self.ema.step(self._parameters())
+        update_averaged(self.ema, self._parameters(), self.config.run.ema_offload)
         self.step += 1
         self._losses.append(torch.stack(losses).mean())
 

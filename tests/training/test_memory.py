@@ -1,7 +1,7 @@
 """The memory estimate: the numbers of the real models, without loading them."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from support.training_set import config, write_toml
@@ -12,6 +12,7 @@ from imagdressing_core.training.data import whole_pairs
 from imagdressing_core.training.memory import requirements
 from imagdressing_core.training.model import encoded, training_loss
 from imagdressing_core.training.samples import SampleMaker, collated
+from imagdressing_core.training.setup import update_averaged
 from imagdressing_core.training.trainer import Trainer
 
 
@@ -60,4 +61,27 @@ def test_checkpointing_half_precision_and_fewer_parts_need_less(models: Path, pa
     assert total(run={"precision": "bf16"}) < plain
     assert total(optimiser={"parts": ["projections"]}) < plain
     assert total(data={"cache": str(tmp_path / "cache")}) < plain
+    averaged = {"ema_decay": 0.9}
+    assert total(run=averaged | {"ema_offload": True}) == plain < total(run=averaged)
     assert total(optimiser={"eight_bit": True}) < plain < total(run={"batch": 4})
+
+
+def test_averaged_weights_are_on_the_device_only_while_they_are_updated():
+    from diffusers.training_utils import EMAModel
+
+    class Watched(EMAModel):
+        places: ClassVar[list[str]] = []
+
+        def to(self, device: Any = None, **more: Any) -> None:
+            self.places.append(str(device))
+            super().to(device, **more)
+
+        def step(self, parameters: Any) -> None:
+            self.places.append("step")
+
+    here = [torch.nn.Parameter(torch.zeros(2))]
+    update_averaged(Watched(here), here, offload=False)
+    assert Watched.places == ["step"]
+    update_averaged(Watched(here), here, offload=True)
+    assert Watched.places == ["step", "cpu", "step", "cpu"]
+    update_averaged(None, here, offload=True)

@@ -15,7 +15,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from support.tiny_models import tiny_unet
 from support.training_set import config, forget_accelerate, write_folder, write_shard, write_toml
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from imagdressing_core.training import state
 from imagdressing_core.training.config import read_config
 from imagdressing_core.training.export import export
 from imagdressing_core.training.state import newest_state, require_state, whole_states
+from imagdressing_core.training.tiny_models import tiny_unet
 from imagdressing_core.training.trainer import Trainer, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -142,6 +142,14 @@ def test_accumulated_batches_are_one_larger_batch(models: Path, pairs: Path, tmp
     a, b = weights(tmp_path / "large"), weights(tmp_path / "small")
     apart = sum(float((a[key] - b[key]).square().sum()) for key in a) ** 0.5
     assert apart < 1e-3
+
+
+def test_averaged_weights_off_the_device_are_the_same(models: Path, pairs: Path, tmp_path: Path):
+    for name, entries in (("on", {}), ("off", {"ema_offload": True})):
+        entries = {"steps": 2, "ema_decay": 0.9} | entries
+        run(write_toml(config(models, pairs, tmp_path / name, run=entries), tmp_path / f"{name}.toml"))
+    on, off = (load_file(require_state(tmp_path / name) / "ema.safetensors") for name in ("on", "off"))
+    assert differ(on, off) == []
 
 
 def test_half_precision_takes_the_same_way(models: Path, pairs: Path, tmp_path: Path):

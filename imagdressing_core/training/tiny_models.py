@@ -1,6 +1,6 @@
 """A Stable Diffusion 1.5 in miniature, in the official folder formats: the same 16 layers, a few channels wide.
 
-Random until trained. For the tests, the benchmark and the learning experiment of the training.
+Random until trained. For the trial, the tests, the benchmark and the learning experiment.
 """
 
 from pathlib import Path

@@ -9,6 +9,8 @@ from itertools import pairwise
 
 from PIL import Image
 
+from imagdressing_core.images.openpose import LIMBS
+
 from .drawing import (
     ASPECT,
     BLACK,
@@ -119,10 +121,6 @@ def pose_image(person: Person, width: int) -> Image.Image:
         pen.disc(point, 0.008, hsv(i / 18, 1.0, 1.0))
     return pen.finished()
 
-
-# OpenPose's 18 points (COCO order) and its limbs in the order of their colours.
-LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13), (1, 0))
-LIMBS += ((0, 14), (14, 16), (0, 15), (15, 17))
 
 WORN_TORSO = ((0.0, -0.85), (0.05, -0.88), (0.155, -0.85), (0.15, -0.72), (0.14, -0.6), (0.155, -0.43), (0.0, -0.42))
 WORN_HIPS = ((0.0, -0.5), (0.14, -0.5), (0.15, -0.36), (0.0, -0.33))

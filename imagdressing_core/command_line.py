@@ -1,10 +1,14 @@
-"""What the commands of evaluation, baselines and training have in common."""
+"""What the commands of evaluation, baselines, training and catalogues have in common."""
 
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, TypeVar
 
-from .errors import IMAGDressingError, first_line
+from .errors import IMAGDressingError, first_line, packages
+
+Content = TypeVar("Content")
 
 
 def run_command(command: Callable[[], object]) -> None:
@@ -33,3 +37,43 @@ def require_device(name: str) -> None:
         raise IMAGDressingError(
             f"--device {name} cannot be used: {first_line(error)}. PyTorch finds these devices here: {there}."
         ) from error
+
+
+def read_toml(path: Path, kind: type[Content], called: str) -> Content:
+    """Read a TOML file as a dataclass of pydantic's.
+
+    Args:
+        path: The file.
+        kind: The dataclass.
+        called: The file's purpose, for errors: "a training configuration".
+
+    Raises:
+        IMAGDressingError: The file is missing, is no TOML, or has unknown, missing or invalid entries, all of which
+            are named.
+    """
+    with packages("A configuration", "training"):
+        from pydantic import TypeAdapter, ValidationError
+
+        if sys.version_info >= (3, 11):
+            import tomllib
+        else:
+            import tomli as tomllib
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise IMAGDressingError(f"{path} cannot be read as a configuration in TOML: {error}") from error
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        problems = "; ".join(_problem(one) for one in error.errors())
+        raise IMAGDressingError(f"{path} is not {called}: {problems}.") from error
+
+
+def _problem(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "unexpected_keyword_argument":
+        return f"{name} is unknown"
+    if error["type"] in ("missing", "missing_argument"):
+        return f"{name} is missing"
+    said = f"{error['msg'].removeprefix('Value error, ')} (found {str(error['input'])[:80]!r})"
+    return f"{name}: {said}" if name else said

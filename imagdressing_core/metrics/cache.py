@@ -17,7 +17,7 @@ def key(scorer: Scorer, files: PairFiles, setting: str, digest: Callable[[Path],
 
     None where a file is missing: it may appear later, so that pair's scores are not kept.
     """
-    needed = [VERSION, *scorer.terms, setting]
+    needed = [VERSION, *scorer.terms, setting, *([scorer.version] if scorer.version else [])]
     for name in scorer.parts:
         part = files.part(name)
         content = digest(part) if isinstance(part, Path) else json.dumps(part)

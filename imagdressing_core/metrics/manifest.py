@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from PIL import Image
+
 from ..errors import IMAGDressingError, shown
 
 MASKS, POSES = "masks", "poses"  # beside a method's images
@@ -21,6 +23,7 @@ class Case:
     Attributes:
         file_name: The name of the image in each method's folder, the column ``picture``. The other files may be
             anywhere.
+        person: A photograph of somebody who wears the garment. No term of the paper compares with it.
     """
 
     file_name: str
@@ -29,6 +32,7 @@ class Case:
     pose: Path | None = None
     face: Path | None = None
     prompt: str | None = None
+    person: Path | None = None
 
     @property
     def garment_id(self) -> str:
@@ -64,7 +68,8 @@ class PairFiles:
         return getattr(self.case, name)
 
 
-COLUMNS = ("picture", "garment", "garment_mask", "pose", "face", "prompt")
+COLUMNS = ("picture", "garment", "garment_mask", "pose", "face", "prompt", "person")
+OPTIONAL_FILES = ("garment_mask", "pose", "face", "person")
 
 
 def read_manifest(path: Path) -> tuple[Case, ...]:
@@ -87,6 +92,56 @@ def read_manifest(path: Path) -> tuple[Case, ...]:
     problems = [f"row {i}: {problem}" for i, row in enumerate(rows, 1) for problem in _problems(row)]
     require_none(f"{path}:", problems + _repeated(rows))
     return tuple(_case(row, path.parent) for row in rows)
+
+
+def read_igpair(path: Path, root: Path) -> list[Case]:
+    """Read IGPair's published JSON; an entry's person gives the face, and is the one whose pose can be drawn.
+
+    Args:
+        path: A list of {"image_file", "cloth_file", "text"}. Of several texts the first is the prompt.
+        root: The folder that its paths are relative to.
+
+    Raises:
+        IMAGDressingError: it cannot be read.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            Case(f"{i:06d}.png", root / one["cloth_file"], face=person, prompt=_first(one["text"]), person=person)
+            for i, one in enumerate(entries)
+            if (person := root / one["image_file"])
+        ]
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise IMAGDressingError(
+            f"{path} cannot be read as IGPair's JSON, a list of objects with image_file, cloth_file and text: "
+            f"{shown(repr(error))}."
+        ) from error
+
+
+def _first(text: str | Sequence[str]) -> str:
+    return text if isinstance(text, str) else text[0]
+
+
+def cases_of_garments(folder: Path, prompts: Sequence[str]) -> list[Case]:
+    """Return a case for each photograph in a folder and each prompt.
+
+    Raises:
+        IMAGDressingError: the folder holds no image.
+    """
+    images = sorted(path for path in folder.glob("*") if path.suffix.lower() in Image.registered_extensions())
+    if not images:
+        raise IMAGDressingError(f"{folder} holds no image of a garment.")
+    return [Case(f"{one.stem}-{i}.png", one, prompt=prompt) for one in images for i, prompt in enumerate(prompts)]
+
+
+def write_manifest(cases: Sequence[Case], path: Path) -> None:
+    """Write a CSV manifest, all paths of which are absolute."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for case in cases:
+            values = [case.file_name, *(getattr(case, column) for column in COLUMNS[1:])]
+            writer.writerow([value.resolve() if isinstance(value, Path) else value for value in values])
 
 
 def require_none(heading: str, problems: Sequence[str]) -> None:
@@ -154,5 +209,5 @@ def _repeated(rows: list[dict[str, Any]]) -> list[str]:
 
 def _case(row: dict[str, str | None], folder: Path) -> Case:
     values = {column: (row.get(column) or "").strip() for column in COLUMNS}
-    paths = {column: folder / values[column] if values[column] else None for column in ("garment_mask", "pose", "face")}
+    paths = {column: folder / values[column] if values[column] else None for column in OPTIONAL_FILES}
     return Case(values["picture"], folder / values["garment"], **paths, prompt=values["prompt"] or None)

@@ -18,11 +18,15 @@ class Column:
     Attributes:
         terms: The terms that it is the sum of.
         higher_is_better: The direction of its arrow.
+        digits: Behind the point, as printed.
+        masked: Whether its scores depend on the masks, if there are any.
     """
 
     name: str
     terms: tuple[str, ...]
     higher_is_better: bool = True
+    digits: int = 3
+    masked: bool = False
 
     @property
     def heading(self) -> str:
@@ -35,9 +39,9 @@ CAMI_S_TERMS = (*CAMI_U_TERMS, "pose", "face", "text")
 # Table 2 of arXiv 2407.12705v2, in its order.
 COLUMNS = (
     Column("ImageReward", ("image_reward",)),
-    Column("MP-LPIPS", ("mp_lpips",), higher_is_better=False),
-    Column("CAMI-U", CAMI_U_TERMS),  # equation 1
-    Column("CAMI-S", CAMI_S_TERMS),  # equation 2
+    Column("MP-LPIPS", ("mp_lpips",), higher_is_better=False, digits=4),
+    Column("CAMI-U", CAMI_U_TERMS, masked=True),  # equation 1
+    Column("CAMI-S", CAMI_S_TERMS, masked=True),  # equation 2
 )
 TERMS = tuple(dict.fromkeys(term for column in COLUMNS for term in column.terms))
 

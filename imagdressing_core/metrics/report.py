@@ -3,14 +3,14 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import packages
 from .manifest import PairFiles
 from .paper import ABLATION, COLUMNS, CORRECTIONS, PAPER, PAPER_ROWS, REPAIRS, TERMS, Column, Mode
-from .table import CELL, MASKED, OTHER_SIZE, UNMASKED, Frame, Table, failures, pandas
+from .table import CELL, MASKED, OTHER_SIZE, SUMS, UNMASKED, Frame, Table, failures, pandas
 
 with packages("The report"):
     from tabulate import tabulate
@@ -30,6 +30,10 @@ LATEX_SIGNS = {
 CONDITIONS = (
     f"{UNMASKED}: some pairs have no mask, and their whole images were compared. {OTHER_SIZE}: some images have "
     "another size than the reference's. "
+)
+NOT_THE_PAPERS = (
+    "These scores are no part of the paper and stand beside none of its numbers. FID and KID are of whole methods, "
+    "from the photographs of persons in the manifest; with few images they are too large and uncertain."
 )
 
 
@@ -53,13 +57,17 @@ class Grid:
 def grids(table: Table) -> list[Grid]:
     """Return the tables of a report, the result table first; those without rows are left out."""
     paper = [column for column in table.columns if column in COLUMNS]
-    terms = [column for column in table.columns if column not in COLUMNS]
+    terms = [column for column in table.columns if column.name in TERMS]
+    others = [column for column in table.columns if column not in [*paper, *terms]]
+    of_images = [column for column in others if column.terms]
     found = (
         _results(table),
         _common(table, paper),
         _differences(table, f"Difference from {table.reference}", paper),
         _means(table, "Terms", terms),
         _differences(table, f"Difference from {table.reference}, by term", terms),
+        replace(_means(table, "Not in the paper", others), note=NOT_THE_PAPERS),
+        _differences(table, f"Difference from {table.reference}, not in the paper", of_images),
         _gaps(table),
         _failures(table),
         _unmasked(table),
@@ -259,8 +267,7 @@ def _difference_text(column: Column, cell: Any) -> str:
 
 
 def _number(column: Column, value: float | None) -> str:
-    digits = 4 if column.name in ("MP-LPIPS", "mp_lpips") else 3  # as in the paper
-    return f"{value:.{digits}f}" if pandas.notna(value) else EMPTY
+    return f"{value:.{column.digits}f}" if pandas.notna(value) else EMPTY
 
 
 def _table_csv(table: Table) -> Frame:
@@ -280,13 +287,13 @@ def _scores_csv(table: Table) -> Frame:
     keys = ["method", "picture", "garment", "masks", "size"]
     in_order = pandas.MultiIndex.from_frame(table.scores[keys].drop_duplicates())
     wide = table.scores.pivot(index=keys, columns="column", values="value")
-    missing = table.scores[table.scores["value"].isna() & table.scores["column"].isin(TERMS)]
+    missing = table.scores[table.scores["value"].isna() & ~table.scores["column"].isin(SUMS)]
     details = missing["detail"].map(lambda detail: f": {detail}" if detail else "")
     reasons = missing.assign(reasons=missing["column"] + ": " + missing["reason"] + details)
-    wide = wide.reindex(in_order, columns=[column.name for column in table.columns])
+    wide = wide.reindex(in_order, columns=[column.name for column in table.columns if column.terms])
     return wide.join(reasons.groupby(keys)["reasons"].agg("; ".join)).reset_index()
 
 
 def _garments_csv(table: Table) -> Frame:
     means = table.scores.groupby(["garment", "method", "column"])["value"].mean().unstack("column")
-    return means.reindex(columns=[column.name for column in table.columns]).reset_index()
+    return means.reindex(columns=[column.name for column in table.columns if column.terms]).reset_index()

@@ -10,7 +10,7 @@ import numpy
 
 from .images import ImageArray, Mask, checked_mask
 from .outcome import NoScore, Outcome, attempt, checked
-from .paper import CAMI_U_TERMS, CamiProtocol
+from .paper import CAMI_U_TERMS, CamiProtocol, Column
 from .weights import BERT_TOKENIZER, CLIP, FACE, IMAGE_REWARD, STABLE_DIFFUSION, Weights
 
 
@@ -49,6 +49,9 @@ class Scorer:
         load: Takes the paths of the weights, the device and the protocol; returns the function that scores.
         takes: The parts that it uses if they are given.
         weights: The published weights that it needs, in the order of the paths that ``load`` takes.
+        lower_is_better: Whether its terms are distances.
+        digits: Of its terms, as printed.
+        version: Raise it whenever an own scorer computes its terms in another way: kept scores are then left alone.
     """
 
     name: str
@@ -57,6 +60,15 @@ class Scorer:
     load: Callable[[Sequence[str], str, CamiProtocol], Score]
     takes: tuple[str, ...] = ()
     weights: tuple[Weights, ...] = ()
+    lower_is_better: bool = False
+    digits: int = 3
+    version: str = ""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of its single terms."""
+        is_masked = bool(self.takes)
+        return tuple(Column(term, (term,), not self.lower_is_better, self.digits, is_masked) for term in self.terms)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -200,5 +212,7 @@ SCORERS = (
         ("garment", "garment_mask", "generated", "generated_mask"),
         _load_mp_lpips,
         weights=(STABLE_DIFFUSION,),
+        lower_is_better=True,
+        digits=4,
     ),
 )

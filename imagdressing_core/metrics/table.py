@@ -5,7 +5,7 @@ another's have none, or (in the mode ``published``) other sizes, there is no dif
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,8 +15,8 @@ from PIL import Image
 from ..errors import packages
 from .manifest import PairFiles
 from .outcome import NoScore, total
-from .paper import CAMI_U_TERMS, COLUMNS, TERMS, Column, Mode
-from .scoring import MASKS, Scores
+from .paper import CAMI_U_TERMS, COLUMNS, Column, Mode
+from .scoring import MASKS, SCORERS, Scorer, Scores
 from .statistics import difference, holm, mean
 
 with packages("The table"):
@@ -31,11 +31,7 @@ CELL = [
     "method", "column", "reason", "mean", "low", "high", "pictures", "difference", "p", "garments",
     "difference_low", "difference_high", "p_holm", "common_mean", "common_pictures", "of", "note",
 ]  # fmt: skip
-TERM_COLUMNS = tuple(
-    Column(term, (term,), all(column.higher_is_better for column in COLUMNS if column.terms == (term,)))
-    for term in TERMS
-)
-ALL_COLUMNS = {column.name: column for column in (*COLUMNS, *TERM_COLUMNS)}
+SUMS = [column.name for column in COLUMNS]
 MASKED = " and ".join(MASKS)
 UNMASKED, OTHER_SIZE = "†", "‡"
 
@@ -50,39 +46,54 @@ class Table:
         scores: A row for each method, picture and column: ``garment``, ``value`` (NaN without a score), ``reason``,
             ``detail``, the ``masks`` that were given, and the ``size`` of the image.
         cells: A row for each method and column; see :func:`_cell`.
+        columns: The columns of which all terms were asked for, the paper's first.
     """
 
     mode: Mode
     reference: str
     scores: Frame
     cells: Frame
+    columns: Sequence[Column]
 
     @property
     def methods(self) -> list[str]:
         return list(self.scores["method"].unique())
 
-    @property
-    def columns(self) -> list[Column]:
-        """The columns of which all terms were asked for, the paper's first."""
-        asked = set(self.scores["column"])
-        return [column for name, column in ALL_COLUMNS.items() if name in asked]
 
+def make_table(
+    pairs: Sequence[PairFiles],
+    scores: Sequence[Scores],
+    reference: str,
+    mode: Mode,
+    scorers: Sequence[Scorer] = SCORERS,
+    distances: Mapping[Column, Sequence[dict[str, Any]]] | None = None,
+) -> Table:
+    """Return the table of all methods.
 
-def make_table(pairs: Sequence[PairFiles], scores: Sequence[Scores], reference: str, mode: Mode) -> Table:
-    """Return the table of all methods. scores: of each pair."""
+    Args:
+        pairs: All images.
+        scores: Of each pair.
+        reference: The method that the others are compared with.
+        mode: The way CAMI was computed.
+        scorers: What computed the scores.
+        distances: Further columns with their cells, of whole methods.
+    """
     frame = score_frame(pairs, scores)
-    cells = []
+    columns = {one.name: one for one in (*COLUMNS, *(column for scorer in scorers for column in scorer.columns))}
+    cells = [cell for own in (distances or {}).values() for cell in own]
     for column, group in frame.groupby("column", sort=False):
         by_method = dict(list(group.groupby("method", sort=False)))
         values = group.pivot(index="picture", columns="method", values="value").dropna()
         for method, own in by_method.items():
-            cell = _cell(ALL_COLUMNS[str(column)], own, by_method[reference], mode)
+            cell = _cell(columns[str(column)], own, by_method[reference], mode)
             common = float(values[method].mean()) if len(values) else None
             cells.append(cell | {"common_mean": common, "common_pictures": len(values)})
     found = pandas.DataFrame(cells, columns=CELL).astype(dict.fromkeys(COUNTS, "Int64"))
     tested = found["p"].notna()
     found.loc[tested, "p_holm"] = holm(found.loc[tested, "p"].tolist())
-    return Table(mode, reference, frame, found)
+    asked = set(frame["column"])
+    shown = [column for name, column in columns.items() if name in asked]
+    return Table(mode, reference, frame, found, [*shown, *(distances or {})])
 
 
 def score_frame(pairs: Sequence[PairFiles], scores: Sequence[Scores]) -> Frame:
@@ -106,7 +117,7 @@ def score_frame(pairs: Sequence[PairFiles], scores: Sequence[Scores]) -> Frame:
 
 def failures(table: Table) -> Frame:
     """Return by method, terms and reason the number of pairs without a score, and the first of them."""
-    missing = table.scores[table.scores["value"].isna() & table.scores["column"].isin(TERMS)]
+    missing = table.scores[table.scores["value"].isna() & ~table.scores["column"].isin(SUMS)]
     pairs = missing.groupby(["method", "picture", "reason", "detail"], sort=False)["column"].agg(", ".join)
     pairs = pairs.reset_index(name="terms")
     pairs["first"] = pairs["picture"] + pairs["detail"].map(lambda detail: f" ({detail})" if detail else "")
@@ -149,15 +160,14 @@ def _cell(column: Column, own: Frame, other: Frame, mode: Mode) -> dict[str, Any
 def _conditions(column: Column, own: Frame, other: Frame, mode: Mode) -> tuple[bool, str]:
     """Return whether two methods cannot be compared in this column, and a note on the conditions of the scores."""
     notes = []
-    is_masked = bool(set(column.terms) & set(CAMI_U_TERMS))
     both = own.merge(other, on="picture", suffixes=("", "_other"))
-    masks_differ = is_masked and bool((both["masks"] != both["masks_other"]).any())
+    masks_differ = column.masked and bool((both["masks"] != both["masks_other"]).any())
     sizes_differ = bool((both["size"] != both["size_other"]).any())
-    if is_masked and bool((own["masks"] != MASKED).any()):
+    if column.masked and bool((own["masks"] != MASKED).any()):
         notes.append(f"{UNMASKED} without masks")
     if sizes_differ:
         notes.append(f"{OTHER_SIZE} other size than the reference")
-    obstacle = masks_differ or (sizes_differ and is_masked and mode == "published")
+    obstacle = masks_differ or (sizes_differ and mode == "published" and not set(CAMI_U_TERMS).isdisjoint(column.terms))
     if obstacle:
         notes.append("not compared: " + ("masks differ" if masks_differ else "sizes differ"))
     return obstacle, "; ".join(notes)

@@ -68,6 +68,41 @@ ALEXNET = Weights(
     "download.pytorch.org/models/alexnet-owt-7be5be79.pth (233 MB), to torch's hub/checkpoints folder",
 )
 
+# Of scores that are not the paper's.
+DINO = Weights("dino", "DINO ViT-S/16", "facebook/dino-vits16", "huggingface.co/facebook/dino-vits16")
+VGG = Weights(
+    "",  # torchvision's own place only
+    "DISTS' VGG-16",
+    "torchvision",
+    "download.pytorch.org/models/vgg16-397923af.pth (528 MB), to torch's hub/checkpoints folder",
+)
+INCEPTION = Weights(
+    "inception",
+    "FID's and KID's Inception",
+    "torch-fidelity",
+    "github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth (95 MB)",
+)
+# Of the models that make masks and poses; no score reads them.
+PARSER = Weights(
+    "",
+    "The clothes parser",
+    "mattmdjaga/segformer_b2_clothes",
+    "huggingface.co/mattmdjaga/segformer_b2_clothes, or take any model for semantic segmentation of transformers",
+)
+LABELS = ("Upper-clothes", "Dress")  # its names for a garment's pixels; it takes many long tops for dresses
+POSE_ESTIMATOR = Weights(
+    "",
+    "The pose estimator",
+    "usyd-community/vitpose-base-simple",
+    "huggingface.co/usyd-community/vitpose-base-simple, or take any ViTPose of transformers",
+)
+DETECTOR = Weights(
+    "",
+    "The person detector",
+    "PekingU/rtdetr_r50vd_coco_o365",
+    "huggingface.co/PekingU/rtdetr_r50vd_coco_o365, or take any detector of transformers that was trained on COCO",
+)
+
 
 @contextlib.contextmanager
 def loading_weights(weights: Weights, path: str) -> Iterator[None]:

@@ -1,20 +1,14 @@
 """The configuration of a training run, read from one TOML file and checked."""
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from ..errors import IMAGDressingError
+from ..command_line import read_toml
 from ..images.preprocess import FITS, OFFICIAL_HEIGHT, OFFICIAL_WIDTH
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 STRICT = ConfigDict(extra="forbid")
 Positive = Annotated[int, Field(gt=0)]
@@ -202,21 +196,8 @@ class TrainingConfig:
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """Read a TOML file.
-
-    Raises:
-        IMAGDressingError: The file is missing, is no TOML, or has unknown, missing or invalid entries, all of which
-            are named.
-    """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise IMAGDressingError(f"{path} cannot be read as a configuration in TOML: {error}") from error
-    try:
-        return TypeAdapter(TrainingConfig).validate_python(content)
-    except ValidationError as error:
-        problems = "; ".join(_problem(one) for one in error.errors())
-        raise IMAGDressingError(f"{path} is not a training configuration: {problems}.") from error
+    """Read a TOML file, as :func:`..command_line.read_toml` does."""
+    return read_toml(path, TrainingConfig, "a training configuration")
 
 
 # What may have another value on each machine: the same data and models in other folders.
@@ -232,12 +213,3 @@ def as_plain(config: TrainingConfig) -> dict[str, Any]:
 def as_flat(task: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:
     """Return {"section.name": value} of {section: {name: value}}."""
     return {f"{section}.{name}": value for section, part in task.items() for name, value in (part or {}).items()}
-
-
-def _problem(error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "unexpected_keyword_argument":
-        return f"{name} is unknown"
-    if error["type"] in ("missing", "missing_argument"):
-        return f"{name} is missing"
-    return f"{name}: {error['msg'].removeprefix('Value error, ')} (found {str(error['input'])[:80]!r})"

@@ -206,7 +206,7 @@ def test_what_is_not_given_is_said_by_its_name():
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--score", "fid"), "--score fid is unknown. There are cami-u, pose"),
+        (("--score", "fidelity"), "--score fidelity is unknown. There are cami-u, pose"),
         (("--method", f"{OURS}=."), "is given 2 times"),
         (("--method", "ours"), "write NAME=FOLDER"),
         (("--compare", "ours"), f"--compare ours is no method of this run. There are {OURS}, {OTHER}"),

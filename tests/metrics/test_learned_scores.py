@@ -20,7 +20,6 @@ from imagdressing_core.metrics.mp_lpips import MPLPIPS
 from imagdressing_core.metrics.outcome import NoScore
 from imagdressing_core.metrics.paper import PROTOCOLS, TERMS
 from imagdressing_core.metrics.scoring import SCORERS, PairContent, Scores, score
-from imagdressing_core.metrics.table import TERM_COLUMNS
 
 BY_NAME = {scorer.name: scorer for scorer in SCORERS}
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -48,7 +47,7 @@ def test_the_scorers_compute_the_papers_terms_and_know_the_published_weights():
     assert {term for scorer in SCORERS for term in scorer.terms} == set(TERMS)
     names = [one.name for scorer in SCORERS for one in scorer.weights]
     assert names == ["face", "text", "image-reward", "image-reward-tokenizer", "mp-lpips"]
-    assert [column.name for column in TERM_COLUMNS if not column.higher_is_better] == ["mp_lpips"]
+    assert [column.name for one in SCORERS for column in one.columns if not column.higher_is_better] == ["mp_lpips"]
 
 
 def test_cami_s_is_the_sum_of_all_six_terms_of_whoever_has_a_face(tmp_path: Path, weights: Path):

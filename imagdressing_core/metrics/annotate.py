@@ -1,0 +1,255 @@
+"""Garment masks and pose drawings of images, made by published models of transformers.
+
+Both are PNG files that say what they were made from: an image or a model that has changed makes them anew, and a file
+that somebody else put there is kept.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from .. import __version__
+from ..errors import IMAGDressingError, packages
+from ..files.storage import written_whole
+from ..images.openpose import Point, draw_poses
+from .digests import file_digest
+from .images import ImageArray, read_image
+from .outcome import NoScore
+from .weights import DETECTOR, LABELS, PARSER, POSE_ESTIMATOR, Weights, loading_weights
+
+NOTE = "imagdressing"  # the PNG's text that says what it was made from
+PERSON = "person"
+SURE_PERSON, SURE_POINT = 0.5, 0.3
+# For each of OpenPose's points its number among the 17 of COCO, which ViTPose gives; the neck has none.
+COCO = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+NECK, SHOULDERS = 1, (2, 5)
+
+
+class Annotator(Protocol):
+    """A model that draws an image of the same size for an image.
+
+    Attributes:
+        made_with: Everything that a drawing depends on besides its image.
+    """
+
+    @property
+    def made_with(self) -> str: ...
+    def draw(self, image: ImageArray) -> Image.Image: ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """One image, and the PNG file that is to be made of it."""
+
+    image: Path
+    target: Path
+
+
+def annotate(
+    work: Sequence[Work], made_with: str, load: Callable[[], Annotator], progress: Callable[[int], None]
+) -> list[str]:
+    """Make the files that are missing or made otherwise, and return what is wrong with images that have none.
+
+    Args:
+        work: The images and their files.
+        made_with: The model's, so that it is loaded only if there is something to make.
+        load: Loads the model.
+        progress: Is called with the number of images done.
+    """
+    model: Annotator | None = None
+    problems: list[str] = []
+    for done, one in enumerate(work):
+        progress(done)
+        made_from = json.dumps({"version": __version__, "made_with": made_with, "image": file_digest(one.image)})
+        if _is_made(one.target, made_from):
+            continue
+        try:
+            image = read_image(one.image)
+        except NoScore as reason:
+            problems.append(str(reason))
+            continue
+        model = model or load()
+        note = PngInfo()
+        note.add_text(NOTE, made_from)
+        one.target.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(one.target) as unfinished:
+            model.draw(image).save(unfinished, format="PNG", pnginfo=note)
+    progress(len(work))
+    return problems
+
+
+def folder_work(folder: Path, target: Path) -> list[Work]:
+    """Return the work on all images of a folder and its subfolders, but those made by this command.
+
+    Raises:
+        IMAGDressingError: there is no image.
+    """
+    known = Image.registered_extensions()
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in known and path.is_file()]
+    made = (target, *(folder / name for name in ("masks", "poses")))
+    images = [path for path in found if not any(one in path.parents for one in made)]
+    if not images:
+        raise IMAGDressingError(f"{folder} holds no image.")
+    return [Work(path, (target / path.relative_to(folder)).with_suffix(".png")) for path in images]
+
+
+def _is_made(target: Path, made_from: str) -> bool:
+    """Return whether a file is there that was made from the same, or by somebody else."""
+    if not target.is_file():
+        return False
+    try:
+        with Image.open(target) as file:
+            return file.info.get(NOTE, made_from) == made_from
+    except (OSError, ValueError):
+        return True  # the score says what is wrong with it
+
+
+@dataclass(frozen=True)
+class ClothesParser:
+    """Marks the pixels of a garment, by a model for semantic segmentation.
+
+    Attributes:
+        labels: The names that the model gives to the garment's pixels.
+    """
+
+    weights: str = PARSER.hub_id
+    labels: Sequence[str] = LABELS
+    device: str = "cpu"
+
+    @property
+    def made_with(self) -> str:
+        return f"{self.weights}: {', '.join(self.labels)}"
+
+    def load(self) -> "LoadedParser":
+        """Load the model.
+
+        Raises:
+            IMAGDressingError: a package or the weights are missing, or the model has no such label.
+        """
+        with packages("Masks"):
+            from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+        with loading_weights(PARSER, self.weights):
+            processor = AutoImageProcessor.from_pretrained(self.weights)
+            model: Any = AutoModelForSemanticSegmentation.from_pretrained(self.weights).eval().to(self.device)
+        numbers = {name.lower(): int(number) for number, name in model.config.id2label.items()}
+        unknown = [name for name in self.labels if name.lower() not in numbers]
+        if unknown:
+            raise IMAGDressingError(
+                f"{self.weights} has no label {unknown[0]!r}. It has {', '.join(model.config.id2label.values())}."
+            )
+        return LoadedParser(
+            self.made_with, processor, model, torch.tensor([numbers[one.lower()] for one in self.labels])
+        )
+
+
+@dataclass(frozen=True)
+class LoadedParser:
+    made_with: str
+    processor: Any
+    model: Any
+    numbers: torch.Tensor
+
+    @torch.inference_mode()
+    def draw(self, image: ImageArray) -> Image.Image:
+        """Return the mask in 8 bits, white on the garment; black where the model finds none."""
+        pixels = self.processor(images=image, return_tensors="pt").to(self.model.device)
+        found = self.model(**pixels)
+        (labels,) = self.processor.post_process_semantic_segmentation(found, target_sizes=[image.shape[:2]])
+        return Image.fromarray((torch.isin(labels.cpu(), self.numbers).numpy() * 255).astype("uint8"))
+
+
+@dataclass(frozen=True)
+class PoseEstimator:
+    """Draws the poses of all persons in OpenPose's colours.
+
+    Attributes:
+        detector: A model that finds the persons; with an empty name the whole image is taken for one.
+    """
+
+    weights: str = POSE_ESTIMATOR.hub_id
+    detector: str = DETECTOR.hub_id
+    device: str = "cpu"
+
+    @property
+    def made_with(self) -> str:
+        return f"{self.weights} in the persons of {self.detector}" if self.detector else self.weights
+
+    def load(self) -> "LoadedEstimator":
+        """Load the models.
+
+        Raises:
+            IMAGDressingError: a package or the weights are missing, or a model is of another kind.
+        """
+        with packages("Poses"):
+            from transformers import AutoModelForObjectDetection, VitPoseForPoseEstimation
+        estimator = self._pair(POSE_ESTIMATOR, self.weights, VitPoseForPoseEstimation)
+        detector = self._pair(DETECTOR, self.detector, AutoModelForObjectDetection) if self.detector else None
+        if detector is not None and PERSON not in detector[1].config.id2label.values():
+            raise IMAGDressingError(f"{self.detector} finds no {PERSON}: it is no detector that was trained on COCO.")
+        return LoadedEstimator(self.made_with, *estimator, *(detector or (None, None)))
+
+    def _pair(self, weights: Weights, path: str, kind: Any) -> tuple[Any, Any]:
+        from transformers import AutoImageProcessor
+
+        with loading_weights(weights, path):
+            model = kind.from_pretrained(path).eval().to(self.device)
+            return AutoImageProcessor.from_pretrained(path), model
+
+
+@dataclass(frozen=True)
+class LoadedEstimator:
+    made_with: str
+    processor: Any
+    model: Any
+    detector_processor: Any
+    detector: Any
+
+    def draw(self, image: ImageArray) -> Image.Image:
+        """Return the drawing on black; all black where nobody is found."""
+        height, width = image.shape[:2]
+        boxes = self._boxes(image)
+        return draw_poses(self._points(image, boxes) if boxes else (), width, height)
+
+    @torch.inference_mode()
+    def _boxes(self, image: ImageArray) -> list[list[float]]:
+        """Return the persons' boxes as left, top, width, height in pixels."""
+        height, width = image.shape[:2]
+        if self.detector is None:
+            return [[0.0, 0.0, float(width), float(height)]]
+        pixels = self.detector_processor(images=image, return_tensors="pt").to(self.detector.device)
+        (found,) = self.detector_processor.post_process_object_detection(
+            self.detector(**pixels), threshold=SURE_PERSON, target_sizes=[(height, width)]
+        )
+        names = self.detector.config.id2label
+        boxes = zip(found["labels"].tolist(), found["boxes"].tolist(), strict=True)
+        return [
+            [left, top, right - left, bottom - top]
+            for label, (left, top, right, bottom) in boxes
+            if names[label] == PERSON and right > left and bottom > top
+        ]
+
+    @torch.inference_mode()
+    def _points(self, image: ImageArray, boxes: list[list[float]]) -> list[list[Point | None]]:
+        inputs = self.processor(images=image, boxes=[boxes], return_tensors="pt").to(self.model.device)
+        if getattr(self.model.config.backbone_config, "num_experts", 1) > 1:
+            inputs["dataset_index"] = torch.zeros(len(boxes), dtype=torch.int64, device=self.model.device)  # COCO
+        (persons,) = self.processor.post_process_pose_estimation(self.model(**inputs), boxes=[boxes])
+        return [openpose_points(one["keypoints"].tolist(), one["scores"].tolist()) for one in persons]
+
+
+def openpose_points(points: Iterable[Iterable[float]], scores: Iterable[float]) -> list[Point | None]:
+    """Return OpenPose's 18 points of COCO's 17, those that are sure; the neck lies between the shoulders."""
+    sure: list[Point | None] = [
+        (x, y) if score >= SURE_POINT else None for (x, y), score in zip(points, scores, strict=True)
+    ]
+    found = [None if number is None else sure[number] for number in COCO]
+    right, left = (found[shoulder] for shoulder in SHOULDERS)
+    if right is not None and left is not None:
+        found[NECK] = (right[0] + left[0]) / 2, (right[1] + left[1]) / 2
+    return found

@@ -1,0 +1,209 @@
+"""One run file from the manifest to the report, with tiny models in place of published ones."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import evaluating, tiny_annotators
+from support.comfyui_release import REPOSITORY
+from typer.testing import CliRunner
+
+from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.metrics.__main__ import app
+from imagdressing_core.metrics.manifest import read_manifest
+from imagdressing_core.metrics.run_file import Cases, cases_of, method_command, read_run_file
+
+# An own method, in any language: it copies drawn images, its share of the manifest.
+COPIES = """
+import csv, os, shutil, sys
+manifest, out, source = sys.argv[1:]
+rows = list(csv.DictReader(open(manifest)))[int(os.environ.get("RANK", 0)) :: int(os.environ.get("WORLD_SIZE", 1))]
+os.makedirs(out, exist_ok=True)
+for row in rows:
+    if not os.path.exists(f"{source}/{row['picture']}"):
+        sys.exit(f"Error: {row['picture']} cannot be made")
+    shutil.copy(f"{source}/{row['picture']}", out)
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    tiny_annotators.save_parser(folder / "parser")
+    tiny_annotators.save_pose_estimator(folder / "estimator")
+    return folder
+
+
+@pytest.fixture
+def study(folder: Path, models: Path) -> Path:
+    """A drawn evaluation whose methods have no masks and poses, and its run file."""
+    for part in ("ours/masks", "ours/poses", "other/masks", "other/poses", "garment_masks"):
+        shutil.rmtree(folder / part)
+    text = (folder / "manifest.csv").read_text()
+    for i in range(4):
+        text = text.replace(f"garment_masks/{i}.png", "")
+    (folder / "manifest.csv").write_text(text)
+    (folder / "copies.py").write_text(COPIES)
+    command = [sys.executable, str(folder / "copies.py"), "{manifest}", "{out}"]
+    (folder / "table.toml").write_text(
+        f"""
+output = {json.dumps(str(folder / "out"))}
+score = ["cami-u", "pose"]
+cases = {{ manifest = {json.dumps(str(folder / "manifest.csv"))} }}
+masks = {{ weights = {json.dumps(str(models / "parser"))}, labels = ["Upper-clothes", "Hat", "Background"] }}
+poses = {{ weights = {json.dumps(str(models / "estimator"))}, detector = "" }}
+
+[methods.IMAGDressing-v1]
+command = {json.dumps([*command, str(folder / "ours")])}
+
+[methods."IP-Adapter"]
+folder = {json.dumps(str(folder / "other"))}
+"""
+    )
+    return folder
+
+
+def run(study: Path, *more: str) -> str:
+    result = CliRunner().invoke(app, ["run", str(study / "table.toml"), *more])
+    if result.exception is not None:
+        raise result.exception
+    return result.output
+
+
+def made(study: Path) -> dict[str, int]:
+    files = [*(study / "out").rglob("*.png"), *(study / "other").rglob("*.png")]
+    return {str(path.relative_to(study)): path.stat().st_mtime_ns for path in files}
+
+
+def test_a_run_makes_images_masks_poses_and_the_report(study: Path):
+    said = run(study)
+    assert "report.html" in said
+    (case, *_) = read_manifest(study / "out/manifest.csv")
+    assert case.garment_mask is not None and case.garment_mask.is_file()
+    for method in (study / "out/IMAGDressing-v1", study / "other"):
+        assert {path.name for path in (method / "masks").iterdir()} == {f"{i}.png" for i in range(4)}
+        assert {path.name for path in (method / "poses").iterdir()} == {f"{i}.png" for i in range(4)}
+    for column in ("CAMI-U", "pose"):
+        assert evaluating.cell(study, "IMAGDressing-v1", column)["pictures"] == "4"
+    assert {row["masks"] for row in evaluating.records(study, "scores.csv")} == {"garment_mask and generated_mask"}
+
+
+def test_a_second_run_makes_nothing_anew(study: Path):
+    run(study)
+    before = {name: time for name, time in made(study).items() if "masks" in name or "poses" in name}
+    scores = (study / "out/scores-0.jsonl").read_text()
+    run(study)
+    assert {name: time for name, time in made(study).items() if name in before} == before
+    assert (study / "out/scores-0.jsonl").read_text() == scores
+
+
+def test_a_run_that_was_stopped_makes_only_what_is_missing(study: Path):
+    run(study)
+    lost = study / "other/masks/2.png"
+    lost.unlink()
+    before = made(study)
+    run(study)
+    after = made(study)
+    assert lost.is_file()
+    assert {name for name in before if "masks" in name and after[name] != before[name]} == set()
+
+
+def test_all_steps_that_failed_are_listed_after_all_others_are_done(study: Path):
+    (study / "ours/3.png").unlink()
+    text = (study / "table.toml").read_text().replace("Upper-clothes", "Shirt")
+    (study / "table.toml").write_text(text + '[methods.Absent]\ncommand = ["/absent/program"]\n')
+    with pytest.raises(IMAGDressingError, match="Nothing is scored") as error:
+        run(study)
+    for failure in (
+        "- masks of the garments: .*no label 'Shirt'",
+        "- IMAGDressing-v1: 3.png cannot be made",
+        "- Absent: /absent/program cannot be started",
+        "- masks of IP-Adapter: ",
+    ):
+        error.match(failure)
+    assert len(list((study / "other/poses").iterdir())) == 4
+    assert not (study / "out/report.html").exists()
+
+
+def test_two_processes_share_a_run_and_make_the_same_table(study: Path):
+    alone = run(study)
+    table = {row["column"] + row["method"]: row["mean"] for row in evaluating.records(study, "table.csv")}
+    for part in (study / "out", study / "other/masks", study / "other/poses"):
+        shutil.rmtree(part)
+    command = [sys.executable, "-m", "imagdressing_core.metrics", "run", str(study / "table.toml"), "--processes", "2"]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "2 launched processes" in done.stderr and "report.html" in alone
+    assert {row["column"] + row["method"]: row["mean"] for row in evaluating.records(study, "table.csv")} == table
+    assert all((study / f"out/scores-{i}.jsonl").is_file() for i in range(2))
+
+
+def test_igpairs_persons_give_face_and_pose(study: Path):
+    entries = [
+        {"image_file": f"ours/{i}.png", "cloth_file": f"garments/{i}.png", "text": [f"person {i}", "somebody"]}
+        for i in range(4)
+    ]
+    (study / "test.json").write_text(json.dumps(entries))
+    cases = cases_of(Cases(igpair=study / "test.json", root=study, count=2))
+    assert [(case.file_name, case.prompt) for case in cases] == [("000000.png", "person 0"), ("000002.png", "person 2")]
+    assert cases[1].face == cases[1].person == study / "ours/2.png"
+    text = (study / "table.toml").read_text()
+    source = f"igpair = {json.dumps(str(study / 'test.json'))}, root = {json.dumps(str(study))}"
+    text = text.replace(f"manifest = {json.dumps(str(study / 'manifest.csv'))}", source)
+    (study / "table.toml").write_text(text)
+    for i in range(4):
+        for method in ("ours", "other"):
+            shutil.copy(study / method / f"{i}.png", study / method / f"{i:06d}.png")
+    run(study)
+    poses = {case.pose for case in read_manifest(study / "out/manifest.csv")}
+    assert len(poses) == 4 and all(pose is not None and pose.is_file() for pose in poses)
+    assert evaluating.cell(study, "IMAGDressing-v1", "pose")["pictures"] == "4"
+
+
+def test_a_folder_of_garments_gives_a_case_for_each_prompt(study: Path):
+    cases = cases_of(Cases(garments=study / "garments", prompts=("a woman", "a man")))
+    assert [case.file_name for case in cases][:3] == ["0-0.png", "0-1.png", "1-0.png"]
+    assert {case.prompt for case in cases} == {"a woman", "a man"} and len(cases) == 8
+    with pytest.raises(IMAGDressingError, match="holds no image of a garment"):
+        cases_of(Cases(garments=study / "absent", prompts=("a woman",)))
+
+
+def test_a_method_becomes_the_command_that_makes_it():
+    def command(**method: Any) -> list[str] | None:
+        return method_command(method, Path("m.csv"), Path("out"))
+
+    made = command(make="blip-diffusion", python="/envs/blip/bin/python", weights="models/blip")
+    assert made == [
+        *("/envs/blip/bin/python", "-m", "imagdressing_core.baselines", "blip-diffusion"),
+        *("--manifest", "m.csv", "--out", "out", "--weights", "models/blip"),
+    ]
+    assert command(command=["paint", "{manifest}", "--to={out}"]) == ["paint", "m.csv", "--to=out"]
+    assert command(folder="there") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "cases is missing; methods is missing"),
+        ('cases = { manifest = "m.csv", igpair = "x.json" }\n[methods.A]\nfolder = "a"', "name one of manifest"),
+        ('cases = { garments = "g" }\n[methods.A]\nfolder = "a"', "garments need prompts"),
+        ('cases = { manifest = "m.csv" }\n[methods.A]\nurl = "a"', "methods.A needs one of make, command, folder"),
+        ('device = 1\ncasse = 2\ncases = { manifest = "m.csv" }\n[methods.A]\nfolder = "a"', "casse is unknown"),
+    ],
+)
+def test_what_is_wrong_with_a_run_file_is_said(text: str, says: str, tmp_path: Path):
+    (tmp_path / "table.toml").write_text(text)
+    with pytest.raises(IMAGDressingError, match=says):
+        read_run_file(tmp_path / "table.toml")
+
+
+def test_the_shipped_run_file_is_one():
+    run = read_run_file(REPOSITORY / "docs/evaluation/table.toml")
+    assert run.cases.count == 2000 and run.masks is not None and run.poses is not None
+    assert {"make", "command", "folder"} <= {way for method in run.methods.values() for way in method}

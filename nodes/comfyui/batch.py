@@ -20,7 +20,7 @@ Within self-attention HyperTile cuts each row of x into as many rows of q, which
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -62,11 +62,12 @@ class ModelCall:
 class PromptList:
     """One of the lists of prompts that a call predicts noise for.
 
+    conditional: None where nothing tells.
     areas: of each of its prompts, by ComfyUI's id of the prompt.
     contexts: the text of each of its prompts as the U-Net attends to it, (1 or images, tokens, 768).
     """
 
-    conditional: bool
+    conditional: bool | None
     areas: Mapping[Any, Area | None]
     contexts: tuple[Tensor, ...]
 
@@ -78,14 +79,27 @@ def prompt_lists(conds: Sequence[Sequence[Options] | None], guider: Any) -> tupl
     the other roles (``create_cond_with_same_area_if_none``), so that only the whole list tells positive from negative.
     """
     own = getattr(guider, "conds", None) or {}
-    return tuple(
+    lists = [
         PromptList(
-            _is_conditional(index, [prompt.get("uuid") for prompt in prompts or ()], own),
+            _role([prompt.get("uuid") for prompt in prompts or ()], own),
             {prompt.get("uuid"): prompt.get("area") for prompt in prompts or ()},
             tuple(context for prompt in prompts or () if (context := _context(prompt)) is not None),
         )
-        for index, prompts in enumerate(conds)
-    )
+        for prompts in conds
+    ]
+    if own and any(one.conditional is None for one in lists):
+        known = prompt_lists(list(own.values()), guider)
+        lists = [one if one.conditional is not None else _known_by_text(one, known) for one in lists]
+    if all(one.conditional is None for one in lists) and (not own or len(lists) == 2):
+        # ComfyUI's own functions take the positive prompts first, then the negative ones.
+        lists = [replace(one, conditional=index != 1) for index, one in enumerate(lists)]
+    return tuple(lists)
+
+
+def _known_by_text(prompts: PromptList, known: Sequence[PromptList]) -> PromptList:
+    """Return a list that another node has made, with the role of those that have the same texts."""
+    roles = {role for context in prompts.contexts for role in _roles(context, known)}
+    return replace(prompts, conditional=next(iter(roles)) if len(roles) == 1 else None)
 
 
 def prompt_lists_by_id(options: Options, guider: Any) -> tuple[PromptList, ...]:
@@ -103,13 +117,12 @@ def prompt_lists_by_id(options: Options, guider: Any) -> tuple[PromptList, ...]:
     return tuple(lists)
 
 
-def _is_conditional(index: int, ids: list[Any], own: Mapping[str, Sequence[Options]]) -> bool:
+def _role(ids: list[Any], own: Mapping[str, Sequence[Options]]) -> bool | None:
     """Return whether a list of prompts with these ids is conditional. own: the guider's lists by role."""
     by_role = {role: [prompt.get("uuid") for prompt in prompts] for role, prompts in own.items()}
     roles = [role for role, its in by_role.items() if its == ids]
     roles = roles or [role for role, its in by_role.items() if ids and set(ids) <= set(its)]
-    # ComfyUI's own functions take the positive prompts first, then the negative ones.
-    return "negative" not in roles[0] if roles else index != 1
+    return "negative" not in roles[0] if roles else None
 
 
 def _context(prompt: Options) -> Tensor | None:
@@ -138,7 +151,9 @@ def call_rows(
     return rows_by_context(context, lists, rows, batch, [conditional for conditional, _ in prompts])
 
 
-def _prompts(indices: Sequence[int], ids: Sequence[Any] | None, lists: Sequence[PromptList]) -> list[tuple[bool, Any]]:
+def _prompts(
+    indices: Sequence[int], ids: Sequence[Any] | None, lists: Sequence[PromptList]
+) -> list[tuple[bool | None, Any]]:
     """Return (is conditional, area) for each prompt of a call; nothing where the options contradict each other."""
     if not lists:
         return [(index != 1, None) for index in indices]
@@ -154,7 +169,7 @@ def rows_by_context(
     lists: Sequence[PromptList],
     rows: int,
     batch: int | None,
-    prompts: Sequence[bool] = (),
+    prompts: Sequence[bool | None] = (),
 ) -> tuple[Row, ...]:
     """Return what each row is by the text that it attends to. prompts: of the call, conditional or not, in order.
 

@@ -120,3 +120,19 @@ def test_a_call_past_calc_cond_batch_is_told_by_its_ids(guider: Guider):
     negative = guider.conds["negative"][0]["uuid"]
     (one,) = BATCH.prompt_lists_by_id({"cond_or_uncond": [0], "uuids": [negative]}, guider)
     assert not one.conditional
+
+
+def test_a_prompt_that_the_sampler_was_not_given_is_known_by_its_text_alone(guider: Guider):
+    (known,) = BATCH.prompt_lists([[cond(NEGATIVE)]], guider)
+    (unknown,) = BATCH.prompt_lists([[cond(torch.randn(1, 77, 8))]], guider)
+    assert (known.conditional, unknown.conditional) == (False, None)
+
+
+def test_two_new_prompts_are_the_positive_and_the_negative_one(guider: Guider):
+    both = BATCH.prompt_lists([[cond(torch.randn(1, 77, 8))], [cond(torch.randn(1, 77, 8))]], guider)
+    assert [one.conditional for one in both] == [True, False]
+
+
+def test_a_new_prompt_beside_a_known_one_is_unknown(guider: Guider):
+    both = BATCH.prompt_lists([[cond(torch.randn(1, 77, 8))], guider.conds["negative"]], guider)
+    assert [one.conditional for one in both] == [None, False]

@@ -13,7 +13,7 @@ import torch
 from support.narrow_unet import POSITIVE, apply_garment, narrow_garment, narrow_model, prompt, sample
 from support.parity import relative_error
 from support.plain_reference import wearing
-from support.stand_ins import STAND_INS
+from support.stand_ins import STAND_INS, UNKNOWN_ROWS
 from torch import Tensor
 
 LIMIT = 1e-4  # what processors round differently grows along the steps; a garment missed is 0.01 or more
@@ -53,7 +53,7 @@ def test_it_is_hybrid_attention_in_either_order(name: str, batch: int, warnings:
     assert relative_error(reference, without) > 0.01
     for order in ORDERS:
         assert relative_error(sample(both(name, order), batch), reference) <= LIMIT, order
-    assert not list(warnings)
+    assert all("Some rows" in text for text in warnings) if name == UNKNOWN_ROWS else not list(warnings)
 
 
 @both_orders
@@ -77,7 +77,7 @@ def test_two_halves_are_the_whole(name: str, warnings: list[str]):
     without = sample(STAND_INS[name](narrow_model())).double()
     masks = (None, left_half(), 1 - left_half())
     whole, left, right = (sample(both(name, "after", strength=0.002, mask=mask)).double() - without for mask in masks)
-    if list(warnings):
+    if name != UNKNOWN_ROWS and list(warnings):
         assert "tiles" in name or "tile" in name
         assert relative_error(left, whole) <= 1e-6
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from support.narrow_unet import narrow_model
+from support.narrow_unet import narrow_model, prompt
 
 Patch = Callable[[Any], Any]
 BLOCK = "diffusion_model.input_blocks.4.1.transformer_blocks.0"
@@ -196,6 +196,25 @@ def options_copied(model: Any) -> Any:
     return patched
 
 
+def prompt_of_its_own(model: Any) -> Any:
+    """Perpendicular negatives before CFG: computes one prompt more, which the sampler was not given."""
+    import comfy.sampler_helpers
+    import comfy.samplers
+
+    extra = comfy.sampler_helpers.convert_cond(prompt(13))
+
+    def pre_cfg(args: Any) -> Any:
+        inner, x = args["model"], args["input"]
+        conds = comfy.samplers.encode_model_conds(inner.extra_conds, extra, x, x.device, "negative")
+        (empty,) = comfy.samplers.calc_cond_batch(inner, [conds], x, args["timestep"], args["model_options"])
+        positive, negative = args["conds_out"]
+        return [positive, 0.5 * (negative + empty)]
+
+    patched = model.clone()
+    patched.set_model_sampler_pre_cfg_function(pre_cfg)
+    return patched
+
+
 def replacement(function: Callable[..., Tensor], *place: Any) -> Patch:
     def patch(model: Any) -> Any:
         patched = model.clone()
@@ -266,12 +285,17 @@ STAND_INS: dict[str, Patch] = {
     "attn1.forward replaced": forward_replaced,
     "wrappers overwritten": wrappers_overwritten,
     "options copied": options_copied,
+    "a prompt of its own": prompt_of_its_own,
     "replacement of a block": replacement(halved),
     "replacement of a transformer": replacement(halved, "input", 4, 0),
     "queries overwritten": replacement(queries_overwritten),
     "kernel that centres keys": kernel_that_centres_keys,
     "shrunken": shrunken,
 }
+
+
+UNKNOWN_ROWS = "a prompt of its own"
+"""Nothing tells whether these rows should wear the garment: they go without it, and that is said."""
 
 
 def unet_bypassed(model: Any) -> Any:

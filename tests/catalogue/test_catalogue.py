@@ -182,7 +182,7 @@ def test_a_killed_run_loses_and_repeats_nothing(command: Command, manifest: Path
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("garment,promt\na.png,x\n", r"the column 'promt' \(is 'prompt' meant\?\)"),
+        ("garment,prompts\na.png,x\n", r"the column 'prompts' \(is 'prompt' meant\?\)"),
         ("garment\na.png\n", "has no column 'prompt'"),
         ("garment,prompt\n", "has no rows"),
     ],

@@ -7,7 +7,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # These three work together; ComfyUI asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test test-extras test-faults test-beside browser lint parity pictures packs bench gpu gpu-bundle learning supply-chain fuzz soak clean
+.PHONY: setup demo serve test test-extras test-faults test-beside test-cluster browser lint parity pictures packs bench gpu gpu-bundle learning supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python -m support.synthetic_models
@@ -43,7 +43,7 @@ browser:  ## Chromium for the editor's tests, where there is neither it nor Chro
 		command -v $$name && exit; done; \
 	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --yes chromium > /dev/null
 
-test-extras: test-faults test-beside  ## all around them
+test-extras: test-faults test-beside test-cluster  ## all around them
 
 test-faults: setup  ## hostile files, what fails half-way, a short soak
 	$(BIN)/pytest tests/hostile
@@ -55,9 +55,11 @@ test-beside: setup  ## evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/drawn
 	$(BIN)/pytest tests/training
-	$(BIN)/pytest tests/catalogue
 	$(BIN)/pytest tests/install
 	$(BIN)/pytest tests/browser
+
+test-cluster: setup  ## catalogues, and training on two Ray machines on this one
+	$(BIN)/pytest tests/catalogue
 
 lint: $(READY)
 	$(BIN)/ruff check .

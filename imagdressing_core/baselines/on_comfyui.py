@@ -147,8 +147,7 @@ def magic_clothing(url: str = URL, checkpoint: str = MAGIC_CLOTHING, follows: Se
     prompt, bare = _text(workflow, sampler, "positive"), _text(workflow, sampler, "negative")
     plain = workflow[sampler]["inputs"]
     model, positive, negative = plain["model"], plain["positive"], plain["negative"]
-    loader = workflow[_source(workflow, encode, "imagdressing")]
-    loader["inputs"]["model_name"] = checkpoint
+    workflow[_source(workflow, encode, "imagdressing")]["inputs"]["model_name"] = checkpoint
     clip = workflow[prompt]["inputs"]["clip"]
     workflow[encode]["inputs"] |= {"clip": clip, "mask": ["mask", 0], **MAGIC_CLOTHING_SIZE}
     workflow[_only(workflow, LATENT)]["inputs"] |= MAGIC_CLOTHING_SIZE

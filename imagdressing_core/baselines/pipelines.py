@@ -94,22 +94,10 @@ def ip_adapter(
     Raises:
         IMAGDressingError: a package or weights are missing.
     """
-    with packages("IP-Adapter"):
-        import diffusers
-    library: Any = diffusers
-    with loading_weights(VAE, vae):
-        parts: dict[str, Any] = {"vae": library.AutoencoderKL.from_pretrained(vae)}
-    kind = library.StableDiffusionPipeline
-    if controlnet is not None:
-        kind = library.StableDiffusionControlNetPipeline
-        with loading_weights(CONTROLNET, controlnet):
-            parts["controlnet"] = library.ControlNetModel.from_pretrained(controlnet)
-    with loading_weights(BASE, base):
-        pipeline: Any = kind.from_pretrained(base, **parts, safety_checker=None, feature_extractor=None)
+    pipeline = _official_base(base, vae, controlnet)
     files = [IP_ADAPTER.file, *([IP_ADAPTER_FACE] if face else [])]
     with loading_weights(IP_ADAPTER, adapter):
         pipeline.load_ip_adapter(adapter, subfolder="models", weight_name=files)
-    pipeline.scheduler = official_scheduler()
     pipeline.set_ip_adapter_scale([IP_ADAPTER_SCALE] * len(files))
     weights = {"base": base, "vae": vae} | ({} if controlnet is None else {"controlnet": controlnet})
 
@@ -127,6 +115,24 @@ def ip_adapter(
         arguments,
         [*(["pose"] if controlnet is not None else []), *(["face"] if face else [])],
     )
+
+
+def _official_base(base: str, vae: str, controlnet: str | None) -> Any:
+    """Return diffusers' own pipeline with base model, VAE and sampler of the official scripts."""
+    with packages("IP-Adapter"):
+        import diffusers
+    library: Any = diffusers
+    kind = library.StableDiffusionPipeline
+    with loading_weights(VAE, vae):
+        parts: dict[str, Any] = {"vae": library.AutoencoderKL.from_pretrained(vae)}
+    if controlnet is not None:
+        kind = library.StableDiffusionControlNetPipeline
+        with loading_weights(CONTROLNET, controlnet):
+            parts["controlnet"] = library.ControlNetModel.from_pretrained(controlnet)
+    with loading_weights(BASE, base):
+        pipeline = kind.from_pretrained(base, **parts, safety_checker=None, feature_extractor=None)
+    pipeline.scheduler = official_scheduler()
+    return pipeline
 
 
 def blip_diffusion(

@@ -65,10 +65,11 @@ def catalogue(
     found = read_catalogue(manifest, setting.folder / IMAGES, recipe(models, style), _lists(prompts, poses, seeds))
     write_record(setting)
     todo = [rows for rows in found.by_garment() if not all(row.image.is_file() for row in rows)]
-    if address is None and workers is None:
+    done: Iterator[Done] = iter(())  # without anything to do, no model is loaded
+    if todo and address is None and workers is None:
         require_device(device)
         done = make_here(todo, setting)
-    else:
+    elif todo:
         done = make_on_ray(todo, setting, address, workers)
     sys.exit(_finish(found, setting, _followed(done, todo, found)))
 

@@ -80,7 +80,6 @@ def make_on_ray(
         ) from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     count, needs = _share(setting.device, workers)
-    jobs = [rows for rows in jobs if rows]
     made: Any = ray.data.from_items([pickle.dumps(rows) for rows in jobs], override_num_blocks=len(jobs)).map_batches(
         Worker,
         fn_constructor_args=(setting,),

@@ -196,37 +196,31 @@ class DressingPipeline:
             guidance: w of Eq. 7. At 1 the negative branch is not computed.
             strength: λ.
             steps: Sampling steps.
-            width: Of the images, in pixels.
-            height: The same.
-            seed: Image i starts from the noise of ``seed`` + i, or of the i-th of the seeds, made on the CPU: the same
-                on every device, in every batch.
+            width, height: Of the images, in pixels.
+            seed: Image i starts from the noise of ``seed`` + i, or of seed i of several, whatever device and batch.
             poses: What the ControlNet sees, one for each prompt: for OpenPose the drawn skeletons.
 
         Raises:
-            IMAGDressingError: The number of garments is neither 1 nor the number of prompts, the model cannot make
-                images of this size, or poses are given and no ControlNet was loaded.
+            IMAGDressingError: Garments or poses do not fit prompts or models, or no image has this size.
         """
         repeat = images_per_garment
-        count = len(prompts) * repeat
-        seeds = range(seed, seed + count) if isinstance(seed, int) else seed
-        sources = [torch.Generator().manual_seed(one) for _, one in zip(range(count), seeds, strict=True)]
-        noise = torch.stack([self._noise(source, width, height) for source in sources])
+        sources = _sources(seed, len(prompts) * repeat)
+        noise = torch.stack([self._noise(one, width, height) for one in sources])
         inputs = None if garments is None else GarmentInputs(_for_images(garments, len(prompts), repeat), strength)
         pipeline = self.base if poses is None else self.posed
         if pipeline is None:
             raise IMAGDressingError("poses are given, but no ControlNet was loaded to follow them.")
+        further = {} if poses is None else {"image": [pose.convert("RGB") for pose in poses]}
         return pipeline(
-            **({} if poses is None else {"image": [pose.convert("RGB") for pose in poses]}),
             prompt=list(prompts),
             negative_prompt=[negative] * len(prompts),
             num_images_per_prompt=repeat,
             latents=self._to_model(noise),
-            cross_attention_kwargs=_garment_of(inputs, count, guidance),
+            cross_attention_kwargs=_garment_of(inputs, len(sources), guidance),
             num_inference_steps=steps,
             guidance_scale=guidance,
-            width=width,
-            height=height,
             generator=sources,
+            **{"width": width, "height": height, **further},
         ).images
 
     def _noise(self, source: torch.Generator, width: int, height: int) -> Tensor:
@@ -238,6 +232,11 @@ class DressingPipeline:
 
     def _to_model(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.base.device, self.base.unet.dtype)
+
+
+def _sources(seed: int | Sequence[int], count: int) -> list[torch.Generator]:
+    seeds = range(seed, seed + count) if isinstance(seed, int) else seed
+    return [torch.Generator().manual_seed(one) for _, one in zip(range(count), seeds, strict=True)]
 
 
 def _for_images(layers: Mapping[int, LayerKV], prompts: int, repeat: int) -> Mapping[int, LayerKV]:

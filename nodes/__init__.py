@@ -4,10 +4,11 @@ from comfy_api.latest import ComfyExtension, io
 
 from .apply import ApplyGarment, ApplyGarmentAdvanced
 from .comfyui.folders import CHECKPOINTS, GARMENTS
+from .comfyui.old_template_names import keep_old_names
 from .comfyui.requirements import require_only_copy, require_supported_comfyui
 from .encode import EncodeGarment
 from .evaluate import EvaluateGarmentFidelity
-from .image import GarmentHeatMap, PasteBack
+from .image import CropToMask, GarmentHeatMap, InpaintControl, PasteBack
 from .loaders import ConvertCheckpoint, LoadIMAGDressingModel
 from .wardrobe import JoinGarments, LoadGarment, SaveGarment
 
@@ -19,6 +20,7 @@ class IMAGDressingExtension(ComfyExtension):
         require_supported_comfyui()
         CHECKPOINTS.register()
         GARMENTS.register()
+        keep_old_names()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
@@ -29,6 +31,8 @@ class IMAGDressingExtension(ComfyExtension):
             SaveGarment,
             LoadGarment,
             JoinGarments,
+            CropToMask,
+            InpaintControl,
             PasteBack,
             GarmentHeatMap,
             EvaluateGarmentFidelity,

@@ -13,7 +13,7 @@ from .comfyui.feedback import node_id
 from .comfyui.requirements import require_applicable
 from .comfyui.wires import require_option, require_text
 from .comfyui.wrappers import apply_garment
-from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
+from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment, check_texts, preset_input
 
 BRANCHES, BATCHES = get_args(Branches), get_args(Batch)
 MODEL = io.Model.Input("model", tooltip="Any SD1.5 model, before or after other nodes that patch it.")
@@ -33,6 +33,7 @@ START = io.Float.Input(
     min=0.0,
     max=1.0,
     step=0.01,
+    advanced=True,
     tooltip="The point in the sampling at which the garment begins to act. A later start leaves pose and scene to the "
     "prompt.",
 )
@@ -42,6 +43,7 @@ END = io.Float.Input(
     min=0.0,
     max=1.0,
     step=0.01,
+    advanced=True,
     tooltip="The point in the sampling at which the garment stops. An earlier end leaves fine detail to the prompt.",
 )
 MASK = io.Mask.Input(
@@ -101,15 +103,16 @@ class ApplyGarmentAdvanced(io.ComfyNode):
             display_name="Apply Garment (Advanced)",
             category=CATEGORY,
             description="Apply Garment with a strength for each layer, point in time, branch and image of a batch.",
-            search_aliases=SEARCH_ALIASES,
+            search_aliases=["layer weights", "strength schedule"],
             inputs=[
                 MODEL,
                 GARMENT,
                 STRENGTH,
                 START,
                 END,
-                io.String.Input(
+                preset_input(
                     "layers",
+                    LAYER_PRESETS,
                     default="all",
                     tooltip=f"The layers of the U-Net in which the garment acts: {', '.join(LAYER_PRESETS)}; or "
                     "weights for layers 0 to 15 (0-5 down, 6-14 up, 15 middle) such as 0:1.0, 5:0.5, where all others "
@@ -130,8 +133,9 @@ class ApplyGarmentAdvanced(io.ComfyNode):
                     "views of one garment. one per image: each gets its own; when they run out, they start over.",
                 ),
                 MASK,
-                io.String.Input(
+                preset_input(
                     "schedule",
+                    SCHEDULES,
                     default="constant",
                     optional=True,
                     tooltip=f"How the strength changes from start to end: {', '.join(SCHEDULES)}; or points such as "
@@ -141,6 +145,10 @@ class ApplyGarmentAdvanced(io.ComfyNode):
             outputs=[DRESSED],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, layers: str | None = None, schedule: str | None = None) -> bool | str:
+        return check_texts((parse_layers, layers), (parse_schedule, schedule))
 
     @classmethod
     def execute(

@@ -26,7 +26,7 @@ from ..imagdressing_core.model.garment import PIXELS_PER_LATENT, Garment
 from ..imagdressing_core.model.mask import as_masks
 from ..imagdressing_core.model.qformer import CLIP_CHANNELS, CLIP_TOKENS
 from .comfyui.counted import counted
-from .comfyui.feedback import node_id, progress_bar, show
+from .comfyui.feedback import SAYS_AGAIN, node_id, progress_bar, remark, said
 from .comfyui.garment_encoder import GarmentEncoder
 from .comfyui.transparency import transparency_of
 from .comfyui.wires import CLIP, CLIP_VISION, ENCODER, IMAGE, MASK, VAE, require_option, require_wires
@@ -88,12 +88,14 @@ class EncodeGarment(io.ComfyNode):
                     "drop_background",
                     default=False,
                     optional=True,
+                    advanced=True,
                     tooltip="Remove everything outside the mask from the garment: less of the background leaks into "
                     "the image, and sampling is faster. Needs a mask.",
                 ),
                 io.Clip.Input(
                     "clip",
                     optional=True,
+                    advanced=True,
                     tooltip="Only for MagicClothing checkpoints, which read the empty prompt instead of clip_vision: "
                     "the CLIP of your SD1.5 checkpoint.",
                 ),
@@ -104,6 +106,7 @@ class EncodeGarment(io.ComfyNode):
                 )
             ],
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            **SAYS_AGAIN,
         )
 
     @classmethod
@@ -141,10 +144,10 @@ class EncodeGarment(io.ComfyNode):
                 for one, own, original in zip(images, masks, originals, strict=True)
             ]
         garment = Garment(tuple(images))
-        size = f"{len(images)} × {width} × {height}, {garment.nbytes / 1e6:.0f} MB"
-        show(f"{size}\n{marked.note}".strip(), node_id(cls))
+        count = "1 image" if len(images) == 1 else f"{len(images)} images"
+        text = f"Encoded {count} at {width} × {height}: {garment.nbytes / 1e6:.0f} MB."
         seen = tensor_from_images([preview(one, preprocessing.clip_sees_it) for one in fitted])
-        return io.NodeOutput(counted(garment), ui=ui.PreviewImage(seen))
+        return io.NodeOutput(counted(garment), ui=ui.PreviewImage(seen).as_dict() | said(text, remark(marked.note)))
 
 
 def _garment_mask(node: type[io.ComfyNode], image: Tensor, mask: Any) -> GarmentMask:

@@ -12,10 +12,10 @@ from torch.nn.functional import interpolate
 from ..imagdressing_core.errors import IMAGDressingError
 from ..imagdressing_core.images.preprocess import images_from_tensor, tensor_from_images
 from ..imagdressing_core.model.mask import as_masks
-from .comfyui.feedback import node_id, show
+from .comfyui.feedback import said
 from .comfyui.folders import evaluation_weights
 from .comfyui.wires import IMAGE, MASK, require_option, require_wires
-from .sockets import CATEGORY, SEARCH_ALIASES
+from .sockets import CATEGORY
 
 if TYPE_CHECKING:  # the metrics are not imported at ComfyUI's start
     from ..imagdressing_core.metrics.paper import Mode
@@ -33,7 +33,7 @@ class EvaluateGarmentFidelity(io.ComfyNode):
             category=CATEGORY,
             description="Scores how faithfully an image shows its garment, as the paper does: structure, texture and "
             "keypoints (CAMI-U); with pose, face and prompt also CAMI-S.",
-            search_aliases=[*SEARCH_ALIASES, "metric", "score", "similarity", "SSIM", "CAMI"],
+            search_aliases=["metric", "score", "similarity", "SSIM", "CAMI"],
             inputs=[
                 io.Image.Input(
                     "garment_image", tooltip="The image that Encode Garment got: one, or one for each generated image."
@@ -78,7 +78,6 @@ class EvaluateGarmentFidelity(io.ComfyNode):
                 io.Image.Output(display_name="table", tooltip="The same table as an image, beside garment and result."),
             ],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -123,9 +122,8 @@ class EvaluateGarmentFidelity(io.ComfyNode):
         ]
         images = [ScoredImage(garments[i], results[i], scores) for i, scores in enumerate(_scores(pairs, mode))]
         text = score_text(images, COLUMNS)
-        show(text, node_id(cls))
         table = tensor_from_images([score_sheet(images, COLUMNS)])
-        return io.NodeOutput(text, table, ui=ui.PreviewImage(table, cls=cls))
+        return io.NodeOutput(text, table, ui=ui.PreviewImage(table, cls=cls).as_dict() | said(text))
 
 
 def _scores(pairs: list[PairContent], mode: Mode) -> list[Scores]:

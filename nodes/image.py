@@ -1,5 +1,6 @@
 """Work on the finished image."""
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -9,16 +10,26 @@ from torch import Tensor
 from ..imagdressing_core.application.heatmap import overlay, resized
 from ..imagdressing_core.application.strengths import LAYER_PRESETS, parse_layers
 from ..imagdressing_core.errors import require_between
-from ..imagdressing_core.images.garment_mask import FAINTEST
+from ..imagdressing_core.images.crop import Box, crop_to_mask, paste_into_box
+from ..imagdressing_core.images.garment_mask import doubt
+from ..imagdressing_core.images.inpaint_control import inpaint_control
 from ..imagdressing_core.images.paste import WIDEST_FEATHER, paste_back
 from ..imagdressing_core.model.mask import as_masks
-from .comfyui.feedback import node_id, progress_bar, warn
+from .comfyui.feedback import SAYS_AGAIN, progress_bar, said, warning
 from .comfyui.heat_maps import heat_maps
 from .comfyui.requirements import require_sd15
-from .comfyui.wires import CONDITIONING, IMAGE, LATENT, MASK, require_wires
-from .sockets import CATEGORY, SEARCH_ALIASES
+from .comfyui.wires import BOX, CONDITIONING, IMAGE, LATENT, MASK, require_wires
+from .sockets import CATEGORY, check_texts, preset_input
 
 MOST_STEPS = 50
+
+# ComfyUI's own class makes four widgets of it, in some versions only.
+BoundingBox = io.Custom("BOUNDING_BOX")
+
+
+def _doubts(masks: Tensor, consequence: str) -> dict[str, list[str]]:
+    text = doubt(masks, consequence)
+    return said(warning(text) if text else "")
 
 
 class PasteBack(io.ComfyNode):
@@ -29,7 +40,7 @@ class PasteBack(io.ComfyNode):
             display_name="Paste Back",
             category=CATEGORY,
             description="Puts the generated part into the original image; nothing outside the mask changes.",
-            search_aliases=[*SEARCH_ALIASES, "composite", "stitch"],
+            search_aliases=["composite", "stitch", "inpaint"],
             inputs=[
                 io.Image.Input("original", tooltip="The original image. It sets the size."),
                 io.Image.Input(
@@ -48,20 +59,116 @@ class PasteBack(io.ComfyNode):
                     default=False,
                     tooltip="Match the generated image's colours to those of the original, measured outside the mask.",
                 ),
+                BoundingBox.Input(
+                    "box",
+                    optional=True,
+                    tooltip="From Crop to Mask: where the generated image belongs in the original. Without it, the "
+                    "generated image shows all of the original.",
+                    extra_dict={"forceInput": True},
+                ),
             ],
             outputs=[io.Image.Output(tooltip="The original image with the generated part in it.")],
-            hidden=[io.Hidden.unique_id],
+            **SAYS_AGAIN,
         )
 
     @classmethod
     def execute(
-        cls, original: Tensor, generated: Tensor, mask: Tensor, feather: int, match_color: bool
+        cls,
+        original: Tensor,
+        generated: Tensor,
+        mask: Tensor,
+        feather: int,
+        match_color: bool,
+        box: dict[str, int] | None = None,
     ) -> io.NodeOutput:
         require_wires(original=(original, IMAGE), generated=(generated, IMAGE), mask=(mask, MASK))
         masks = as_masks(mask)
-        if float(masks.max()) < FAINTEST:
-            warn("The mask is empty, so the original is given back unchanged. Paint or connect a mask.", node_id(cls))
-        return io.NodeOutput(paste_back(original, generated, masks, feather, match_color))
+        if box is None:
+            pasted = paste_back(original, generated, masks, feather, match_color)
+        else:
+            require_wires(box=(box, BOX))
+            place = Box(*(box[side] for side in ("x", "y", "width", "height")))
+            pasted = paste_into_box(original, generated, masks, feather, match_color, place)
+        return io.NodeOutput(pasted, ui=_doubts(masks, "the original is given back unchanged"))
+
+
+class CropToMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IMAGDressingCropToMask",
+            display_name="Crop to Mask",
+            category=CATEGORY,
+            description="Cuts out the part of a photo around a mask, at the size to generate. Paste Back puts it back.",
+            search_aliases=["inpaint", "crop and stitch", "inpaint crop"],
+            inputs=[
+                io.Image.Input("image", tooltip="The photo, at its full size."),
+                io.Mask.Input("mask", tooltip="White marks the part to paint. The node resizes it to the image."),
+                io.Float.Input(
+                    "margin",
+                    default=0.25,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="How much of the photo shows around the mask on each side, as a share of the mask's longer "
+                    "side. The model needs to see neck and arms to draw a garment that fits.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=576,
+                    min=64,
+                    max=4096,
+                    step=8,
+                    tooltip="The part gets about as many pixels as a square of this side, in its own aspect: 576 for "
+                    "as many as 512 × 640 has.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(tooltip="The part of the photo: paint it anew at this size."),
+                io.Mask.Output(tooltip="The same part of the mask."),
+                BoundingBox.Output(display_name="box", tooltip="Where the part is in the photo, for Paste Back."),
+            ],
+            **SAYS_AGAIN,
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, mask: Tensor, margin: float, size: int) -> io.NodeOutput:
+        require_wires(image=(image, IMAGE), mask=(mask, MASK))
+        masks = as_masks(mask)
+        part, part_of_mask, box = crop_to_mask(image, masks, margin, size)
+        return io.NodeOutput(part, part_of_mask, asdict(box), ui=_doubts(masks, "the whole image is taken"))
+
+
+class InpaintControl(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IMAGDressingInpaintControl",
+            display_name="Inpaint Control Image",
+            category=CATEGORY,
+            description="Makes the control image for ControlNet Inpaint: the image with its part to paint marked.",
+            search_aliases=["inpaint", "inpaint preprocessor", "controlnet inpaint"],
+            inputs=[
+                io.Image.Input("image", tooltip="The image of which a part is painted anew, at the size you generate."),
+                io.Mask.Input(
+                    "mask",
+                    tooltip="White marks the part to paint; what is lighter than middle grey counts as white. The node "
+                    "resizes it to the image.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    tooltip="For the image of Apply ControlNet. The marked pixels are -1, which previews show as black."
+                )
+            ],
+            **SAYS_AGAIN,
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, mask: Tensor) -> io.NodeOutput:
+        require_wires(image=(image, IMAGE), mask=(mask, MASK))
+        masks = as_masks(mask)
+        return io.NodeOutput(inpaint_control(image, masks), ui=_doubts(masks, "no part of the image is marked"))
 
 
 class GarmentHeatMap(io.ComfyNode):
@@ -73,14 +180,15 @@ class GarmentHeatMap(io.ComfyNode):
             category=CATEGORY,
             description="Shows where in the finished image each garment acts, as its share of the attention over the "
             "chosen layers and noise levels. Sampling itself costs nothing more.",
-            search_aliases=[*SEARCH_ALIASES, "attention map", "heatmap", "visualize"],
+            search_aliases=["attention map", "heatmap", "visualize"],
             inputs=[
                 io.Model.Input("model", tooltip="The model with the garments, as the sampler got it."),
                 io.Conditioning.Input("positive", tooltip="The prompt, as the sampler got it."),
                 io.Latent.Input("samples", tooltip="The latent that the sampler returned."),
                 io.Image.Input("image", tooltip="The same as an image, from VAE Decode."),
-                io.String.Input(
+                preset_input(
                     "layers",
+                    LAYER_PRESETS,
                     default="all",
                     tooltip=f"The layers to look at: {', '.join(LAYER_PRESETS)}; or weights such as 0:1.0, 5:0.5.",
                 ),
@@ -105,6 +213,10 @@ class GarmentHeatMap(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, layers: str | None = None) -> bool | str:
+        return check_texts((parse_layers, layers))
 
     @classmethod
     def execute(cls, model: Any, positive: Any, samples: Any, image: Tensor, layers: str, steps: int) -> io.NodeOutput:

@@ -5,11 +5,11 @@ from comfy_api.latest import io, ui
 
 from ..imagdressing_core.files.checkpoint import DTYPES, convert_checkpoint, read_checkpoint
 from ..imagdressing_core.files.diagnosis import OFFICIAL_NAME
-from .comfyui.feedback import node_id, progress_bar, show
+from .comfyui.feedback import SAYS_AGAIN, progress_bar, said
 from .comfyui.folders import CHECKPOINTS
 from .comfyui.garment_encoder import load_garment_encoder
 from .comfyui.wires import require_option
-from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingModel
+from .sockets import CATEGORY, IMAGDressingModel
 
 
 def _model_name_input() -> io.Combo.Input:
@@ -30,10 +30,10 @@ class LoadIMAGDressingModel(io.ComfyNode):
             display_name="Load IMAGDressing Model",
             category=CATEGORY,
             description="Loads the garment U-Net, the Q-Former and the garment projections, which encode a garment.",
-            search_aliases=SEARCH_ALIASES,
+            search_aliases=["imagdressing", "magic clothing checkpoint"],
             inputs=[_model_name_input()],
             outputs=[IMAGDressingModel.Output(display_name="imagdressing", tooltip="For Encode Garment.")],
-            hidden=[io.Hidden.unique_id],
+            **SAYS_AGAIN,
         )
 
     @classmethod
@@ -50,8 +50,8 @@ class LoadIMAGDressingModel(io.ComfyNode):
         encoder = load_garment_encoder(checkpoint)
         used = sum(tensor.nbytes for tensor in checkpoint.tensors.values())
         dtype = str(checkpoint.dtype).removeprefix("torch.")
-        show(f"{checkpoint.variant}\n{dtype}, {used / 1e9:.2f} GB in use", node_id(cls))
-        return io.NodeOutput(encoder)
+        text = f"Loaded ({checkpoint.variant} format) in {dtype}: {used / 1e9:.2f} GB of memory."
+        return io.NodeOutput(encoder, ui=said(text))
 
 
 class ConvertCheckpoint(io.ComfyNode):
@@ -74,7 +74,6 @@ class ConvertCheckpoint(io.ComfyNode):
                 ),
             ],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -88,5 +87,4 @@ class ConvertCheckpoint(io.ComfyNode):
             CHECKPOINTS.path(model_name), CHECKPOINTS.first(), dtype, progress_bar(), mapped=not args.disable_mmap
         )
         report = f"{done.path}\n{done.source_bytes / 1e9:.2f} GB → {done.converted_bytes / 1e9:.2f} GB"
-        show(report, node_id(cls))
-        return io.NodeOutput(ui=ui.PreviewText(report))
+        return io.NodeOutput(ui=ui.PreviewText(report).as_dict() | said(report))

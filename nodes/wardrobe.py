@@ -5,10 +5,10 @@ from comfy_api.latest import io, ui
 from ..imagdressing_core.files.garment_file import load_garment, save_garment
 from ..imagdressing_core.model.garment import Garment, Origin
 from .comfyui.counted import counted
-from .comfyui.feedback import node_id, show
-from .comfyui.folders import GARMENTS, free_garment_path
+from .comfyui.feedback import SAYS_AGAIN, said
+from .comfyui.folders import GARMENTS, NOTHING_SAVED, free_garment_path
 from .comfyui.wires import GARMENT, require_wires
-from .sockets import CATEGORY, SEARCH_ALIASES, IMAGDressingGarment
+from .sockets import CATEGORY, IMAGDressingGarment
 
 
 class SaveGarment(io.ComfyNode):
@@ -19,7 +19,7 @@ class SaveGarment(io.ComfyNode):
             display_name="Save Garment",
             category=CATEGORY,
             description="Saves an encoded garment in models/imagdressing_garments, so that you can use it again.",
-            search_aliases=[*SEARCH_ALIASES, "wardrobe"],
+            search_aliases=["wardrobe"],
             inputs=[
                 IMAGDressingGarment.Input("garment", tooltip="From Encode Garment or Join Garments."),
                 io.String.Input(
@@ -30,7 +30,6 @@ class SaveGarment(io.ComfyNode):
                 ),
             ],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -40,8 +39,7 @@ class SaveGarment(io.ComfyNode):
         path = free_garment_path(filename_prefix, origin.width, origin.height)
         save_garment(garment, path)
         report = f"{path}\n{path.stat().st_size / 1e6:.0f} MB"
-        show(report, node_id(cls))
-        return io.NodeOutput(ui=ui.PreviewText(report))
+        return io.NodeOutput(ui=ui.PreviewText(report).as_dict() | said(report))
 
 
 class LoadGarment(io.ComfyNode):
@@ -52,14 +50,18 @@ class LoadGarment(io.ComfyNode):
             display_name="Load Garment",
             category=CATEGORY,
             description="Loads a saved garment, without checkpoint, VAE or CLIP vision.",
-            search_aliases=[*SEARCH_ALIASES, "wardrobe"],
+            search_aliases=["wardrobe"],
             inputs=[
-                io.Combo.Input("garment_name", options=GARMENTS.names(), tooltip="A file that Save Garment wrote.")
+                io.Combo.Input(
+                    "garment_name",
+                    options=GARMENTS.names() or [NOTHING_SAVED],
+                    tooltip="A file that Save Garment wrote.",
+                )
             ],
             outputs=[
                 IMAGDressingGarment.Output(display_name="garment", tooltip="For Apply Garment and Join Garments.")
             ],
-            hidden=[io.Hidden.unique_id],
+            **SAYS_AGAIN,
         )
 
     @classmethod
@@ -73,12 +75,11 @@ class LoadGarment(io.ComfyNode):
     @classmethod
     def execute(cls, garment_name: str) -> io.NodeOutput:
         garment = load_garment(GARMENTS.path(garment_name))
-        show("\n".join(_summary(image.origin) for image in garment.images), node_id(cls))
-        return io.NodeOutput(counted(garment))
+        return io.NodeOutput(counted(garment), ui=said(*(_summary(image.origin) for image in garment.images)))
 
 
 def _summary(origin: Origin) -> str:
-    return f"{origin.width} × {origin.height}, {origin.fit}, by {origin.checkpoint}"
+    return f"Encoded at {origin.width} × {origin.height}, fit {origin.fit}, by {origin.checkpoint}."
 
 
 class JoinGarments(io.ComfyNode):
@@ -90,7 +91,7 @@ class JoinGarments(io.ComfyNode):
             category=CATEGORY,
             description="Joins two garments of any sizes into one: views of one garment for batch = broadcast, or one "
             "for each image of a batch for batch = one per image.",
-            search_aliases=[*SEARCH_ALIASES, "batch"],
+            search_aliases=["batch of garments"],
             inputs=[
                 IMAGDressingGarment.Input("garment_1", tooltip="Its images come first."),
                 IMAGDressingGarment.Input("garment_2", tooltip="Its images come second."),

@@ -20,7 +20,7 @@ from .workflow_api import Prompt, api_form
 with packages("Speaking to ComfyUI"):
     import requests
 
-WORKFLOW = "garment_to_person"  # one of the pack's templates, with the official constants
+WORKFLOW = "Dress a person, node by node"  # one of the pack's templates, with the official constants
 URL = "http://127.0.0.1:8188"
 ENCODE, SAMPLER, LATENT = "IMAGDressingEncodeGarment", "KSampler", "EmptyLatentImage"
 

@@ -5,9 +5,11 @@ that the shipped workflows use.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 MUTED, BYPASSED = 2, 4
+SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = -10, -20  # the ids by which a subgraph's links name its own sockets
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 ONLY_IN_EDITOR = ("Note", "MarkdownNote")
 
@@ -16,19 +18,96 @@ Prompt = dict[str, dict[str, Any]]
 
 
 def api_form(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Prompt:
-    """Return the API form of ``workflow``. object_info: ComfyUI's answer to ``/object_info``."""
-    sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    """Return the API form of ``workflow``. object_info: ComfyUI's answer to ``/object_info``.
+
+    A node inside a subgraph gets the id that the editor gives it, ``"<id of the subgraph's node>:<its own id>"``.
+    """
+    definitions = {each["id"]: each for each in workflow.get("definitions", {}).get("subgraphs", ())}
     prompt: Prompt = {}
-    for node in workflow["nodes"]:
-        if node["type"] in ONLY_IN_EDITOR or node["mode"] in (MUTED, BYPASSED):
-            continue
-        inputs = _widget_values(object_info[node["type"]], node.get("widgets_values", ()))
-        inputs |= {socket["name"]: sources[socket["link"]] for socket in node["inputs"] if socket.get("link")}
-        prompt[str(node["id"])] = {
-            "class_type": node["type"],
-            "inputs": {name: value for name, value in inputs.items() if not name.startswith("*")},
-        }
+    for level in _levels(workflow, definitions):
+        for node in level.nodes.values():
+            if node["type"] in ONLY_IN_EDITOR or node["mode"] in (MUTED, BYPASSED) or node["id"] in level.opened:
+                continue
+            inputs = _widget_values(object_info[node["type"]], node.get("widgets_values", ()))
+            inputs |= {socket["name"]: level.source(socket["link"]) for socket in node["inputs"] if socket.get("link")}
+            prompt[f"{level.prefix}{node['id']}"] = {
+                "class_type": node["type"],
+                "inputs": {
+                    name: value.value if isinstance(value, _Typed) else value
+                    for name, value in inputs.items()
+                    if value is not None and not name.startswith("*")
+                },
+            }
     return prompt
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """What the user typed into the widget of a subgraph's node."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The workflow itself, or the inside of one subgraph's node.
+
+    Attributes:
+        sources: By link, the node and the output that it comes from.
+        given: What the subgraph's node passes to each of its inputs: a node and an output, a typed value, or nothing.
+        outputs: By output of the subgraph, the link that leads to it.
+        opened: By the id of a subgraph's node, its inside.
+    """
+
+    prefix: str
+    nodes: dict[int, Mapping[str, Any]]
+    sources: dict[int, tuple[int, int]]
+    given: list[list[Any] | _Typed | None]
+    outputs: dict[int, int]
+    opened: dict[int, "_Level"] = field(default_factory=dict)
+
+    def source(self, link: int) -> list[Any] | _Typed | None:
+        node, output = self.sources[link]
+        if node == SUBGRAPH_INPUT:
+            return self.given[output]
+        if node in self.opened:
+            inside = self.opened[node]
+            return inside.source(inside.outputs[output])
+        return [f"{self.prefix}{node}", output]
+
+
+def _levels(workflow: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[_Level]:
+    """Return the workflow and the inside of each subgraph's node in it."""
+    links = {link[0]: (link[1], link[2]) for link in workflow["links"]}
+    top = _Level("", {node["id"]: node for node in workflow["nodes"]}, links, [], {})
+    return [top, *_opened(top, definitions)]
+
+
+def _opened(level: _Level, definitions: Mapping[str, Any]) -> list[_Level]:
+    """Open the subgraphs' nodes of a level, sources before what they feed; return their insides."""
+    found: list[_Level] = []
+    for node in sorted(level.nodes.values(), key=lambda node: node["order"]):
+        definition = definitions.get(node["type"])
+        if definition is None:
+            continue
+        links = {link["id"]: link for link in definition["links"]}
+        inside = _Level(
+            f"{level.prefix}{node['id']}:",
+            {each["id"]: each for each in definition["nodes"]},
+            {number: (link["origin_id"], link["origin_slot"]) for number, link in links.items()},
+            list(_given(level, node)),
+            {link["target_slot"]: number for number, link in links.items() if link["target_id"] == SUBGRAPH_OUTPUT},
+        )
+        level.opened[node["id"]] = inside
+        found += [inside, *_opened(inside, definitions)]
+    return found
+
+
+def _given(level: _Level, node: Mapping[str, Any]) -> Iterator[list[Any] | _Typed | None]:
+    typed = iter(node.get("widgets_values", ()))
+    for socket in node["inputs"]:
+        value = _Typed(next(typed)) if "widget" in socket else None
+        yield level.source(socket["link"]) if socket.get("link") else value
 
 
 def _widget_values(info: Mapping[str, Any], saved: Sequence[Any]) -> dict[str, Any]:

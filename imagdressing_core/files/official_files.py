@@ -101,6 +101,30 @@ CARTOON = ModelFile(
     "4.24 GB",
     "CreativeML Open RAIL-M",
 )
+SAM3 = ModelFile(
+    "sam3.1_multiplex_fp16.safetensors",
+    "checkpoints",
+    "Comfy-Org/sam3.1",
+    "checkpoints/sam3.1_multiplex_fp16.safetensors",
+    "1.7 GB",
+    "SAM License",
+)
+SDPOSE = ModelFile(
+    "sdpose_wholebody_fp16.safetensors",
+    "checkpoints",
+    "Comfy-Org/SDPose",
+    "checkpoints/sdpose_wholebody_fp16.safetensors",
+    "1.9 GB",
+    "see its page",
+)
+BIREFNET = ModelFile(
+    "birefnet.safetensors",
+    "background_removal",
+    "Comfy-Org/BiRefNet",
+    "background_removal/birefnet.safetensors",
+    "0.4 GB",
+    "MIT",
+)
 MAGIC_CLOTHING = ModelFile(
     "magic_clothing_768_vitonhd_joint.safetensors",
     "imagdressing",
@@ -127,7 +151,7 @@ MAGIC_CLOTHING_LAYERS = ModelFile(
 )
 
 BASE_FILES = (GARMENT, DENOISING, VAE, CLIP_VISION)
-WORKFLOW_FILES = (*BASE_FILES, CONTROLNET, CONTROLNET_INPAINT, CARTOON)
+WORKFLOW_FILES = (*BASE_FILES, CONTROLNET, CONTROLNET_INPAINT, CARTOON, SAM3, SDPOSE, BIREFNET)
 ALL_FILES = (*WORKFLOW_FILES, MAGIC_CLOTHING, MAGIC_CLOTHING_EXTRACTOR, MAGIC_CLOTHING_LAYERS)
 
 

@@ -50,6 +50,24 @@ def garment_mask(masks: Tensor | None, transparency: Tensor | None = None) -> Ga
     return GarmentMask(None)
 
 
+def doubt(masks: Tensor, if_empty: str) -> str | None:
+    """Return a warning where masks (n, height, width) are rarely meant as they are; None where nothing is odd.
+
+    if_empty: what an empty mask leads to, as a clause.
+    """
+    empty = [str(number) for number, mask in enumerate(masks, 1) if float(mask.max()) < FAINTEST]
+    if len(empty) == len(masks):
+        return f"The mask is empty, so {if_empty}. Paint or connect a mask."
+    if empty:
+        return f"Of {len(masks)} masks these are empty: {', '.join(empty)}. Where one is used, {if_empty}."
+    if any(marks_surroundings(mask) for mask in masks):
+        return (
+            "The mask marks the corners and leaves the middle out, as Load Image's MASK of a cut-out image does. If "
+            "you mean the middle, put Invert Mask in between."
+        )
+    return None
+
+
 def marks_surroundings(mask: Tensor) -> bool:
     """Return whether a mask (height, width) marks all four corners, and the border more than the middle."""
     height, width = mask.shape

@@ -28,14 +28,14 @@ def paste_back(original: Tensor, generated: Tensor, mask: Tensor, feather: int, 
         IMAGDressingError: another rank, NaN, batches that do not go together, or a feather out of range.
     """
     require_between("feather", feather, 0, WIDEST_FEATHER)
-    _require_batches(original, generated, mask)
+    require_batches(mask, original=original, generated=generated)
     batch = max(len(original), len(generated), len(mask))
     original, generated, mask = original.float(), generated.float(), mask.float()  # half cannot be resized everywhere
     original = original[..., :3].expand(batch, -1, -1, -1)
     size = original.shape[1:3]
-    generated = _resized(generated[..., :3].movedim(-1, 1), size, "bicubic").clamp(0, 1).movedim(1, -1)
+    generated = resized(generated[..., :3].movedim(-1, 1), size, "bicubic").clamp(0, 1).movedim(1, -1)
     generated = generated.to(original).expand(batch, -1, -1, -1)
-    mask = _resized(mask.unsqueeze(1), size, "bilinear")[:, 0].clamp(0, 1).to(original).expand(batch, -1, -1)
+    mask = resized(mask.unsqueeze(1), size, "bilinear")[:, 0].clamp(0, 1).to(original).expand(batch, -1, -1)
     if match_color:
         generated = torch.stack([_matched(*three) for three in zip(generated, original, mask, strict=True)])
     share = torch.stack([feathered(one, feather) for one in mask]).unsqueeze(-1)
@@ -62,24 +62,26 @@ def _matched(generated: Tensor, original: Tensor, mask: Tensor) -> Tensor:
     return ((generated - ours.mean(0)) * scale + theirs.mean(0)).clamp(0, 1)
 
 
-def _resized(batch: Tensor, size: torch.Size, mode: str) -> Tensor:
+def resized(batch: Tensor, size: torch.Size, mode: str) -> Tensor:
+    """Return (batch, channels, height, width) at another (height, width)."""
     if batch.shape[-2:] == size:
         return batch
     return interpolate(batch, tuple(size), mode=mode, antialias=True)
 
 
-def _require_batches(original: Tensor, generated: Tensor, mask: Tensor) -> None:
-    for name, images in (("original", original), ("generated", generated)):
-        if images.ndim != 4 or images.shape[-1] not in (3, 4) or not images.numel():
+def require_batches(mask: Tensor, **images: Tensor) -> None:
+    """Raise IMAGDressingError unless masks (batch, height, width) and images, by their sockets' names, go together."""
+    for name, batch in images.items():
+        if batch.ndim != 4 or batch.shape[-1] not in (3, 4) or not batch.numel():
             raise IMAGDressingError(
-                f"{name} must be a batch of colour images (batch, height, width, 3), found {tuple(images.shape)}."
+                f"{name} must be a batch of colour images (batch, height, width, 3), found {tuple(batch.shape)}."
             )
     if mask.ndim != 3 or not mask.numel():
         raise IMAGDressingError(f"mask must be (batch, height, width), found {tuple(mask.shape)}.")
-    for name, values in (("original", original), ("generated", generated), ("mask", mask)):
+    batches = images | {"mask": mask}
+    for name, values in batches.items():
         if not bool(torch.isfinite(values).all()):
             raise IMAGDressingError(f"{name} holds NaN or infinite values: look at the node that makes it.")
-    sizes = {"original": len(original), "generated": len(generated), "mask": len(mask)}
-    if len(set(sizes.values()) - {1}) > 1:
-        found = ", ".join(f"{count} in {name}" for name, count in sizes.items())
+    if len({len(values) for values in batches.values()} - {1}) > 1:
+        found = ", ".join(f"{len(values)} in {name}" for name, values in batches.items())
         raise IMAGDressingError(f"The batches do not go together: {found}. Give one, or as many as the largest has.")

@@ -1,12 +1,23 @@
-"""What a user sees in the node itself while it works and after: texts, warnings, the progress bar."""
+"""What a user reads in the node itself: what it did, warnings, the progress bar. ``web/said.js`` shows the texts."""
 
 import logging
 import sys
+from dataclasses import fields
+from typing import Any
 
 import comfy.utils
 from comfy_api.latest import io
 
 from ...imagdressing_core.model.garment_unet import Progress
+
+SAID, WARNINGS = "imagdressing", "imagdressing_warnings"
+"""Keys of a node's output for the editor: its own texts, and warnings about it while another node ran."""
+
+SAYS_AGAIN: dict[str, Any] = {
+    name: True for name in ("has_intermediate_output",) if name in {one.name for one in fields(io.Schema)}
+}
+"""For the schema of a node that says something: ComfyUI sends its texts again where it has the node in its cache.
+Older releases cannot."""
 
 
 def node_id(node: type[io.ComfyNode]) -> str | None:
@@ -14,22 +25,26 @@ def node_id(node: type[io.ComfyNode]) -> str | None:
     return getattr(node.hidden, "unique_id", None)
 
 
-def show(text: str, node: str | None) -> None:
-    """Show ``text`` in the node of that id in the editor."""
-    # Not imported: it is there where ComfyUI runs as a server, and elsewhere there is nobody to show it to.
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if server is not None and node is not None:
-        server.send_progress_text(text, node)
+def said(*texts: str) -> dict[str, list[str]]:
+    """Return texts, of which empty ones are left out, as the ``ui`` of a node's output."""
+    return {SAID: [text for text in texts if text]}
 
 
-def warn(text: str, node: str | None) -> None:
-    """Show a warning in the node of that id, and write it to the log for who has no editor open."""
+def remark(text: str) -> str:
+    """Write what a node did unasked to the log too, where there is any; return it as the editor shows it."""
+    if text:
+        logging.info("IMAGDressing: %s", text)
+    return text
+
+
+def warning(text: str) -> str:
+    """Write a warning to the log, for who has no editor open; return it as the editor shows it."""
     logging.warning("IMAGDressing: %s", text)
-    show(f"⚠ {text}", node)
+    return f"⚠ {text}"
 
 
 class SaidOnce:
-    """Warnings of one sampling run: the same one, of the same node, is said once."""
+    """Warnings of one sampling run: the same one, about the same node, is said once."""
 
     def __init__(self) -> None:
         self._said: set[tuple[str, str | None]] = set()
@@ -37,11 +52,27 @@ class SaidOnce:
     def warn(self, text: str, node: str | None) -> None:
         if (text, node) not in self._said:
             self._said.add((text, node))
-            warn(text, node)
+            _send(warning(text), node)
 
     def about(self, node: str | None) -> bool:
         """Return whether anything has been said of that node."""
         return any(label == node for _, label in self._said)
+
+    def sampled_with(self, node: str | None) -> None:
+        """Tell the editor that a run with that node is over: what an earlier prompt's run said of it is out of date."""
+        _send("", node)
+
+
+def _send(text: str, node: str | None) -> None:
+    """Add a warning to what the editor keeps of a node, while another node runs."""
+    # Not imported: it is there where ComfyUI runs as a server, and elsewhere there is nobody to show it to.
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+    if server is None or node is None or server.client_id is None:  # the prompt is not an editor's
+        return
+    prompt = getattr(server, "last_prompt_id", None)
+    message = {"node": node, "display_node": node, "prompt_id": prompt, "merge": True}
+    output = {WARNINGS: [{"prompt": prompt, "text": text}]}
+    server.send_sync("executed", message | {"output": output}, server.client_id)
 
 
 def progress_bar() -> Progress:

@@ -14,6 +14,9 @@ from ...imagdressing_core.errors import IMAGDressingError, shown
 from ...imagdressing_core.files.checkpoint import FILE_SUFFIXES
 from ...imagdressing_core.files.diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE
 
+NOTHING_SAVED = "nothing saved yet: run Save Garment, then press R"
+"""The one entry of an empty list of garments; the editor would show it as undefined."""
+
 ADVICE = "Give a name, or a folder below it and a name, such as summer/shirt."
 # Of the editor's, %date:yyyy-MM-dd% and %Node.widget%; what ComfyUI itself fills in has neither a colon nor a dot.
 EDITORS_PATTERN = re.compile(r"%(date:[^%]*|[^%/]+\.[^%/]+)%")
@@ -85,6 +88,8 @@ class ModelFolder:
         folders = ", ".join(folder_paths.get_folder_paths(self.key))
         names = self.names()
         held = f"They hold: {', '.join(names)}." if names else f"They hold no {self.content}."
+        if name == NOTHING_SAVED:
+            return f"There is no {self.content} yet. Searched: {folders}. {self.advice}"
         return f"No {self.content} named {shown(name)!r}. Searched: {folders}. {held} {self.advice}"
 
 
@@ -98,7 +103,7 @@ GARMENTS = ModelFolder(
     "imagdressing_garments",
     frozenset({".safetensors"}),
     "saved garment",
-    "Save one with Save Garment, then press R to refresh the list.",
+    "Wire the garment of Encode Garment to Save Garment and run that once, then press R to refresh the list.",
 )
 
 

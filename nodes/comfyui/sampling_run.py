@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...imagdressing_core.application.applied_garment import AppliedGarment
 from ...imagdressing_core.application.strengths import CONSTANT
+from ...imagdressing_core.images.garment_mask import doubt
 from ...imagdressing_core.model.layers import LAYERS
 from .attention import breaks_graphs
 from .attention_hooks import attentions, blocks, foreign_layers, hooked, is_foreign
@@ -67,6 +68,7 @@ class SamplingRun:
         """Bring the run's garments to the device, now: how much of the model fits is decided after this."""
         patcher, device = self.guider.model_patcher, self._device()
         dtype = patcher.get_model_object("manual_cast_dtype") or patcher.model_dtype()
+        self._say_doubts()
         distinct = {tuple(map(id, images)): images for images in self._images()}
         size = torch.empty((), dtype=dtype).element_size()
         values = sum(image.nbytes // _element_size(image) for images in distinct.values() for image in images)
@@ -168,6 +170,12 @@ class SamplingRun:
             terms = self._patches.layer_terms(terms.layer, garments, replace(call, rows=self._part[1]), terms.attention)
         return self._patches.add(terms, z, q, k, v, options)
 
+    def _say_doubts(self) -> None:
+        for applied in self._garments:
+            text = None if applied.mask is None else doubt(applied.mask, "the garment acts nowhere")
+            if text:
+                self._patches.terms.said.warn(text, applied.label)
+
     def say_options_copied(self) -> None:
         for applied in self._garments:
             self._patches.terms.said.warn(
@@ -177,7 +185,9 @@ class SamplingRun:
             )
 
     def close(self) -> None:
-        """Take ours out of what other nodes own."""
+        """Take ours out of what other nodes own, and let the editor drop what earlier runs said."""
+        for applied in self._garments:
+            self._patches.terms.said.sampled_with(applied.label)
         for wrappers in self.borrowed:
             wrappers.pop(KEY, None)
 
@@ -189,7 +199,7 @@ class SamplingRun:
                 continue
             layers = [layer for layer in LAYERS if applied.full_strength(layer)]
             missing = [layer for layer in layers if (id(applied), layer.index) not in reached]
-            if id(applied) not in self._acted or (not self._compiled and len(missing) == len(layers)):
+            if id(applied) not in self._acted:
                 said.warn(
                     "The garment did not act: another node computes the image past the calls that it acts in, as "
                     "caches of the U-Net's inner blocks (DeepCache) do. Sample without that node.",

@@ -36,12 +36,18 @@ def _is_latent(value: Any) -> bool:
     return isinstance(value, Mapping) and isinstance(value.get("samples"), Tensor)
 
 
+def _is_box(value: Any) -> bool:
+    sides = ("x", "y", "width", "height")
+    return isinstance(value, Mapping) and all(isinstance(value.get(side), int) for side in sides)
+
+
 def _is_conditioning(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(one, list | tuple) and len(one) == 2 for one in value)
 
 
 IMAGE = Kind("IMAGE", lambda value: isinstance(value, Tensor), "Load Image or VAE Decode")
 MASK = Kind("MASK", lambda value: isinstance(value, Tensor), "Load Image (as Mask)")
+BOX = Kind("BOUNDING_BOX", _is_box, "Crop to Mask")
 LATENT = Kind("LATENT", _is_latent, "KSampler")
 CONDITIONING = Kind("CONDITIONING", _is_conditioning, "CLIP Text Encode")
 MODEL = Kind("MODEL", _has("model", "model_options", "clone", "get_model_object"), "Load Checkpoint")

@@ -4,12 +4,20 @@ import re
 from collections.abc import Iterator
 
 import pytest
+import torch
 from playwright.sync_api import Browser
-from support.comfyui_release import BASE, REPOSITORY
+from support import fresh
+from support.comfyui_release import BASE, REPOSITORY, link_pack
 from support.comfyui_server import ComfyUIServer, serving
 from support.editor import Editor, browsing
+from support.front_ends import newest_front_end
 from support.shipped_prompts import IMAGES
 from support.synthetic_models import synthetic_base
+
+from imagdressing_core.files.garment_file import save_garment
+from imagdressing_core.files.official_files import DENOISING
+from imagdressing_core.model.garment import Garment, GarmentImage, LayerKV, Origin
+from imagdressing_core.model.layers import LAYERS
 
 SCREENSHOTS = REPOSITORY / "artefacts" / "browser"
 
@@ -37,3 +45,27 @@ def editor(server: ComfyUIServer, browser: Browser, request: pytest.FixtureReque
         yield opened
         name = re.sub(r"[^\w.-]+", "_", request.node.name).strip("_")
         opened.screenshot(SCREENSHOTS / f"{name}.png")
+
+
+@pytest.fixture(scope="session", params=["ComfyUI's own front end", "the newest front end"])
+def any_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer]:
+    """ComfyUI with one front end after the other, on a base directory that holds SD1.5 and a tiny garment."""
+    base = fresh.base(tmp_path_factory.mktemp("base"))
+    link_pack(base)
+    garments = base / "models" / "imagdressing_garments"
+    garments.mkdir()
+    kept = {layer.index: LayerKV(*(torch.ones(1, 4, layer.channels) for _ in "kv")) for layer in LAYERS}
+    save_garment(Garment((GarmentImage(kept, Origin("a.pt", "", "pad", 16, 24)),)), garments / "shirt.safetensors")
+    synthetic_base()
+    (base / "models" / DENOISING.folder).mkdir()
+    (base / "models" / DENOISING.path).symlink_to(BASE / "models" / DENOISING.path)
+    newest = ["--front-end-root", str(newest_front_end())] if "newest" in request.param else []
+    with serving("--fp16-unet", *newest, base=base) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["classic", "Nodes 2.0"])
+def any_editor(request: pytest.FixtureRequest, any_server: ComfyUIServer, browser: Browser) -> Iterator[Editor]:
+    """A tab of each front end's editor in each way of drawing nodes; a module's tests share it."""
+    with Editor.opened(browser, any_server, Comfy_VueNodes_Enabled=request.param == "Nodes 2.0") as opened:
+        yield opened

@@ -1,19 +1,13 @@
 """Every shipped workflow as the editor's template browser offers it."""
 
-import json
-from itertools import combinations
-from typing import Any
-
 import pytest
-from support.comfyui_release import REPOSITORY
 from support.editor import Editor
+from support.shipped import WORKFLOWS
+from support.shipped_prompts import PHOTOGRAPH_OF_A_FACE
 
-TEMPLATES = sorted(path.stem for path in (REPOSITORY / "workflows").glob("*.json"))
-# Nodes of other packs, by the workflow whose notes say which pack to install for them.
-OTHER_PACKS = {
-    "face_and_pose": {"IPAdapterUnifiedLoaderFaceID", "IPAdapterFaceID"},
-    "try_on": {"InpaintPreprocessor"},
-}
+TEMPLATES = [path.stem for path in WORKFLOWS]
+# Nodes of another pack, by the workflow whose note says how to get it; and whose face is the user's to choose.
+OTHER_PACKS = {"A face and a pose (needs another pack)": {"IPAdapterUnifiedLoaderFaceID", "IPAdapterFaceID"}}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -27,29 +21,8 @@ def test_it_opens_with_its_thumbnail_its_pictures_and_all_its_nodes(editor: Edit
     )
     assert set(unknown) == OTHER_PACKS.get(name, set())
     editor.wait_until(
-        "() => app.graph.nodes.filter((node) => node.type.startsWith('LoadImage'))"
-        ".every((node) => node.imgs?.[0]?.naturalWidth > 0)"
+        "(chosen) => app.graph.nodes.filter((node) => node.type.startsWith('LoadImage'))"
+        ".filter((node) => !chosen.includes(node.widgets[0].value)).every((node) => node.imgs?.[0]?.naturalWidth > 0)",
+        [PHOTOGRAPH_OF_A_FACE],
     )
-    assert editor.errors == []
-
-
-@pytest.mark.parametrize("name", TEMPLATES)
-def test_every_group_has_its_note_and_no_node_lies_on_another(name: str):
-    workflow = json.loads((REPOSITORY / "workflows" / f"{name}.json").read_text())
-    notes = [node for node in workflow["nodes"] if node["type"] == "MarkdownNote"]
-    for group in workflow["groups"]:
-        assert any(_inside(note, group["bounding"]) for note in notes), group["title"]
-    for one, other in combinations(workflow["nodes"], 2):
-        assert not _overlap(one, other), (one["type"], other["type"])
-
-
-def _inside(node: dict[str, Any], box: list[float]) -> bool:
-    x, y, width, height = box
-    (left, top), (wide, high) = node["pos"], node["size"]
-    return x <= left and left + wide <= x + width and y <= top and top + high <= y + height
-
-
-def _overlap(one: dict[str, Any], other: dict[str, Any], title: int = 30) -> bool:
-    (x, y), (width, height) = one["pos"], one["size"]
-    (left, top), (wide, high) = other["pos"], other["size"]
-    return x < left + wide and left < x + width and y - title < top + high and top - title < y + height
+    assert [error for error in editor.errors if PHOTOGRAPH_OF_A_FACE not in error] == []

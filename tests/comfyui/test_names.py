@@ -133,3 +133,14 @@ def test_a_name_that_a_wire_brings_is_looked_up_when_the_node_runs(node: str):
     for value in (None, 3, ["a"]):
         with pytest.raises(ValueError, match=r"No (saved garment|IMAGDressing checkpoint) named"):
             comfyui_process.call(node, **{socket: value}, **others)
+
+
+def test_with_nothing_saved_the_list_and_the_message_at_run_say_how_to_get_a_garment(folder: Path):
+    node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS["IMAGDressingLoadGarment"]
+    (only,) = node.INPUT_TYPES()["required"]["garment_name"][1]["options"]
+    assert only == "nothing saved yet: run Save Garment, then press R"
+    message = node.validate_inputs(garment_name=only)
+    assert message.startswith("There is no saved garment yet.")
+    assert "Wire the garment of Encode Garment to Save Garment and run that once" in message
+    (folder / "shirt_00001.safetensors").write_bytes(b"")
+    assert node.INPUT_TYPES()["required"]["garment_name"][1]["options"] == ["shirt_00001.safetensors"]

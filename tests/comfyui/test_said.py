@@ -31,6 +31,55 @@ def left_half() -> torch.Tensor:
     return mask
 
 
+EMPTY = "The mask is empty, so "
+INVERTED = "The mask marks the corners and leaves the middle out"
+
+
+@pytest.mark.parametrize(("inside", "around", "text"), [(0.0, 0.0, EMPTY), (0.0, 1.0, INVERTED)])
+@pytest.mark.parametrize("garments", [1, 2])
+def test_a_mask_that_is_rarely_meant_so_is_said_once_a_run(
+    said: Any, inside: float, around: float, text: str, garments: int
+):
+    mask = torch.full((1, 96, 64), around)
+    mask[:, 24:72, 16:48] = inside
+    model = narrow_model()
+    for _ in range(garments):
+        model = apply_garment(model, mask=mask)
+    sample(model)
+    (found,) = said()
+    assert found.startswith(text)
+    if inside == around:
+        assert "the garment acts nowhere" in found
+        assert torch.equal(sample(model), sample(narrow_model()))
+
+
+@pytest.mark.parametrize("mask", [left_half(), torch.ones(1, 96, 64), None])
+def test_a_usual_mask_is_not_doubted(said: Any, mask: torch.Tensor | None):
+    sample(apply_garment(narrow_model(), mask=mask))
+    assert said() == []
+
+
+@pytest.mark.parametrize("node", ["IMAGDressingPasteBack", "IMAGDressingInpaintControl"])
+def test_nodes_on_images_say_it_on_themselves_and_in_the_log(said: Any, node: str):
+    image = torch.rand(1, 32, 32, 3)
+    inputs: dict[str, Any] = {"original": image, "generated": image, "feather": 8, "match_color": False}
+    inputs = inputs if node == "IMAGDressingPasteBack" else {"image": image}
+
+    def texts(mask: torch.Tensor) -> list[str]:
+        output = comfyui.node_function(node)(mask=mask, **inputs)
+        assert torch.isfinite(output.result[0]).all()
+        return output.ui["imagdressing"]
+
+    inverted = torch.ones(1, 32, 32)
+    inverted[:, 8:24, 8:24] = 0
+    for mask, text in ((torch.zeros(1, 32, 32), EMPTY), (inverted, INVERTED)):
+        (shown,) = texts(mask)
+        assert shown.startswith(f"⚠ {text}")
+        assert said() == [shown.removeprefix("⚠ ")]
+    assert texts(1 - inverted) == []
+    assert said() == []
+
+
 def test_a_garment_that_was_never_asked(said: Any):
     bypassed = stand_ins.unet_bypassed(narrow_model())
     assert torch.equal(sample(apply_garment(bypassed)), sample(bypassed))
@@ -44,16 +93,19 @@ def test_a_garment_outside_of_its_window_was_not_meant_to_act(said: Any):
     assert said() == []
 
 
-def test_a_layer_whose_projections_are_never_used(said: Any):
-    class WithoutProjections(torch.nn.Module):
-        def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-            return 0.1 * x
+class WithoutProjections(torch.nn.Module):
+    def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        return 0.1 * x
 
+
+@pytest.mark.parametrize("count", [1, 16])
+def test_layers_whose_projections_are_never_used(said: Any, count: int):
     patched = narrow_model().clone()
-    patched.add_object_patch(f"{stand_ins.BLOCK}.attn1", WithoutProjections())
+    for layer in comfyui.pack("imagdressing_core.model.layers").LAYERS[:count]:
+        patched.add_object_patch(f"diffusion_model.{layer.ldm_name}.attn1", WithoutProjections())
     sample(apply_garment(patched))
     (text,) = said()
-    assert text.startswith("The garment did not act in 1 of its 16 layers")
+    assert text.startswith(f"The garment did not act in {count} of its 16 layers: another node computes their")
 
 
 def test_rows_that_nothing_explains(said: Any):

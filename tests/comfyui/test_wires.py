@@ -30,6 +30,8 @@ def inputs() -> dict[str, dict[str, Any]]:
         "IMAGDressingJoinGarments": {"garment_1": garment, "garment_2": garment},
         "IMAGDressingPasteBack": {"original": IMAGE, "generated": IMAGE, "mask": MASK}
         | {"feather": 0, "match_color": False},
+        "IMAGDressingCropToMask": {"image": IMAGE, "mask": MASK, "margin": 0.25, "size": 64},
+        "IMAGDressingInpaintControl": {"image": IMAGE, "mask": MASK},
         "IMAGDressingHeatMap": {
             "model": model,
             "positive": conditioning,
@@ -53,6 +55,8 @@ REQUIRED = [
     ("IMAGDressingSaveGarment", "garment"),
     *(("IMAGDressingJoinGarments", name) for name in ("garment_1", "garment_2")),
     *(("IMAGDressingPasteBack", name) for name in ("original", "generated", "mask")),
+    *(("IMAGDressingCropToMask", name) for name in ("image", "mask")),
+    *(("IMAGDressingInpaintControl", name) for name in ("image", "mask")),
     *(("IMAGDressingHeatMap", name) for name in ("model", "positive", "samples", "image")),
     *(("IMAGDressingEvaluate", name) for name in ("garment_image", "generated")),
 ]

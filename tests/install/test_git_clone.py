@@ -60,7 +60,7 @@ def test_the_host_lists_every_node(first_start: FirstStart):
 
 
 def test_the_host_lists_workflows_model_folders_and_help(first_start: FirstStart):
-    assert "garment_to_person" in first_start.templates[PACK_NAME]
+    assert "1 Dress a person (start here)" in first_start.templates[PACK_NAME]
     assert {"imagdressing", "imagdressing_garments"} <= set(first_start.folders)
     assert "Apply Garment" in first_start.help_page
 

@@ -94,7 +94,8 @@ def test_the_archive_dresses_a_person_in_the_real_host(archive: zipfile.ZipFile,
     archive.extractall(base / "custom_nodes" / PACK_NAME)
     with serving(base=base) as server:
         assert set(RELEASED) <= set(fresh.pack_nodes(server)), server.log.read_text()
-        prompt = shipped_prompt(server, base / "custom_nodes" / PACK_NAME / "workflows" / "garment_to_person.json")
+        workflows = base / "custom_nodes" / PACK_NAME / "workflows"
+        prompt = shipped_prompt(server, workflows / "1 Dress a person (start here).json")
         make_small(prompt, steps=1)
         result = server.run(prompt)
         assert result.error is None, result.error

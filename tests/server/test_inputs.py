@@ -123,3 +123,38 @@ def test_with_disable_mmap_the_checkpoint_is_read_and_not_mapped(server: ComfyUI
     result = server.run(prompt)
     assert result.error is None, result.error
     assert GARMENT.name not in Path(f"/proc/{server.pid}/maps").read_text()
+
+
+@pytest.mark.parametrize(
+    ("socket", "text", "message"),
+    [
+        ("layers", "al", "layers has 'al', which cannot be read; give one of all, texture"),
+        ("layers", "0:1.0, 16:1", "layers names layer 16, which does not exist"),
+        ("schedule", "easein", "schedule has 'easein', which cannot be read; give one of constant, ease in"),
+    ],
+)
+def test_a_typo_in_layers_or_schedule_is_said_before_anything_runs(
+    server: ComfyUIServer, socket: str, text: str, message: str
+):
+    inputs: dict[str, Any] = {"model": ["any", 0], "garment": ["load", 0], "strength": 1.0, "start_percent": 0.0}
+    inputs |= {"end_percent": 1.0, "layers": "all", "branches": "conditional", "batch": "broadcast"}
+    apply = {"class_type": "IMAGDressingApplyAdvanced", "inputs": inputs | {socket: text}}
+    shown = {"class_type": "PreviewAny", "inputs": {"source": ["apply", 0]}}
+    result = server.run(load_and_save("shirt.safetensors") | {"any": anything("0"), "apply": apply, "shown": shown})
+    assert result.error is not None
+    assert message in result.error
+    assert "apply" not in result.executed
+
+
+@pytest.mark.parametrize("text", ["weak input", " Ease In ", "0:1.0, 5:0.5"])
+def test_presets_and_texts_of_todays_workflows_pass_the_check(server: ComfyUIServer, text: str):
+    node = server.get("/object_info/IMAGDressingApplyAdvanced")["IMAGDressingApplyAdvanced"]["input"]
+    kind, listed = node["required"]["layers"]
+    assert (kind, listed["default"], "weak input" in listed["options"]) == ("STRING", "all", True)
+    assert node["optional"]["schedule"][1]["options"] == ["constant", "ease in", "ease out", "ease in-out"]
+    heat = {"model": ["any", 0], "positive": ["any", 0], "samples": ["any", 0], "image": ["any", 0], "steps": 1}
+    shown = {"class_type": "PreviewImage", "inputs": {"images": ["heat", 0]}}
+    prompt = {"class_type": "IMAGDressingHeatMap", "inputs": heat | {"layers": text}}
+    result = server.run({"any": anything("0"), "heat": prompt, "shown": shown})
+    assert result.error is not None
+    assert "takes CONDITIONING and got" in result.error  # it ran, so that the text was no reason against it

@@ -38,7 +38,13 @@ def test_the_help_page_comes_in_each_language_and_in_english_for_all_others(serv
         assert f"](images/{node_id}.png)" in translated.text
 
 
-def test_the_nodes_are_found_by_what_people_search_for(server: ComfyUIServer):
-    wanted = {"virtual try-on", "dress", "garment", "outfit", "clothes", "换装", "試着", "虚拟试衣", "가상 피팅"}
-    for node_id in set(NODES) - {"IMAGDressingConvertCheckpoint"}:
-        assert wanted <= set(server.get(f"/object_info/{node_id}")[node_id]["search_aliases"]), node_id
+def test_the_two_nodes_to_begin_with_are_found_by_what_people_search_for_and_no_other_before_them(
+    server: ComfyUIServer,
+):
+    wanted = {"virtual try-on", "try on", "vton", "dress", "outfit", "clothes", "shirt", "magic clothing"}
+    wanted |= {"换装", "试穿", "衣服", "試着", "虚拟试衣", "가상 피팅"}
+    aliases = {node_id: set(server.get(f"/object_info/{node_id}")[node_id]["search_aliases"]) for node_id in NODES}
+    first = {node_id for node_id, own in aliases.items() if own & wanted}
+    assert first == {"IMAGDressingEncodeGarment", "IMAGDressingApply"}
+    assert all(wanted <= aliases[node_id] for node_id in first)
+    assert all(aliases.values())

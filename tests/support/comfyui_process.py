@@ -42,7 +42,7 @@ def pack(module: str) -> ModuleType:
 def call(node_id: str, /, **inputs: Any) -> Any:
     """Execute a node of ComfyUI or the pack; return its only output, or a tuple of them."""
     outputs = node_function(node_id)(**inputs)
-    outputs = getattr(outputs, "result", outputs)
+    outputs = outputs["result"] if isinstance(outputs, dict) else getattr(outputs, "result", outputs)
     return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 

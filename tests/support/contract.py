@@ -67,9 +67,13 @@ RELEASED: dict[str, Contract] = {
     ),
     "IMAGDressingPasteBack": Contract(
         {"original": "IMAGE", "generated": "IMAGE", "mask": "MASK", "feather": "INT", "match_color": "BOOLEAN"},
-        {},
+        {"box": "BOUNDING_BOX"},
         ("IMAGE",),
     ),
+    "IMAGDressingCropToMask": Contract(
+        {"image": "IMAGE", "mask": "MASK", "margin": "FLOAT", "size": "INT"}, {}, ("IMAGE", "MASK", "BOUNDING_BOX")
+    ),
+    "IMAGDressingInpaintControl": Contract({"image": "IMAGE", "mask": "MASK"}, {}, ("IMAGE",)),
     "IMAGDressingHeatMap": Contract(
         {
             "model": "MODEL",

@@ -12,7 +12,7 @@ from typing import Any
 import requests
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
 
-from support.comfyui_server import ComfyUIServer
+from support.comfyui_server import ComfyUIServer, Prompt
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
@@ -59,11 +59,13 @@ class Editor:
 
     @staticmethod
     @contextlib.contextmanager
-    def opened(browser: Browser, server: ComfyUIServer, **settings: Any) -> "Iterator[Editor]":
-        """Open a tab on ``server``; settings are the editor's own, with ``_`` for the dots in their names."""
+    def opened(
+        browser: Browser, server: ComfyUIServer, view: dict[str, int] = VIEW, **settings: Any
+    ) -> "Iterator[Editor]":
+        """Open a tab of size ``view``; settings are the editor's own, with ``_`` for the dots in their names."""
         changed = {name.replace("_", "."): value for name, value in settings.items()}
         requests.post(f"{server.url}/settings", json=SETTINGS | changed, timeout=60).raise_for_status()
-        context = browser.new_context(viewport=VIEW)  # pyright: ignore[reportArgumentType]
+        context = browser.new_context(viewport=view)  # pyright: ignore[reportArgumentType]
         editor = Editor(context.new_page())
         editor.page.set_default_timeout(STEP_MS)
         editor.page.goto(server.url)
@@ -192,10 +194,10 @@ class Editor:
         )
 
     def text_in(self, node_type: str) -> str:
-        """Return what a node shows of itself below its widgets."""
+        """Return what a node of the pack says below its widgets."""
         return self.run_javascript(
             """(type) => (app.graph.nodes.find((one) => one.type === type).widgets ?? [])
-                .filter((widget) => widget.name.startsWith("$$")).map((widget) => String(widget.value)).join("\\n")""",
+                .filter((widget) => widget.name === "imagdressing_said").map((widget) => widget.value).join("\\n")""",
             node_type,
         )
 
@@ -232,6 +234,16 @@ class Editor:
         )
 
     # Running
+
+    def run_command(self, name: str) -> None:
+        """Run a command of the editor's, as its key or menu would."""
+        self.run_javascript("(name) => app.extensionManager.command.execute(name)", name)
+
+    def load_prompt(self, prompt: Prompt) -> None:
+        """Lay out a prompt in the API's form as a workflow, as dropping its file on the canvas does."""
+        self.run_javascript("(prompt) => app.loadApiJson(prompt, 'prompt')", prompt)
+        self.wait_until("(count) => app.graph.nodes.length === count", len(prompt))
+        self.fit_view()
 
     def run(self) -> None:
         """Press Run and wait until the queue is empty again; a failure ends it too."""

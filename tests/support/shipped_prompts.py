@@ -10,14 +10,15 @@ from support.comfyui_release import REPOSITORY
 from support.comfyui_server import ComfyUIServer, Prompt
 
 IMAGES = REPOSITORY / "workflows" / "input"
-WORKFLOW = REPOSITORY / "workflows" / "garment_to_person.json"
+PHOTOGRAPH_OF_A_FACE = "photograph_of_a_face.png"  # the user's own: no detector finds a face in what is drawn
+WORKFLOW = REPOSITORY / "workflows" / "Dress a person, node by node.json"
 
 
 def shipped_prompt(server: ComfyUIServer, path: Path = WORKFLOW, info: Mapping[str, Any] | None = None) -> Prompt:
     """Return a workflow as the editor would queue it. info: definitions of nodes that ComfyUI lacks."""
     prompt = api_form(json.loads(path.read_text()), server.get("/object_info") | (info or {}))
     for node in prompt.values():
-        if node["class_type"] in ("LoadImage", "LoadImageMask"):
+        if node["class_type"] in ("LoadImage", "LoadImageMask") and node["inputs"]["image"] != PHOTOGRAPH_OF_A_FACE:
             server.upload(IMAGES / node["inputs"]["image"])
     return prompt
 

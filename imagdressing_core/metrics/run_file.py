@@ -256,7 +256,13 @@ def method_command(method: dict[str, Any], manifest: Path, out: Path) -> list[st
     options = {name: value for name, value in method.items() if name not in ("make", "python")}
     command = [method.get("python", sys.executable), "-m", "imagdressing_core.baselines", method["make"]]
     command += ["--manifest", str(manifest), "--out", str(out)]
-    return command + [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    return command + [text for name, value in options.items() for text in _option(name.replace("_", "-"), value)]
+
+
+def _option(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [text for one in (value if isinstance(value, list) else [value]) for text in (f"--{name}", str(one))]
 
 
 def _made_name(image: Path) -> str:

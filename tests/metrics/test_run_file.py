@@ -183,6 +183,9 @@ def test_a_method_becomes_the_command_that_makes_it():
         *("/envs/blip/bin/python", "-m", "imagdressing_core.baselines", "blip-diffusion"),
         *("--manifest", "m.csv", "--out", "out", "--weights", "models/blip"),
     ]
+    made = command(make="imagdressing", batch_size=4, fast=True, safe=False, lora=["a", "b"])
+    assert made is not None
+    assert made[8:] == ["--batch-size", "4", "--fast", "--no-safe", "--lora", "a", "--lora", "b"]
     assert command(command=["paint", "{manifest}", "--to={out}"]) == ["paint", "m.csv", "--to=out"]
     assert command(folder="there") is None
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from imagdressing_core.training import tiny_models
+from support import tiny_models
 
 
 def save_clip(folder: Path) -> None:

@@ -55,6 +55,7 @@ test-beside: setup  ## evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/drawn
 	$(BIN)/pytest tests/training
+	$(BIN)/pytest tests/catalogue
 	$(BIN)/pytest tests/install
 	$(BIN)/pytest tests/browser
 
@@ -89,7 +90,7 @@ learning: setup  ## a tiny model learns to dress drawn figures: some 40 minutes 
 
 # What the pack and its extras bring. NVIDIA's libraries come with ComfyUI's own PyTorch; insightface is MIT by its repository.
 BROUGHT := .venv/brought.txt
-EXTRAS := --extra download --extra evaluation --extra training --extra training-deepspeed
+EXTRAS := --extra cluster --extra download --extra evaluation --extra training --extra training-deepspeed
 PERMISSIVE := MIT;BSD;Apache;ISC;PSF;Python Software;MPL;Mozilla;CC0;HPND;CNRI;Zlib
 supply-chain: $(READY)  ## licences and known vulnerabilities of what the pack brings along
 	$(BIN)/uv pip compile --quiet --no-annotate --no-header --python $(BIN)/python $(EXTRAS) pyproject.toml | \

@@ -1,4 +1,4 @@
-"""What the commands of evaluation, baselines and training have in common."""
+"""What the commands of evaluation, baselines, training and catalogues have in common."""
 
 import sys
 from collections.abc import Callable

@@ -26,7 +26,7 @@ from ..imagdressing_core.model.garment import PIXELS_PER_LATENT, Garment
 from ..imagdressing_core.model.mask import as_masks
 from ..imagdressing_core.model.qformer import CLIP_CHANNELS, CLIP_TOKENS
 from .comfyui.counted import counted
-from .comfyui.feedback import SAYS_AGAIN, node_id, progress_bar, said
+from .comfyui.feedback import SAYS_AGAIN, node_id, progress_bar, remark, said
 from .comfyui.garment_encoder import GarmentEncoder
 from .comfyui.transparency import transparency_of
 from .comfyui.wires import CLIP, CLIP_VISION, ENCODER, IMAGE, MASK, VAE, require_option, require_wires
@@ -147,7 +147,7 @@ class EncodeGarment(io.ComfyNode):
         count = "1 image" if len(images) == 1 else f"{len(images)} images"
         text = f"Encoded {count} at {width} × {height}: {garment.nbytes / 1e6:.0f} MB."
         seen = tensor_from_images([preview(one, preprocessing.clip_sees_it) for one in fitted])
-        return io.NodeOutput(counted(garment), ui=ui.PreviewImage(seen).as_dict() | said(text, marked.note))
+        return io.NodeOutput(counted(garment), ui=ui.PreviewImage(seen).as_dict() | said(text, remark(marked.note)))
 
 
 def _garment_mask(node: type[io.ComfyNode], image: Tensor, mask: Any) -> GarmentMask:

@@ -1,6 +1,7 @@
 // What the nodes say (loaded, encoded, saved where, warnings) stays in them until they say something else. The editor's
 // own progress texts do not: newer ones take them away when a job ends, and none brings them back with a workflow.
 // The texts live in the editor's outputs of nodes, beside the preview images: it keeps those for each open workflow.
+// A subgraph shows the warnings of the nodes in it, which nobody sees from outside.
 import { app } from "../../scripts/app.js"
 
 const NAME = "imagdressing_said"
@@ -20,6 +21,7 @@ app.registerExtension({
     node.onExecuted = function (output) {
       onExecuted?.call(this, output)
       show(this)
+      subgraphsAround(this).forEach(show)
     }
   },
 
@@ -33,13 +35,28 @@ function isOurs(node) {
 }
 
 function showAll() {
+  allNodes().filter((node) => isOurs(node) || node.subgraph).forEach(show)
+}
+
+function allNodes() {
   const root = app.rootGraph ?? app.graph
   const graphs = root ? [root, ...(root.subgraphs?.values() ?? [])] : []
-  graphs.flatMap((graph) => graph.nodes).filter(isOurs).forEach(show)
+  return graphs.flatMap((graph) => graph.nodes)
+}
+
+function subgraphsAround(node) {
+  const around = allNodes().filter(({ subgraph }) => subgraph && subgraph === node.graph)
+  return around.flatMap((one) => [one, ...subgraphsAround(one)])
+}
+
+function textsOf(node) {
+  if (!node.subgraph) return isOurs(node) ? ownTexts(node) : []
+  const inside = node.subgraph.nodes.flatMap(textsOf)
+  return [...new Set(inside.filter((text) => text.startsWith(WARNING)))]
 }
 
 // Return a node's own texts, then the warnings about it of the last prompt that sampled with it.
-function textsOf(node) {
+function ownTexts(node) {
   const root = app.rootGraph ?? app.graph
   const locator = node.graph && node.graph !== root ? `${node.graph.id}:${node.id}` : String(node.id)
   const output = app.nodeOutputs?.[locator] ?? {}

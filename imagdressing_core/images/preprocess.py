@@ -20,6 +20,7 @@ OFFICIAL_MULTIPLE = 64
 SMALLEST_SIDE = 16
 Background = Literal["white", "grey"]  # IMAGDressing is given none; MagicClothing's is zero, mid grey
 THUMBNAIL_SIZE = 128
+NODE_GREY = "#353535"  # of the editor's nodes: black beside the small image would look like a part that failed
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def preview(fitted: FittedImage, with_clip: bool = True) -> Image.Image:
     line = max(2, width // 128)
     ImageDraw.Draw(shown).rectangle((left, top, right - 1, bottom - 1), outline="#ff3b6b", width=line)
     side = min(width, height) // 2
-    sheet = Image.new("RGB", (width + line + side, height), "black")
+    sheet = Image.new("RGB", (width + line + side, height), NODE_GREY)
     sheet.paste(shown, (0, 0))
     sheet.paste(fitted.clip.resize((side, side), Resampling.BICUBIC), (width + line, 0))
     return sheet

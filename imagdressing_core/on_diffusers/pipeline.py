@@ -16,7 +16,7 @@ from ..errors import IMAGDressingError
 from ..images.preprocess import FITS, OFFICIAL_HEIGHT, OFFICIAL_WIDTH, tensor_from_images
 from ..model.garment import LayerKV
 from ..model.layers import LAYERS
-from .loading import load_frozen, load_trained
+from .loading import load_folder, load_frozen, load_trained
 from .official import CLIP_MEAN, CLIP_STD, GUIDANCE, NEGATIVE_PROMPT, NOISE_SCHEDULE, STEPS
 from .unet import GarmentInputs, GarmentModel, garment_model
 
@@ -24,16 +24,24 @@ SIDE = 8  # images' sides are multiples of it, as diffusers demands
 
 
 def stable_diffusion(
-    unet: nn.Module, scheduler: Any, vae: Any = None, text_encoder: Any = None, tokenizer: Any = None
+    unet: nn.Module,
+    scheduler: Any,
+    vae: Any = None,
+    text_encoder: Any = None,
+    tokenizer: Any = None,
+    controlnet: Any = None,
 ) -> Any:
-    """Return diffusers' ``StableDiffusionPipeline`` around a U-Net with hybrid attention.
+    """Return diffusers' own pipeline, with or without a ControlNet, around a U-Net with hybrid attention.
 
     It takes ``cross_attention_kwargs={"garment": GarmentInputs(…)}``. Its batch is [negative, positive], its guidance
     the paper's Eq. 7, w·ε_θ(x, C_t, C_g, t) + (1 − w)·ε_θ(x, negative, t), at any w.
     """
-    from diffusers import StableDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
+    import diffusers
 
-    class GuidedAtAnyScale(StableDiffusionPipeline):
+    plain: Any = diffusers.StableDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
+    posed: Any = diffusers.StableDiffusionControlNetPipeline  # pyright: ignore[reportPrivateImportUsage]
+
+    class GuidedAtAnyScale(plain if controlnet is None else posed):
         @property
         def do_classifier_free_guidance(self) -> bool:
             return self.guidance_scale != 1  # diffusers' own ignores a scale below 1
@@ -42,11 +50,12 @@ def stable_diffusion(
         vae=vae,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
-        unet=unet,  # pyright: ignore[reportArgumentType]
+        unet=unet,
         scheduler=type(scheduler).from_config(scheduler.config),  # a scheduler keeps state: one for each pipeline
-        safety_checker=None,  # pyright: ignore[reportArgumentType]
-        feature_extractor=None,  # pyright: ignore[reportArgumentType]
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
+        **({} if controlnet is None else {"controlnet": controlnet}),
     )
     made.set_progress_bar_config(disable=True)
     return made
@@ -131,11 +140,13 @@ class DressingPipeline:
         base: Diffusers' own pipeline, see :func:`stable_diffusion`; its scheduler may be replaced.
         garment: The trained parts.
         image_encoder: CLIP ViT-H/14.
+        posed: As ``base`` and around the same models, with a ControlNet for images of a given pose; None without one.
     """
 
     base: Any
     garment: GarmentModel
     image_encoder: Any
+    posed: Any = None
 
     @torch.inference_mode()
     def encode_garments(
@@ -172,7 +183,8 @@ class DressingPipeline:
         steps: int = STEPS,
         width: int = OFFICIAL_WIDTH,
         height: int = OFFICIAL_HEIGHT,
-        seed: int = 42,
+        seed: int | Sequence[int] = 42,
+        poses: Sequence[Image.Image] | None = None,
     ) -> list[Image.Image]:
         """Return images: for each prompt ``images_per_garment`` of them, in that order; prompt i has garment i.
 
@@ -186,18 +198,25 @@ class DressingPipeline:
             steps: Sampling steps.
             width: Of the images, in pixels.
             height: The same.
-            seed: Image i starts from the noise of ``seed`` + i, made on the CPU: the same on every device, in every
-                batch.
+            seed: Image i starts from the noise of ``seed`` + i, or of the i-th of the seeds, made on the CPU: the same
+                on every device, in every batch.
+            poses: What the ControlNet sees, one for each prompt: for OpenPose the drawn skeletons.
 
         Raises:
-            IMAGDressingError: The number of garments is neither 1 nor the number of prompts, or the model cannot make
-                images of this size.
+            IMAGDressingError: The number of garments is neither 1 nor the number of prompts, the model cannot make
+                images of this size, or poses are given and no ControlNet was loaded.
         """
         repeat = images_per_garment
         count = len(prompts) * repeat
-        noise = torch.stack([self._noise(seed + i, width, height) for i in range(count)])
+        seeds = range(seed, seed + count) if isinstance(seed, int) else seed
+        sources = [torch.Generator().manual_seed(one) for _, one in zip(range(count), seeds, strict=True)]
+        noise = torch.stack([self._noise(source, width, height) for source in sources])
         inputs = None if garments is None else GarmentInputs(_for_images(garments, len(prompts), repeat), strength)
-        return self.base(
+        pipeline = self.base if poses is None else self.posed
+        if pipeline is None:
+            raise IMAGDressingError("poses are given, but no ControlNet was loaded to follow them.")
+        return pipeline(
+            **({} if poses is None else {"image": [pose.convert("RGB") for pose in poses]}),
             prompt=list(prompts),
             negative_prompt=[negative] * len(prompts),
             num_images_per_prompt=repeat,
@@ -207,15 +226,15 @@ class DressingPipeline:
             guidance_scale=guidance,
             width=width,
             height=height,
-            generator=torch.Generator(self.base.device).manual_seed(seed),
+            generator=sources,
         ).images
 
-    def _noise(self, seed: int, width: int, height: int) -> Tensor:
+    def _noise(self, source: torch.Generator, width: int, height: int) -> Tensor:
         factor = self.base.vae_scale_factor
         if width % SIDE or height % SIDE or min(width, height) < SIDE:
             raise IMAGDressingError(f"An image of {width} × {height} cannot be made: take multiples of {SIDE}.")
         shape = self.base.unet.config.in_channels, height // factor, width // factor
-        return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        return torch.randn(shape, generator=source)
 
     def _to_model(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.base.device, self.base.unet.dtype)
@@ -237,6 +256,7 @@ def load_pipeline(
     vae: Path | None = None,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
+    controlnet: Path | None = None,
 ) -> DressingPipeline:
     """Load everything from local folders and files. Nothing is downloaded.
 
@@ -248,11 +268,12 @@ def load_pipeline(
         vae: The folder of another VAE; ``sd-vae-ft-mse`` in the official scripts.
         device: A name of PyTorch's.
         dtype: Of all models.
+        controlnet: A folder in diffusers' format, for instance of the OpenPose ControlNet for SD1.5.
 
     Raises:
         IMAGDressingError: A folder or file is missing, damaged or holds something else.
     """
-    from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
+    from diffusers import ControlNetModel, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
     frozen = load_frozen(base, image_encoder, vae)
     with torch.device("meta"):
@@ -262,15 +283,16 @@ def load_pipeline(
     models = {name: model if name == "tokenizer" else model.to(device, dtype) for name, model in frozen.items()}
     garment = garment.eval().requires_grad_(False).to(device, dtype)
     encoder = models.pop("image_encoder")
-    return DressingPipeline(stable_diffusion(scheduler=official_scheduler(), **models), garment, encoder)
+    models["scheduler"] = official_scheduler()
+    posed = None
+    if controlnet is not None:
+        control = load_folder(ControlNetModel, controlnet).eval().requires_grad_(False).to(device, dtype)
+        posed = stable_diffusion(**models, controlnet=control)
+    return DressingPipeline(stable_diffusion(**models), garment, encoder, posed)
 
 
 def official_scheduler() -> Any:
     """Return the sampler of the official scripts: DDIM, leading spacing."""
     from diffusers import DDIMScheduler  # pyright: ignore[reportPrivateImportUsage]
 
-    return DDIMScheduler(
-        **NOISE_SCHEDULE,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
+    return DDIMScheduler(**NOISE_SCHEDULE, set_alpha_to_one=False, steps_offset=1)

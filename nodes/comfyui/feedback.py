@@ -30,6 +30,13 @@ def said(*texts: str) -> dict[str, list[str]]:
     return {SAID: [text for text in texts if text]}
 
 
+def remark(text: str) -> str:
+    """Write what a node did unasked to the log too, where there is any; return it as the editor shows it."""
+    if text:
+        logging.info("IMAGDressing: %s", text)
+    return text
+
+
 def warning(text: str) -> str:
     """Write a warning to the log, for who has no editor open; return it as the editor shows it."""
     logging.warning("IMAGDressing: %s", text)
@@ -60,7 +67,7 @@ def _send(text: str, node: str | None) -> None:
     """Add a warning to what the editor keeps of a node, while another node runs."""
     # Not imported: it is there where ComfyUI runs as a server, and elsewhere there is nobody to show it to.
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if server is None or node is None:
+    if server is None or node is None or server.client_id is None:  # the prompt is not an editor's
         return
     prompt = getattr(server, "last_prompt_id", None)
     message = {"node": node, "display_node": node, "prompt_id": prompt, "merge": True}

@@ -64,8 +64,8 @@ def any_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         yield running
 
 
-@pytest.fixture(params=["classic", "Nodes 2.0"])
+@pytest.fixture(scope="module", params=["classic", "Nodes 2.0"])
 def any_editor(request: pytest.FixtureRequest, any_server: ComfyUIServer, browser: Browser) -> Iterator[Editor]:
-    """A tab of each front end's editor in each way of drawing nodes."""
+    """A tab of each front end's editor in each way of drawing nodes; a module's tests share it."""
     with Editor.opened(browser, any_server, Comfy_VueNodes_Enabled=request.param == "Nodes 2.0") as opened:
         yield opened

@@ -21,6 +21,7 @@ NODES = {
     "IMAGDressingConvertCheckpoint": "Convert Checkpoint",
 }
 BLUEPRINT = "Dress in Garment"
+BLUEPRINTS = {BLUEPRINT, "Dress a Person", "Try On"}
 
 
 def test_all_nodes_of_the_pack_are_those_tested_here(server: ComfyUIServer):
@@ -41,6 +42,11 @@ def test_the_words_of_the_trade_find_the_two_nodes_to_begin_with_before_the_othe
         assert set(ours[:2]) == {"Encode Garment", "Apply Garment"}, (word, ours)
     assert {"Encode Garment", "Apply Garment"} <= set(editor.search("garment"))
     assert {"Inpaint Control Image", "Paste Back"} <= set(editor.search("inpaint"))
+
+
+@pytest.mark.parametrize("word", ["vton", "试穿", "outfit", "dress"])
+def test_the_words_of_the_trade_find_the_blueprints(editor: Editor, word: str):
+    assert set(editor.search(word)) >= BLUEPRINTS
 
 
 def test_the_blueprint_is_in_the_list_of_nodes_and_works_when_dragged(editor: Editor):

@@ -19,8 +19,14 @@ PAGES = REPOSITORY / "web" / "docs"
 
 # The script that every text of a language is written in; Latin letters say nothing about the language.
 SCRIPTS = {
-    **{"zh": "[一-鿿]", "zh-TW": "[一-鿿]", "ja": "[぀-ヿ]", "ko": "[가-힣]", "ru": "[а-яё]"},
-    **{"ar": "[ء-ي]", "fa": "[ء-ی]", "he": "[א-ת]"},
+    "zh": "[一-鿿]",
+    "zh-TW": "[一-鿿]",
+    "ja": "[぀-ヿ]",
+    "ko": "[가-힣]",
+    "ru": "[а-яё]",
+    "ar": "[ء-ي]",
+    "fa": "[ء-ی]",
+    "he": "[א-ת]",
 }
 LANGUAGES = [*SCRIPTS, "fr", "es", "it", "pt-BR", "tr"]
 PAGE_LANGUAGES = ["zh", "zh-TW", "ja", "ko", "ru", "fr", "es"]

@@ -3,10 +3,9 @@
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.shipped import WORKFLOWS, nodes
+from support.shipped import WORKFLOWS, app_inputs, nodes
 
 templates = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 FORBIDDEN_ON_WINDOWS = set('<>:"/\\|?*')
@@ -55,14 +54,6 @@ def test_it_is_an_app_with_named_inputs_and_an_output(path: Path):
     by_id = {node["id"]: node for node in workflow["nodes"]}
     app = workflow["extra"]["linearData"]
     assert app["outputs"] and all(by_id[number]["type"] == "SaveImage" for number in app["outputs"])
-    names = [name_in_app(by_id[number], widget) for number, widget in app["inputs"]]
+    names = app_inputs(workflow)
     assert len(names) == len(set(names)) >= 3
     assert not set(names) & {"image", "text", "value", "garment_name"}
-
-
-def name_in_app(node: dict[str, Any], widget: str) -> str:
-    """Return the label of a node's widget; one that has none is shown by its own name."""
-    sockets = {socket["name"]: socket for socket in node["inputs"]}
-    if widget in sockets:
-        return sockets[widget].get("label", widget)
-    return widget

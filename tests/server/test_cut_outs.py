@@ -40,6 +40,14 @@ def test_a_cut_out_is_encoded_on_white_however_it_is_wired(server: ComfyUIServer
         min(colour) > 100 and max(colour) - min(colour) < 12 for colour in found[:2]
     )  # dimmed where CLIP is blind
     assert found[2][0] > 150 and found[2][1] < 90
+    said = {
+        "image alone": "The transparent part of the image became background.",
+        "MASK": "mask marks the corners and leaves the middle out",
+        "Invert Mask": "",
+    }[wired]
+    assert said in "\n".join(result.outputs[encode]["imagdressing"])
+    assert len(result.outputs[encode]["imagdressing"]) == (2 if said else 1)
+    assert said in server.log.read_text()
 
 
 def _only(prompt: Prompt, needed: set[str]) -> Prompt:

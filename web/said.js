@@ -20,8 +20,10 @@ app.registerExtension({
     const onExecuted = node.onExecuted
     node.onExecuted = function (output) {
       onExecuted?.call(this, output)
+      const before = this.widgets?.find(({ name }) => name === NAME)?.value ?? ""
       show(this)
       subgraphsAround(this).forEach(show)
+      announce(this, before)
     }
   },
 
@@ -79,6 +81,15 @@ function show(node) {
     node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)])
   }
   app.canvas?.setDirty(true, true)
+}
+
+// A new warning is shown beside the canvas too: its node may be out of sight, as all nodes are in an app.
+function announce(node, before) {
+  const added = textsOf(node).filter((text) => text.startsWith(WARNING) && !before.includes(text))
+  for (const text of added) {
+    const detail = text.slice(WARNING.length).trim()
+    app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail, life: 15000 })
+  }
 }
 
 function paragraph(text) {

@@ -140,10 +140,11 @@ def test_a_typo_in_layers_or_schedule_is_said_before_anything_runs(
     inputs |= {"end_percent": 1.0, "layers": "all", "branches": "conditional", "batch": "broadcast"}
     apply = {"class_type": "IMAGDressingApplyAdvanced", "inputs": inputs | {socket: text}}
     shown = {"class_type": "PreviewAny", "inputs": {"source": ["apply", 0]}}
-    result = server.run(load_and_save("shirt.safetensors") | {"any": anything("0"), "apply": apply, "shown": shown})
+    load = {"class_type": "IMAGDressingLoadGarment", "inputs": {"garment_name": "shirt.safetensors"}}
+    result = server.run({"any": anything("0"), "load": load, "apply": apply, "shown": shown})
     assert result.error is not None
     assert message in result.error
-    assert "apply" not in result.executed
+    assert result.executed == frozenset()
 
 
 @pytest.mark.parametrize("text", ["weak input", " Ease In ", "0:1.0, 5:0.5"])

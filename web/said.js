@@ -1,7 +1,7 @@
 // What the nodes say (loaded, encoded, saved where, warnings) stays in them until they say something else. The editor's
 // own progress texts do not: newer ones take them away when a job ends, and none brings them back with a workflow.
 // The texts live in the editor's outputs of nodes, beside the preview images: it keeps those for each open workflow.
-// A subgraph shows the warnings of the nodes in it, which nobody sees from outside.
+// A subgraph shows the warnings of the nodes in it, which nobody sees from outside, where the editor lets it.
 import { app } from "../../scripts/app.js"
 
 const NAME = "imagdressing_said"
@@ -76,6 +76,7 @@ function show(node) {
     node.removeWidget(widget)
   } else {
     widget ??= addWidget(node)
+    if (!widget) return
     widget.element.replaceChildren(...texts.map(paragraph))
     const [width, height] = node.computeSize()
     node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)])
@@ -83,12 +84,14 @@ function show(node) {
   app.canvas?.setDirty(true, true)
 }
 
-// A new warning is shown beside the canvas too: its node may be out of sight, as all nodes are in an app.
+// A new warning is shown beside the canvas too: its node may be out of sight, as all nodes are in an app. One from
+// within a subgraph stays there until it is closed, where the subgraph cannot show it.
 function announce(node, before) {
   const added = textsOf(node).filter((text) => text.startsWith(WARNING) && !before.includes(text))
   for (const text of added) {
     const detail = text.slice(WARNING.length).trim()
-    app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail, life: 15000 })
+    const life = subgraphsAround(node).length > 0 ? undefined : 15000 // milliseconds
+    app.extensionManager?.toast?.add({ severity: "warn", summary: node.title, detail, life })
   }
 }
 
@@ -116,7 +119,9 @@ function addWidget(node) {
     serialize: false
   })
   widget.serialize = false // in the saved workflow either
-  return widget
+  const added = node.widgets?.find(({ name }) => name === NAME)
+  if (!added) widget.onRemove?.() // subgraphs of some releases take none
+  return added
 }
 
 // Return how many lines the texts take at that width; words are not broken there, so that it is a little more.

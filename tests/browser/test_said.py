@@ -103,7 +103,7 @@ def test_texts_are_there_again_when_one_comes_back_to_a_workflow(any_editor: Edi
     assert_shown(any_editor, "IMAGDressingPasteBack", UNCHANGED)
 
 
-def test_a_subgraph_shows_the_warnings_of_the_nodes_in_it(any_editor: Editor):
+def test_a_warning_from_within_a_subgraph_is_seen_from_outside(any_editor: Editor, request: pytest.FixtureRequest):
     any_editor.load_prompt(without_models("inside"))
     any_editor.run_javascript(
         """() => app.graph.convertToSubgraph(
@@ -114,11 +114,13 @@ def test_a_subgraph_shows_the_warnings_of_the_nodes_in_it(any_editor: Editor):
     any_editor.run()
     assert any_editor.outcome == "execution_success"
     any_editor.page.wait_for_timeout(1000)
+    any_editor.page.get_by_role("alert").filter(has_text=UNCHANGED).first.wait_for()
     outside = any_editor.run_javascript("() => app.graph.nodes.find((node) => node.subgraph).type")
     shown = any_editor.text_in(outside)
-    assert shown.startswith(f"⚠ {UNCHANGED}")
     assert LOADED not in shown
-    any_editor.page.locator("[role=status]:visible", has_text=UNCHANGED).first.wait_for()
+    if "newest" in request.node.name:  # ComfyUI 0.30.0's own lets no extension add to a subgraph
+        assert shown.startswith(f"⚠ {UNCHANGED}")
+        any_editor.page.locator("[role=status]:visible", has_text=UNCHANGED).first.wait_for()
 
 
 def test_a_warning_of_a_sampling_run_stays_in_its_node_until_a_run_without_it(

@@ -22,6 +22,8 @@ SEARCH_ALIASES = [
     *("виртуальная примерка", "одежда"),
     *("essayage virtuel", "vêtement"),
     *("probador virtual", "prenda"),
+    *("prova virtuale", "indumento", "provador virtual", "roupa", "sanal kabin", "giysi"),
+    *("تجربة افتراضية", "ملابس", "پرو مجازی", "لباس", "מדידה וירטואלית", "בגד"),
 ]
 
 

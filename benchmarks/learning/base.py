@@ -11,10 +11,16 @@ import torch
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
 from drawings import LATENT_CHANNELS, POSES, caption, design, draw_figure, latents
-from support.tiny_models import tiny_image_encoder, tiny_text_encoder, tiny_tokenizer, tiny_unet, tiny_vae
 
 from imagdressing_core.on_diffusers.pipeline import text_embeddings
 from imagdressing_core.training.objective import add_noise, ldm_loss, noise_schedule
+from imagdressing_core.training.tiny_models import (
+    tiny_image_encoder,
+    tiny_text_encoder,
+    tiny_tokenizer,
+    tiny_unet,
+    tiny_vae,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "artefacts" / "learning"

@@ -6,11 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_models import save_tiny_checkpoint, save_tiny_controlnet, save_tiny_models, tiny_unet, tiny_vae
 from support.training_set import drawn_image
 from typer.testing import CliRunner
 
 from imagdressing_core.catalogue.__main__ import app
+from imagdressing_core.training.tiny_models import (
+    save_tiny_checkpoint,
+    save_tiny_controlnet,
+    save_tiny_models,
+    tiny_unet,
+    tiny_vae,
+)
 
 GARMENTS = 6
 

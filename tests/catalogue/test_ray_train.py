@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from support.children import PATH, REPOSITORY
-from support.tiny_models import save_tiny_models
 from support.training_set import config, write_folder, write_toml
 
 from imagdressing_core.training.state import require_state
+from imagdressing_core.training.tiny_models import save_tiny_models
 
 RECIPE = REPOSITORY / "docs" / "training" / "on_ray.py"
 

@@ -91,7 +91,7 @@ def test_a_missing_library_says_which_command_installs_it_and_the_rest_is_scored
     assert f'pip install "{REPOSITORY}[evaluation]"' in text
 
 
-def test_the_table_is_a_image_with_a_part_for_each_pair():
+def test_the_table_is_an_image_with_a_part_for_each_pair():
     shirt = image("shirt")
     _, _, one = evaluate(shirt, shirt)
     _, _, two = evaluate(shirt, torch.cat([shirt, image("trousers")]))

@@ -111,7 +111,7 @@ def test_a_vae_object_that_never_loaded_is_pointed_out(tmp_path: Path):
     ],
     ids=["rank", "channels", "too small", "NaN image", "empty mask", "NaN mask", "too many masks"],
 )
-def test_a_image_or_mask_that_cannot_be_read_is_refused(inputs: dict[str, torch.Tensor], message: str):
+def test_an_image_or_mask_that_cannot_be_read_is_refused(inputs: dict[str, torch.Tensor], message: str):
     with pytest.raises(ValueError, match=message):
         encode(**inputs)
 

@@ -37,7 +37,7 @@ def test_a_coarse_layer_keeps_its_place_in_the_image():
     assert heat.mean[0, 3, 3] == 0.0
 
 
-def test_a_image_nobody_looked_at_is_dark():
+def test_an_image_nobody_looked_at_is_dark():
     assert not HeatMap(1, 2, 2, 1.0).mean.any()
 
 

@@ -109,7 +109,7 @@ def test_every_kind_of_image_becomes_rgb_on_white(channels: int, mode: str):
 
 
 @pytest.mark.parametrize(("background", "colour"), [("white", (255,) * 3), ("grey", (128,) * 3)])
-def test_outside_its_mask_a_image_is_background(background: str, colour: tuple[int, ...]):
+def test_outside_its_mask_an_image_is_background(background: str, colour: tuple[int, ...]):
     mask = torch.zeros(1, 20, 20)
     mask[:, :5] = 1
     images = noise(1, 20, 20, 3)

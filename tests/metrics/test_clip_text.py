@@ -42,7 +42,7 @@ def test_it_is_the_raw_cosine_of_transformers_own_clip(clip: Path):
     assert ClipText.load(str(clip)).score(prompts, images) == pytest.approx(expected, abs=2e-3)
 
 
-def test_a_image_is_resized_by_pillow_and_cut_to_its_middle_as_in_openais_code():
+def test_an_image_is_resized_by_pillow_and_cut_to_its_middle_as_in_openais_code():
     one = image(3, 320, 240)
     resized = Image.fromarray(one).resize((224, 298), Image.Resampling.BICUBIC).crop((0, 37, 224, 261))
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

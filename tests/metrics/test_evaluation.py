@@ -189,7 +189,7 @@ def test_a_garment_is_the_same_however_its_path_is_spelled(folder: Path):
     assert float(twice["low"]) == pytest.approx(float(once["low"]))
 
 
-def test_a_image_without_a_face_has_no_face_score():
+def test_an_image_without_a_face_has_no_face_score():
     face = numpy.ones(512) / numpy.sqrt(512)
     assert face_similarity(face, face) == pytest.approx(1)
     assert "no face in the generated image" in str(face_similarity(face, None))

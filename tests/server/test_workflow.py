@@ -24,7 +24,7 @@ def image(server: ComfyUIServer, result: Result) -> Image.Image:
     return Image.open(io.BytesIO(server.image(result.images[0]))).convert("RGB")
 
 
-def test_the_shipped_workflow_makes_a_image(server: ComfyUIServer, prompt: Prompt):
+def test_the_shipped_workflow_makes_an_image(server: ComfyUIServer, prompt: Prompt):
     assert image(server, server.run(prompt)).size == (64, 80)
 
 

@@ -296,19 +296,3 @@ STAND_INS: dict[str, Patch] = {
 
 UNKNOWN_ROWS = "a prompt of its own"
 """Nothing tells whether these rows should wear the garment: they go without it, and that is said."""
-
-
-def unet_bypassed(model: Any) -> Any:
-    """DeepCache: runs the U-Net's blocks itself, past everything that ComfyUI calls wrappers for."""
-
-    def wrapper(apply: Any, inputs: Any) -> Tensor:
-        base, (x, sigma, c) = narrow_model().model, (inputs[key] for key in ("input", "timestep", "c"))
-        options = c["transformer_options"] | {"original_shape": list(x.shape), "transformer_index": 0}
-        scaled = base.model_sampling.calculate_input(sigma, x)
-        steps = base.model_sampling.timestep(sigma).float()
-        out = type(base.diffusion_model)._forward(
-            base.diffusion_model, scaled, steps, c["c_crossattn"], None, None, options
-        )
-        return base.model_sampling.calculate_denoised(sigma, out, x)
-
-    return function_wrapper(wrapper)(model)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from support import tiny_models
+from imagdressing_core.training import tiny_models
 
 
 def save_clip(folder: Path) -> None:

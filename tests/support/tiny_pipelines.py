@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from support import tiny_models
+from imagdressing_core.training import tiny_models
+from imagdressing_core.training.tiny_models import CLIP_CHANNELS, CONTEXT, UNET_CHANNELS
 from support.synthetic_weights import synthetic_tensor
-from support.tiny_models import CLIP_CHANNELS, CONTEXT, UNET_CHANNELS
 
 
 def scheduler() -> Any:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.tiny_models import save_tiny_models
 from support.training_set import forget_accelerate, write_folder, write_shard
+
+from imagdressing_core.training.tiny_models import save_tiny_models
 
 
 @pytest.fixture(scope="session", autouse=True)

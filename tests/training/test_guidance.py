@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny_models import CLIP_CHANNELS, CONTEXT, TEXT_TOKENS
 from torch import Tensor
 
 from imagdressing_core.on_diffusers.pipeline import denoise, official_scheduler
 from imagdressing_core.on_diffusers.unet import GarmentInputs, noise_prediction
 from imagdressing_core.training.config import Models
 from imagdressing_core.training.model import load_models
+from imagdressing_core.training.tiny_models import CLIP_CHANNELS, CONTEXT, TEXT_TOKENS
 
 STEPS = 4
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
-from support.tiny_models import CLIP_CHANNELS, CONTEXT, LATENT_CHANNELS, TEXT_TOKENS
 from torch import Tensor
 
 from imagdressing_core.model.layers import LAYERS
@@ -17,6 +16,7 @@ from imagdressing_core.on_diffusers.unet import GarmentModel
 from imagdressing_core.training.config import Models, Objective
 from imagdressing_core.training.model import Frozen, TrainingBatch, load_models, training_loss
 from imagdressing_core.training.objective import RandomDraws, min_snr_weight, noise_schedule
+from imagdressing_core.training.tiny_models import CLIP_CHANNELS, CONTEXT, LATENT_CHANNELS, TEXT_TOKENS
 
 BATCH, HEIGHT, WIDTH = 3, 10, 8
 

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from support.comfyui_release import prepare_base
 from support.synthetic_models import sd15_unet, synthetic_state
-from support.tiny_models import tiny_tokenizer, tiny_vae
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.files import official_files
 from imagdressing_core.model.garment import LayerKV
 from imagdressing_core.on_diffusers.pipeline import DressingPipeline, load_pipeline
+from imagdressing_core.training.tiny_models import tiny_tokenizer, tiny_vae
 
 SMALL: dict[str, Any] = {"width": 32, "height": 40, "steps": 1}
 CHECKPOINT = prepare_base() / "models" / official_files.GARMENT.path

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.tiny_models import save_tiny_models
 from support.training_set import config, forget_accelerate, write_folder, write_toml
 
 from imagdressing_core.errors import IMAGDressingError
@@ -21,6 +20,7 @@ from imagdressing_core.training.config import read_config
 from imagdressing_core.training.export import export
 from imagdressing_core.training.resume import changes, require_allowed, require_resumable
 from imagdressing_core.training.state import PROGRESS_FILE, delete_old_states, require_state, whole_states
+from imagdressing_core.training.tiny_models import save_tiny_models
 from imagdressing_core.training.trainer import Trainer, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]

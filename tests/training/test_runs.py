@@ -15,7 +15,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from support.tiny_models import tiny_unet
 from support.training_set import config, forget_accelerate, write_folder, write_shard, write_toml
 from torch import Tensor
 
@@ -24,6 +23,7 @@ from imagdressing_core.training import state
 from imagdressing_core.training.config import read_config
 from imagdressing_core.training.export import export
 from imagdressing_core.training.state import newest_state, require_state, whole_states
+from imagdressing_core.training.tiny_models import tiny_unet
 from imagdressing_core.training.trainer import Trainer, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,6 +10,7 @@ from support import stand_ins
 from support.narrow_unet import POSITIVE, apply_garment, narrow_garment, narrow_model, prompt, sample
 from support.parity import relative_error
 from support.plain_reference import wearing
+from torch import Tensor
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from PIL import Image
 
 from ..errors import IMAGDressingError
 from ..images.preprocess import OFFICIAL_HEIGHT, OFFICIAL_WIDTH
-from ..metrics.digests import file_digest
 from ..metrics.images import read_image
+from ..metrics.provenance import file_digest
 from ..on_diffusers.official import GUIDANCE, NEGATIVE_PROMPT, STEPS
 from ..on_diffusers.pipeline import DressingPipeline, load_pipeline
 from .pipelines import versions

@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw, ImageOps
 
 from ..errors import packages
 from ..files.storage import written_whole
-from ..metrics.digests import text_digest
 from ..metrics.images import read_image
 from ..metrics.outcome import NoScore
+from ..metrics.provenance import text_digest
 from .rows import Catalogue, Row
 
 with packages("The page", "cluster"):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..errors import IMAGDressingError, first_line, packages, shown
-from ..metrics.digests import file_digest, text_digest
+from ..metrics.provenance import file_digest, text_digest
 
 with packages("A catalogue", "cluster"):
     import pandas

@@ -82,10 +82,10 @@ def test_every_situation_after_every_other_is_as_without_the_compiler():
 
 @pytest.mark.usefixtures("attention_that_can_be_traced")
 def test_the_compiler_may_come_before_the_garment():
-    for name in ("no garment", "a garment", "two garments", "no garment again"):
+    for name, make in SITUATIONS.items():
         model = narrow_model()
-        uncompiled = sample(SITUATIONS[name](model), steps=STEPS)
-        assert relative_error(sample(SITUATIONS[name](compiled(model)), steps=STEPS), uncompiled) <= LIMIT, name
+        uncompiled = sample(make(model), steps=STEPS)
+        assert relative_error(sample(make(compiled(model)), steps=STEPS), uncompiled) <= LIMIT, name
 
 
 @pytest.mark.usefixtures("attention_that_can_be_traced")

@@ -50,11 +50,11 @@ class Plan:
 
 
 PLANS: Mapping[str, Plan] = {
-    "base": Plan(small=4_000, steps=4_600, batch=8, rate=1.5e-3),
-    "garment": Plan(small=3_500, steps=4_300, batch=8, rate=1e-3),
-    "pose": Plan(small=600, steps=800, batch=8, rate=1e-3),
-    "inpaint": Plan(small=600, steps=800, batch=8, rate=1e-3),
-    "decoder": Plan(small=1_000, steps=1_300, batch=2, rate=2e-3),
+    "base": Plan(small=4_000, steps=10_000, batch=8, rate=1.5e-3),
+    "garment": Plan(small=3_000, steps=8_000, batch=8, rate=1e-3),
+    "pose": Plan(small=1_500, steps=3_000, batch=8, rate=1e-3),
+    "inpaint": Plan(small=1_500, steps=3_000, batch=8, rate=1e-3),
+    "decoder": Plan(small=2_000, steps=4_000, batch=2, rate=2e-3),
 }
 
 

@@ -43,7 +43,7 @@ browser:  ## Chromium for the editor's tests, where there is neither it nor Chro
 		command -v $$name && exit; done; \
 	$(SUDO) apt-get update -qq && $(SUDO) apt-get install -qq --yes chromium > /dev/null
 
-test-extras: test-faults test-beside test-cluster  ## all around them
+test-extras: test-faults test-beside  ## all around them
 
 test-faults: setup  ## hostile files, what fails half-way, a short soak
 	$(BIN)/pytest tests/hostile
@@ -55,11 +55,12 @@ test-beside: setup  ## evaluation, training, installing, the editor in a browser
 	$(BIN)/pytest tests/metrics
 	$(BIN)/pytest tests/drawn
 	$(BIN)/pytest tests/training
+	$(BIN)/pytest tests/catalogue --ignore tests/catalogue/test_cluster.py --ignore tests/catalogue/test_ray_train.py
 	$(BIN)/pytest tests/install
 	$(BIN)/pytest tests/browser
 
-test-cluster: setup  ## catalogues, and training on two Ray machines on this one
-	$(BIN)/pytest tests/catalogue
+test-cluster: setup  ## a catalogue and a training on two of Ray's machines, both of them this one
+	$(BIN)/pytest tests/catalogue/test_cluster.py tests/catalogue/test_ray_train.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from support.synthetic_models import clip_text, clip_vision_h
+from support.synthetic_models import clip_text, clip_vision_h, save_model
 
 from imagdressing_core.files.official_files import (
     CLIP_VISION,
@@ -73,7 +73,7 @@ def make_models(folder: Path, shipped: Path = SHIPPED, dtype: torch.dtype = torc
     }.items():
         path = folder / file.path
         if not path.exists() or path.stat().st_mtime < shipped.stat().st_mtime:
-            _save(make(), path)
+            save_model(make(), path)
     (folder / MARK).write_text(NOTICE)
 
 
@@ -211,16 +211,6 @@ def unpacked(shipped: Path) -> dict[str, Weights]:
 
 def _zeros(build: Callable[[], Any], dtype: torch.dtype) -> Weights:
     return zeros(shapes(build), dtype)
-
-
-def _save(weights: Weights, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    if path.suffix == ".pt":
-        torch.save({"module": weights}, unfinished)
-    else:
-        save_file(weights, unfinished, {"format": "pt"})
-    unfinished.replace(path)
 
 
 def main() -> None:

@@ -123,7 +123,7 @@ def make_models(folder: Path) -> None:
         path = folder / file.path
         if not path.exists():
             print(f"Making synthetic {file.path} …", file=sys.stderr)
-            _save(make(), path)
+            save_model(make(), path)
     (folder / MARK).write_text("These models are random numbers in the official formats, made for tests.\n")
 
 
@@ -134,7 +134,8 @@ def synthetic_base() -> Path:
     return base
 
 
-def _save(weights: Weights, path: Path) -> None:
+def save_model(weights: Weights, path: Path) -> None:
+    """Write a file in the format of its suffix, whole or not at all; ``.pt`` as the official checkpoint has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
     if path.suffix == ".pt":

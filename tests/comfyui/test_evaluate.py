@@ -75,7 +75,7 @@ def test_pose_is_scored_when_both_drawings_are_there():
 
 def test_missing_models_cost_their_own_scores_only_and_say_where_to_put_them():
     shirt = image("shirt")
-    (row,), text, _ = evaluate(shirt, shirt, face=image("face"), prompt="a shirt")
+    (row,), text, _ = evaluate(shirt, shirt, face=image("worn"), prompt="a shirt")
     assert (row["CAMI-U"], row["face"], row["text"]) == ("3.000", "–", "–")
     for model in ("buffalo_l", "clip-vit-base-patch32"):
         assert str(Path("models/imagdressing_evaluation") / model) in text

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from imagdressing_core.baselines import on_comfyui, pipelines
+from imagdressing_core.baselines import on_comfyui
 from imagdressing_core.baselines.__main__ import app
 from imagdressing_core.baselines.recipe import Order, generate, orders, provenance_path, seed_of
 from imagdressing_core.errors import IMAGDressingError
@@ -156,33 +156,6 @@ def test_all_wrong_rows_are_named_before_any_image_is_made(cases: list[Case], tm
 def test_no_host_is_said_with_its_address():
     with pytest.raises(IMAGDressingError, match=r"http://127\.0\.0\.1:9 does not answer.*--url"):
         on_comfyui.imagdressing("http://127.0.0.1:9/")
-
-
-def test_the_command_makes_a_folder_from_a_manifest(
-    ip_adapter: pipelines.PipelineRecipe, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(pipelines, "ip_adapter", lambda *_: ip_adapter)
-    manifest = tmp_path / "manifest.csv"
-    manifest.write_text("picture,garment,prompt\n0.png,red.png,A woman\n1.png,blue.png,A man\n")
-    command = ["ip-adapter", "--manifest", str(manifest), "--out", str(tmp_path / "out")]
-    first, again = (CliRunner().invoke(app, command) for _ in range(2))
-    assert (first.exit_code, again.exit_code) == (0, 0), first.output
-    assert "IP-Adapter: 2 images made, 0 existed" in first.output
-    assert "IP-Adapter: 0 images made, 2 existed" in again.output
-
-
-def test_launched_processes_share_the_manifest(
-    ip_adapter: pipelines.PipelineRecipe, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(pipelines, "ip_adapter", lambda *_: ip_adapter)
-    manifest = tmp_path / "manifest.csv"
-    manifest.write_text("picture,garment,prompt\n" + "".join(f"{i}.png,red.png,Woman {i}\n" for i in range(3)))
-    command = ["ip-adapter", "--manifest", str(manifest), "--out", str(tmp_path / "out")]
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank, names in ((1, {"1.png"}), (0, {"0.png", "1.png", "2.png"})):
-        monkeypatch.setenv("RANK", str(rank))
-        assert CliRunner().invoke(app, command).exit_code == 0
-        assert {path.name for path in (tmp_path / "out").glob("*.png")} == names
 
 
 def test_a_device_that_is_missing_is_said_before_models_are_loaded(cases: list[Case], tmp_path: Path):

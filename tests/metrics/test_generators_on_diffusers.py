@@ -156,3 +156,30 @@ def test_blip_diffusion_names_the_versions_that_run_it(monkeypatch: pytest.Monke
 def test_missing_weights_are_named_with_their_source(load: Any, source: str, tmp_path: Path):
     with pytest.raises(IMAGDressingError, match=source):
         load(str(tmp_path / "absent"))
+
+
+def test_the_command_makes_a_folder_from_a_manifest(
+    ip_adapter: pipelines.PipelineRecipe, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pipelines, "ip_adapter", lambda *_: ip_adapter)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("picture,garment,prompt\n0.png,red.png,A woman\n1.png,blue.png,A man\n")
+    command = ["ip-adapter", "--manifest", str(manifest), "--out", str(tmp_path / "out")]
+    first, again = (CliRunner().invoke(app, command) for _ in range(2))
+    assert (first.exit_code, again.exit_code) == (0, 0), first.output
+    assert "IP-Adapter: 2 images made, 0 existed" in first.output
+    assert "IP-Adapter: 0 images made, 2 existed" in again.output
+
+
+def test_launched_processes_share_the_manifest(
+    ip_adapter: pipelines.PipelineRecipe, cases: list[Case], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pipelines, "ip_adapter", lambda *_: ip_adapter)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("picture,garment,prompt\n" + "".join(f"{i}.png,red.png,Woman {i}\n" for i in range(3)))
+    command = ["ip-adapter", "--manifest", str(manifest), "--out", str(tmp_path / "out")]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, names in ((1, {"1.png"}), (0, {"0.png", "1.png", "2.png"})):
+        monkeypatch.setenv("RANK", str(rank))
+        assert CliRunner().invoke(app, command).exit_code == 0
+        assert {path.name for path in (tmp_path / "out").glob("*.png")} == names

@@ -3,9 +3,6 @@
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-
-from aiohttp import web
 
 PACK = Path(__file__).parents[2].name
 # ComfyUI lists every file of the folder, so that a copy under the old name would be in the list twice.
@@ -25,16 +22,19 @@ RENAMED = {
 
 def keep_old_names() -> None:
     """Tell ComfyUI's server where the renamed templates are; without a server there is nothing to tell."""
-    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if server is None:
+    module = sys.modules.get("server")
+    server = getattr(getattr(module, "PromptServer", None), "instance", None)
+    if module is None or server is None:
         return
     for old, new in RENAMED.items():
         # Its address is longer than the one under which ComfyUI serves the folder, so the server looks here first.
-        server.routes.get(f"/workflow_templates/{PACK}/{old}.json")(_moved_to(f"{quote(new)}.json"))
+        server.routes.get(f"/workflow_templates/{PACK}/{old}.json")(_moved_to(f"{new}.json", module.web))
 
 
-def _moved_to(place: str) -> Any:
-    async def answer(_: web.Request) -> web.Response:
+def _moved_to(place: str, web: Any) -> Any:
+    """Return what answers a request; web: aiohttp's, as ComfyUI's server has it."""
+
+    async def answer(_: Any) -> Any:
         raise web.HTTPMovedPermanently(place)
 
     return answer

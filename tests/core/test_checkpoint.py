@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from support.bad_checkpoints import unsaid
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.files import safetensors_file, storage
@@ -29,15 +30,6 @@ Weights = dict[str, Any]
 
 def frozen_unet() -> Weights:
     return {f"unet.{key}": torch.zeros(1).half().expand(shape) for key, shape in unet_shapes().items()}
-
-
-def unsaid(path: Path) -> str:
-    """Return what reading the file says against it."""
-    with pytest.raises(IMAGDressingError) as refusal:
-        read_checkpoint(path)
-    message = str(refusal.value)
-    assert path.name in message
-    return message
 
 
 LAYOUTS: dict[str, tuple[str, Callable[[Weights], object]]] = {

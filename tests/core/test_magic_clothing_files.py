@@ -5,21 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from support.bad_checkpoints import unsaid
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.files.checkpoint import GARMENT_UNET, PROJECTIONS, convert_checkpoint, read_checkpoint
 from imagdressing_core.files.sd15_shapes import unet_shapes
 
 Weights = dict[str, Any]
-
-
-def unsaid(path: Path) -> str:
-    """Return what reading the file says against it."""
-    with pytest.raises(IMAGDressingError) as refusal:
-        read_checkpoint(path)
-    message = str(refusal.value)
-    assert path.name in message
-    return message
 
 
 @pytest.fixture

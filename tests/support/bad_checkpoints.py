@@ -4,8 +4,12 @@ import os
 import pickle
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
+
+from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files.checkpoint import read_checkpoint
 
 EXECUTED = "executed.txt"
 
@@ -64,3 +68,12 @@ def _save(path: Path, *keys: str) -> None:
 def _write_half(source: Path, target: Path) -> None:
     content = source.read_bytes()
     target.write_bytes(content[: len(content) // 2])
+
+
+def unsaid(path: Path) -> str:
+    """Return what reading the file says against it."""
+    with pytest.raises(IMAGDressingError) as refusal:
+        read_checkpoint(path)
+    message = str(refusal.value)
+    assert path.name in message
+    return message

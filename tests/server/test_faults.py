@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -268,7 +267,7 @@ def test_a_host_killed_with_a_queue_makes_the_same_image_when_it_is_back(image_b
             assert server.run(wearing_saved(prompt, file.name)).error is None  # whole, since it is there
             file.unlink()
     for scratch in garments.glob(".imagdressing-*"):
-        shutil.rmtree(scratch)
+        scratch.unlink()
 
 
 def wait_until(happened: Callable[[], bool], seconds: float) -> None:

@@ -7,6 +7,7 @@ VRAM and PyTorch's own allocator; over HTTP an NVIDIA GPU has ComfyUI's.
 
 import asyncio
 import importlib
+import inspect
 import os
 import subprocess
 import sys
@@ -50,6 +51,13 @@ def node_function(node_id: str) -> Callable[..., Any]:
     start()
     node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS[node_id]
     return node.execute if hasattr(node, "define_schema") else getattr(node(), node.FUNCTION)
+
+
+def tells_callbacks_its_options() -> bool:
+    """Return whether this release tells callbacks the options it samples with; 0.16.3 does not, 0.24.1 does."""
+    start()
+    prepare_state = importlib.import_module("comfy.model_patcher").ModelPatcher.prepare_state
+    return "model_options" in inspect.signature(prepare_state).parameters
 
 
 def in_a_process_of_its_own(code: str) -> subprocess.CompletedProcess[str]:

@@ -56,12 +56,22 @@ def concatenated_attention(
 
 
 def concatenated_difference(
-    q: Tensor, k: Tensor, v: Tensor, garment_k: Tensor, garment_v: Tensor, attention: Attention
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    garment_k: Tensor,
+    garment_v: Tensor,
+    attention: Attention,
+    plain: Tensor | None = None,
 ) -> Tensor:
-    """Return Attn(Q, [K; K'], [V; V']) − Attn(Q, K, V), what the rule adds. Arguments as there."""
+    """Return Attn(Q, [K; K'], [V; V']) − Attn(Q, K, V), what the rule adds. Arguments as there.
+
+    plain: Attn(Q, K, V), where it has been computed before.
+    """
     garment_k, garment_v = (tensor.expand(len(q), -1, -1) for tensor in (garment_k, garment_v))
     concatenated = attention(q, torch.cat((k, garment_k), dim=1), torch.cat((v, garment_v), dim=1))
-    return concatenated - attention(q, k, v)
+    plain = attention(q, k, v) if plain is None else plain
+    return concatenated - plain if concatenated.requires_grad else concatenated.sub_(plain)
 
 
 def blank(image: GarmentImage) -> GarmentImage:

@@ -156,12 +156,17 @@ class AttentionPatches:
             else:  # which may write into what it is given, or keep what it returns
                 given = (k.clone(), v.clone()) if concatenated else (k, v)
                 z = inner(q.clone(), *given, extra_options).clone()
-            return self.add(terms, z, q, k, v, extra_options)
+            return self.add(terms, z, q, k, v, extra_options, plain=inner is None)
 
         return dressed_attention
 
-    def add(self, terms: LayerTerms, z: Tensor, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
-        """Add all terms to Z = Attn(Q, K, V) of a layer, in place; each (rows × cuts, tokens, C)."""
+    def add(
+        self, terms: LayerTerms, z: Tensor, q: Tensor, k: Tensor, v: Tensor, options: Options, plain: bool = False
+    ) -> Tensor:
+        """Add all terms to Z of a layer, in place; each (rows × cuts, tokens, C).
+
+        plain: whether Z is Attn(Q, K, V) itself, and nothing that another node made of it.
+        """
         if len(z) != len(q) or len(q) % terms.rows:
             # A block of another node may ask once more, for some rows alone, after it has had the answer for all.
             if terms.layer.index not in self._answered:
@@ -171,9 +176,13 @@ class AttentionPatches:
         cuts = (terms.rows, len(q) // terms.rows)
         if z.requires_grad:  # where a LoRA is trained through the garment: attention keeps its result for the way back
             z = z.clone()
+        plain_rows = set(range(terms.rows)) if plain else set[int]()
         for term in terms.terms:
             target = z.unflatten(0, cuts)[term.rows]  # (rows, cuts, tokens, C)
-            added = _attended(term, terms, cuts, q, k, v, options).view(target.shape)
+            rows = set(range(terms.rows)[term.rows])
+            own = target.flatten(0, 1) if rows <= plain_rows else None
+            added = _attended(term, terms, cuts, q, k, v, options, own).view(target.shape)
+            plain_rows -= rows
             mask = self._mask(term, terms, q.shape[1], options)
             if mask is not None:
                 added = added * mask if added.requires_grad else added.mul_(mask)
@@ -203,9 +212,19 @@ class AttentionPatches:
 
 
 def _attended(
-    term: Term, terms: LayerTerms, cuts: tuple[int, int], q: Tensor, k: Tensor, v: Tensor, options: Options
+    term: Term,
+    terms: LayerTerms,
+    cuts: tuple[int, int],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    options: Options,
+    plain: Tensor | None,
 ) -> Tensor:
-    """Return what the garment adds at λ = 1, (rows × cuts, tokens, C): Attn(Q, K', V'), or as MagicClothing has it."""
+    """Return what the garment adds at λ = 1, (rows × cuts, tokens, C): Attn(Q, K', V'), or as MagicClothing has it.
+
+    plain: Attn(Q, K, V) of the term's rows, where it is at hand.
+    """
     attention = partial(attend, options=options)
 
     def part(tensor: Tensor) -> Tensor:
@@ -214,7 +233,8 @@ def _attended(
     garment: Any = term.image.layers[terms.layer.index]
     if isinstance(garment, LayerFeatures):
         own = terms.attention
-        return concatenated_difference(part(q), part(k), part(v), own.to_k(garment.c), own.to_v(garment.c), attention)
+        garment_k, garment_v = own.to_k(garment.c), own.to_v(garment.c)
+        return concatenated_difference(part(q), part(k), part(v), garment_k, garment_v, attention, plain)
     return garment_attention(part(q), garment, attention)
 
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import comfy.ldm.modules.attention as attention
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -139,6 +140,33 @@ def test_its_own_guidance_of_three_branches_is_the_hosts_dual_cfg(model: Any, jo
     with wearing_joint(model, joint_garment, [parity.vectors()["input.prompt"], recognisable]):
         reference = guided(model, recognisable)
     assert parity.relative_error(guided(apply_garment(model, joint_garment), negative), reference) <= LIMIT
+
+
+@pytest.mark.parametrize("garments", [1, 2])
+def test_the_images_own_attention_is_computed_once_where_no_other_node_owns_it(
+    monkeypatch: pytest.MonkeyPatch, model: Any, joint_garment: Any, garments: int
+):
+    calls: list[int] = []
+    original = attention.optimized_attention
+
+    def counting(*args: Any, **kwargs: Any) -> Tensor:
+        calls.append(1)
+        return original(*args, **kwargs)
+
+    def owned(q: Tensor, k: Tensor, v: Tensor, options: Any) -> Tensor:
+        return original(q, k, v, options["n_heads"], attn_precision=options["attn_precision"])
+
+    monkeypatch.setattr(attention, "optimized_attention", counting)
+    noise, dressed = parity.vectors()["input.noise"], model
+    for _ in range(garments):
+        dressed = apply_garment(dressed, joint_garment, strength=0.6)
+    ours = predict(dressed, noise)
+    # One row: the image's own attention, the garment's, and what is beneath each further garment.
+    assert len(calls) == len(LAYERS) * (1 + garments + (garments - 1)) + len(LAYERS)  # those of the text
+    by_another_node = dressed.clone()
+    for layer in LAYERS:
+        by_another_node.set_model_attn1_replace(owned, *layer.block)
+    assert parity.relative_error(predict(by_another_node, noise), ours) <= 1e-6
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.4])

@@ -33,12 +33,14 @@ class LayerTerms:
     """What all garments add in one layer of a call.
 
     rows: the number of those of x. grid: (rows, columns) of the layer's tokens. attention: ComfyUI's ``attn1`` there.
+    first: for each term, whether its rows have none before it.
     """
 
     layer: SelfAttentionLayer
     rows: int
     grid: tuple[int, int]
     terms: tuple[Term, ...]
+    first: tuple[bool, ...]
     attention: Any
 
 
@@ -144,7 +146,9 @@ class AttentionPatches:
         for term in terms:
             if term.masks is not None:
                 term.masks.on_grid(*grid)  # now, outside of what may be compiled
-        return LayerTerms(layer, len(call.rows), grid, terms, attention)
+        rows = [set(range(len(call.rows))[term.rows]) for term in terms]
+        first = tuple(its.isdisjoint(set().union(*rows[:number])) for number, its in enumerate(rows))
+        return LayerTerms(layer, len(call.rows), grid, terms, first, attention)
 
     def _replacement(self, inner: AttentionPatch | None, terms: LayerTerms) -> AttentionPatch:
         """Return the layer's attention with all garments' terms added to what ``inner`` makes of Attn(Q, K, V)."""
@@ -176,13 +180,10 @@ class AttentionPatches:
         cuts = (terms.rows, len(q) // terms.rows)
         if z.requires_grad:  # where a LoRA is trained through the garment: attention keeps its result for the way back
             z = z.clone()
-        plain_rows = set(range(terms.rows)) if plain else set[int]()
-        for term in terms.terms:
+        for term, first in zip(terms.terms, terms.first, strict=True):
             target = z.unflatten(0, cuts)[term.rows]  # (rows, cuts, tokens, C)
-            rows = set(range(terms.rows)[term.rows])
-            own = target.flatten(0, 1) if rows <= plain_rows else None
+            own = target.flatten(0, 1) if plain and first else None
             added = _attended(term, terms, cuts, q, k, v, options, own).view(target.shape)
-            plain_rows -= rows
             mask = self._mask(term, terms, q.shape[1], options)
             if mask is not None:
                 added = added * mask if added.requires_grad else added.mul_(mask)

@@ -1,6 +1,6 @@
 """How often a step waits for the device on the pack's account: each wait lets a GPU's queue run dry."""
 
-import sys
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ ON_THE_CPU = ("noise_schedule.py", "mask.py")  # a copy of the model's schedule 
 
 def _asking() -> str:
     """Return the file, function and line that called PyTorch."""
-    frame = sys._getframe(2)
-    while frame.f_code.co_filename.startswith((TORCH, __file__)) and frame.f_back is not None:
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename.startswith((TORCH, __file__)):
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}"
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}" if frame else ""
 
 
 class Waits(TorchFunctionMode):

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import IMAGDressingError
 from ..files.storage import save_whole
 from ..images.preprocess import FITS
+from ..on_diffusers.loading import part_of
 from ..on_diffusers.pipeline import clip_hidden_states, clip_pixels, vae_pixels
 from .config import TrainingConfig
 from .data import cover, read_pairs
@@ -189,6 +190,6 @@ def _settings(config: TrainingConfig) -> dict[str, Any]:
         "height": config.data.height,
         "fit": config.data.fit,
         "key": "sha256 of the image file",
-        "vae": weights_digest(models.vae or models.base / "vae"),
+        "vae": weights_digest(models.vae or part_of(models.base, "vae")),
         "image_encoder": weights_digest(models.image_encoder),
     }

@@ -22,12 +22,13 @@ class Models:
     """Local folders and files, or names on the Hugging Face hub (``hub:owner/name/folder``), which are downloaded.
 
     Attributes:
-        base: SD1.5 in diffusers' folders: the frozen denoising U-Net, and the initial weights of the garment U-Net,
-            W'_k and W'_v.
-        image_encoder: CLIP ViT-H/14 in transformers' format.
-        vae: The folder of another VAE; ``sd-vae-ft-mse`` in the official script.
+        base: SD1.5 in diffusers' folders, or one ``.safetensors`` file as ComfyUI has it: the frozen denoising U-Net,
+            and the initial weights of the garment U-Net, W'_k and W'_v.
+        image_encoder: CLIP ViT-H/14 in transformers' format, its folder or its file.
+        vae: The folder or file of another VAE; ``sd-vae-ft-mse`` in the official script.
         ip_adapter: ``ip-adapter-plus_sd15``, the initial weights of the Q-Former, which is random without it.
         start_from: An IMAGDressing checkpoint that replaces all initial weights of the trained parts.
+        tokenizer: The folder of CLIP's vocabulary, which a base of one file does not have.
     """
 
     base: Path
@@ -35,6 +36,7 @@ class Models:
     vae: Path | None = None
     ip_adapter: Path | None = None
     start_from: Path | None = None
+    tokenizer: Path | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -205,7 +207,7 @@ def read_config(path: Path) -> TrainingConfig:
 
 # What may have another value on each machine: the same data and models in other folders.
 LOCAL = {"models.base", "models.image_encoder", "models.vae", "models.ip_adapter", "models.start_from", "data.path",
-         "data.root", "data.cache", "data.copies", "validation.path", "run.output"}  # fmt: skip
+         "models.tokenizer", "data.root", "data.cache", "data.copies", "validation.path", "run.output"}  # fmt: skip
 
 
 def as_plain(config: TrainingConfig) -> dict[str, Any]:

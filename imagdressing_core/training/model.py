@@ -12,7 +12,7 @@ from ..files.weights import open_weights
 from ..images.preprocess import CLIP_SIZE
 from ..model.layers import LAST_TO_RUN, LAYERS
 from ..model.qformer import QFormer
-from ..on_diffusers.loading import load_folder, load_frozen, load_trained, load_weights
+from ..on_diffusers.loading import load_frozen, load_model, load_trained, load_weights, part_of
 from ..on_diffusers.pipeline import clip_hidden_states, text_embeddings
 from ..on_diffusers.unet import GarmentInputs, GarmentModel, garment_model, noise_prediction
 from .config import Models, Objective
@@ -130,9 +130,9 @@ def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen
     from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
     models = local(models)
-    found = load_frozen(models.base, models.image_encoder, models.vae)
+    found = load_frozen(models.base, models.image_encoder, models.vae, models.tokenizer)
     trained = garment_model(
-        load_folder(UNet2DConditionModel, models.base / "unet"), found["image_encoder"].config.hidden_size
+        load_model(UNet2DConditionModel, part_of(models.base, "unet")), found["image_encoder"].config.hidden_size
     )
     if models.start_from is not None:
         load_trained(trained, models.start_from)

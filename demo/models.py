@@ -26,11 +26,12 @@ from imagdressing_core.model.hybrid_attention import GarmentProjections
 from imagdressing_core.model.qformer import QFormer
 
 from . import data, narrow
+from .parts import trained_together
 from .widening import Weights, ldm_name, widened, zeros
 
 SHIPPED = Path(__file__).with_name("weights.safetensors")
 IN_BYTES, SCALE = ("pose", "inpaint"), ".scale"
-PARTS = ("base", "garment", "decoder", "pose", "inpaint")
+PARTS = ("unet", "garment", "decoder", "pose", "inpaint")
 MARK = "DRAWN.txt"
 NOTICE = (
     "These models know nothing but a drawn world of flat figures. They have the official formats and names, so that "
@@ -64,7 +65,7 @@ def make_models(folder: Path, shipped: Path = SHIPPED, dtype: torch.dtype = torc
     """Write every model of the demo below ``folder``, a ComfyUI's ``models``, where it is not there yet."""
     parts = unpacked(shipped)
     for file, make in {
-        DENOISING: lambda: checkpoint(parts["base"], dtype),
+        DENOISING: lambda: checkpoint(parts["unet"], dtype),
         GARMENT: lambda: garment_checkpoint(parts["garment"], dtype),
         VAE: lambda: vae(parts["decoder"], torch.float32),
         CLIP_VISION: lambda: _zeros(clip_vision_h, dtype),
@@ -183,7 +184,8 @@ def pack(state: Path, shipped: Path = SHIPPED) -> None:
     """
     tensors: Weights = {}
     for part in PARTS:
-        for key, one in load_file(state / f"{part}.safetensors").items():
+        weights = trained_together(state, "unet.") if part == "unet" else load_file(state / f"{part}.safetensors")
+        for key, one in weights.items():
             if narrow.is_idle(key):
                 continue
             name = f"{part}/{key}"

@@ -115,6 +115,7 @@ class Optimiser:
         clip: The largest norm of the gradient.
         eight_bit: Use bitsandbytes' AdamW8bit.
         parts: The parts that are trained; the rest keeps its initial weights.
+        lora_rank: Train a LoRA of this rank in place of the garment U-Net's own weights; the export merges it.
     """
 
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
@@ -124,10 +125,13 @@ class Optimiser:
     clip: Annotated[float, Field(gt=0)] = 1.0
     eight_bit: bool = False
     parts: tuple[Literal["garment_unet", "qformer", "projections"], ...] = ("garment_unet", "qformer", "projections")
+    lora_rank: Positive | None = None
 
     def __post_init__(self) -> None:
         if not self.parts:
             raise ValueError("parts is empty, so nothing would be trained")
+        if self.lora_rank is not None and "garment_unet" not in self.parts:
+            raise ValueError("lora_rank is of the garment U-Net, which is not among parts")
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -78,6 +78,7 @@ def estimate(config: TrainingConfig) -> list[str]:
 def _empty_models(config: TrainingConfig) -> tuple[Frozen, Any]:
     """Return the models of a run without weights, as ``load_models`` returns them."""
     from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
+    from torch._subclasses.fake_tensor import unset_fake_temporarily
     from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
     models = local(config.models)
@@ -97,7 +98,12 @@ def _empty_models(config: TrainingConfig) -> tuple[Frozen, Any]:
     install_hybrid_attention(unet)
     trained = garment_model(garment_unet, image_encoder.config.hidden_size)
     freeze_unread(trained)
-    choose_parts(trained, config.optimiser.parts)
+    with unset_fake_temporarily():  # peft cannot make a LoRA of shapes alone, but one on the meta device
+        choose_parts(trained, config.optimiser, empty=True)
+    for module in trained.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            if weight.device.type == "meta":
+                setattr(module, name, nn.Parameter(torch.empty(weight.shape)))
     return frozen, trained
 
 

@@ -55,6 +55,7 @@ class Data:
         shuffle: No longer used: all pairs are shuffled in each epoch.
         copies: A folder for local copies of shards whose names are URLs or ``pipe:`` commands.
         skip_broken: How many broken entries and images a run leaves out before it stops.
+        buckets: Train each person at about its own aspect, in as many pixels as ``width`` × ``height`` at most.
     """
 
     format: Literal["igpair", "folder", "shards"]
@@ -68,6 +69,7 @@ class Data:
     shuffle: Positive = 1000
     copies: Path | None = None
     skip_broken: Count = 0
+    buckets: bool = False
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:

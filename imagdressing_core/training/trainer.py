@@ -77,7 +77,7 @@ class Trainer:
         self.null_clip = null.to(self.accelerator.device)
         self.pairs = whole_pairs(config.data)
         maker = SampleMaker(config.data, config.dropout, self._latent_shape(), config.run.seed, self.cache)
-        self.samples = PairSamples(self.pairs, maker)
+        self.samples = PairSamples(self.pairs, maker, self._samples_per_step())
         self.validator: Validator | None = validator(config, maker)
         self.provenance = provenance(config.models)
         self.step = 0

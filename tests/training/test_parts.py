@@ -44,13 +44,13 @@ def test_parts_that_are_not_chosen_keep_their_weights(
     assert {name.split(".")[0] for name in moved(start(plain, tmp_path))} == expected
 
 
-def lora_config(models: Path, pairs: Path, output: Path, steps: int = 4, **run: Any) -> dict[str, Any]:
+def lora_config(models: Path, pairs: Path, output: Path, steps: int = 4, run: Any = None) -> dict[str, Any]:
     first = output.parent / "start.safetensors"
     if not first.exists():
         save_tiny_checkpoint(first)
     names = {"start_from": str(first)}
     optimiser = {"lora_rank": 2, "learning_rate": 0.01}
-    return config(models, pairs, output, models=names, optimiser=optimiser, run={"steps": steps} | run)
+    return config(models, pairs, output, models=names, optimiser=optimiser, run={"steps": steps} | (run or {}))
 
 
 @pytest.mark.parametrize("averaged", [False, True])
@@ -58,7 +58,7 @@ def test_an_exported_lora_is_an_ordinary_checkpoint_with_the_same_garments(
     models: Path, pairs: Path, tmp_path: Path, averaged: bool
 ):
     run = {"ema_decay": 0.5} if averaged else {}
-    trainer = start(lora_config(models, pairs, tmp_path / "out", **run), tmp_path)
+    trainer = start(lora_config(models, pairs, tmp_path / "out", run=run), tmp_path)
     changed = moved(trainer)
     assert {name.split(".")[0] for name in changed} == {"adapter_modules", "proj", "ref_unet"}
     assert all(".lora_" in name for name in changed if name.startswith("ref_unet."))

@@ -6,16 +6,20 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.training_set import config, write_toml
 from torch import Tensor
 
 from demo.widening import ldm_name
+from imagdressing_core.catalogue.maker import Models
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.on_diffusers import single_file
 from imagdressing_core.on_diffusers.loading import load_frozen
+from imagdressing_core.on_diffusers.pipeline import load_pipeline
 from imagdressing_core.training import memory
 from imagdressing_core.training.config import read_config
+from imagdressing_core.training.provenance import weights_digest
 from imagdressing_core.training.state import require_state
 from imagdressing_core.training.tiny_models import (
     save_tiny_checkpoint,
@@ -110,6 +114,20 @@ def test_a_run_on_single_files_makes_the_weights_of_one_on_folders(
         states.append(load_file(require_state(tmp_path / f"out{i}") / "model.safetensors"))
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(one, states[1][key]) for key, one in states[0].items())
+
+
+def test_images_and_a_catalogues_digests_come_of_one_file_too(file: Path, models: Path, tmp_path: Path):
+    save_tiny_checkpoint(tmp_path / "start.safetensors")
+    encoder, tokenizer = models / "image_encoder", models / "tokenizer"
+    single = load_pipeline(file, tmp_path / "start.safetensors", encoder, tokenizer=tokenizer)
+    folders = load_pipeline(models, tmp_path / "start.safetensors", encoder)
+    images: list[bytes] = []
+    for pipeline in (single, folders):
+        garment = pipeline.encode_garments([Image.new("RGB", (30, 40), "navy")], width=32, height=40)
+        images.append(pipeline(garment, ["a"], width=32, height=40, steps=2)[0].tobytes())
+    assert images[0] == images[1]
+    digests = Models(file, tmp_path / "start.safetensors", encoder, tokenizer=tokenizer).digests()
+    assert digests["unet"] == digests["vae"] == weights_digest(file)
 
 
 def without(prefix: str) -> Any:

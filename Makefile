@@ -94,7 +94,7 @@ gpu-bundle: $(READY)  ## a folder for a GPU machine without a network, where PyT
 
 # What the pack and its extras bring. NVIDIA's libraries come with ComfyUI's own PyTorch; insightface is MIT by its repository.
 BROUGHT := .venv/brought.txt
-EXTRAS := --extra cluster --extra download --extra evaluation --extra training --extra training-deepspeed
+EXTRAS := --extra cluster --extra download --extra evaluation --extra training --extra training-deepspeed --extra training-lora
 PERMISSIVE := MIT;BSD;Apache;ISC;PSF;Python Software;MPL;Mozilla;CC0;HPND;CNRI;Zlib
 supply-chain: $(READY)  ## licences and known vulnerabilities of what the pack brings along
 	$(BIN)/uv pip compile --quiet --no-annotate --no-header --python $(BIN)/python $(EXTRAS) pyproject.toml | \

@@ -40,12 +40,15 @@ def imagdressing(
         typer.Option(help="An own file in ComfyUI's models/imagdressing, or its path. [default: the official one]"),
     ] = None,
     follow: Follow = None,
-    base: Annotated[Path | None, typer.Option(help="SD1.5 in diffusers' format, in place of ComfyUI.")] = None,
+    base: Annotated[Path | None, typer.Option(help="SD1.5, its folder or its one file, in place of ComfyUI.")] = None,
     image_encoder: Local = None,
     vae: Local = None,
     controlnet: Local = None,
     device: Device = "cpu",
     batch: Annotated[int, typer.Option(min=1, help="On diffusers: images at once.")] = 1,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="For a base of one file: ComfyUI's comfy/sd1_tokenizer.")
+    ] = None,
 ) -> None:
     """IMAGDressing-v1, by a shipped workflow in a running ComfyUI, or on diffusers with --base."""
     if base is None:
@@ -54,7 +57,11 @@ def imagdressing(
     if follow is not None:
         raise IMAGDressingError("--follow is for ComfyUI. On diffusers, --controlnet makes images follow their poses.")
     file = None if checkpoint is None else Path(checkpoint)
-    _make(manifest, out, on_diffusers.imagdressing(base, file, image_encoder, vae, controlnet, _own(device), batch))
+    _make(
+        manifest,
+        out,
+        on_diffusers.imagdressing(base, file, image_encoder, vae, controlnet, _own(device), batch, tokenizer),
+    )
 
 
 @app.command()

@@ -12,6 +12,7 @@ from ..errors import IMAGDressingError
 from ..images.preprocess import OFFICIAL_HEIGHT, OFFICIAL_WIDTH
 from ..metrics.images import read_image
 from ..metrics.provenance import file_digest
+from ..on_diffusers.loading import part_of
 from ..on_diffusers.official import GUIDANCE, NEGATIVE_PROMPT, STEPS
 from ..on_diffusers.pipeline import DressingPipeline, load_pipeline
 from .pipelines import versions
@@ -55,6 +56,7 @@ def imagdressing(
     controlnet: Path | None = None,
     device: str = "cpu",
     batch: int = 1,
+    tokenizer: Path | None = None,
 ) -> DressingRecipe:
     """IMAGDressing on diffusers. With a ControlNet the images follow the manifest's poses.
 
@@ -64,8 +66,13 @@ def imagdressing(
     if checkpoint is None or image_encoder is None:
         raise IMAGDressingError("--base runs IMAGDressing on diffusers: give --checkpoint and --image-encoder too.")
     dtype = torch.float16 if device.startswith("cuda") else torch.float32
-    pipeline = load_pipeline(base, checkpoint, image_encoder, vae, device, dtype, controlnet)
-    weights = {"base": base, "image_encoder": image_encoder, "vae": vae or base / "vae", "controlnet": controlnet}
+    pipeline = load_pipeline(base, checkpoint, image_encoder, vae, device, dtype, controlnet, tokenizer)
+    weights = {
+        "base": base,
+        "image_encoder": image_encoder,
+        "vae": vae or part_of(base, "vae"),
+        "controlnet": controlnet,
+    }
     return DressingRecipe(
         pipeline,
         {name: str(path) for name, path in weights.items() if path is not None}

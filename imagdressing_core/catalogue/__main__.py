@@ -22,7 +22,9 @@ IMAGES, TABLE = "images", "catalogue.csv"
 IMAGE_FILES = {".png", ".jpg", ".jpeg", ".webp"}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
-Folder = Annotated[Path, typer.Option(help="A folder in diffusers' format.")]
+MODEL = "A folder in diffusers' format, or a .safetensors file as ComfyUI has it."
+Model = Annotated[Path, typer.Option(help=MODEL)]
+OtherModel = Annotated[Path | None, typer.Option(help=MODEL)]
 OtherFolder = Annotated[Path | None, typer.Option(help="A folder in diffusers' format.")]
 
 
@@ -30,10 +32,10 @@ OtherFolder = Annotated[Path | None, typer.Option(help="A folder in diffusers' f
 def catalogue(
     manifest: Annotated[Path, typer.Argument(help="CSV: garment, prompt, pose, seed.")],
     out: Annotated[Path, typer.Option(help="The catalogue's folder. Images that exist are kept.")],
-    base: Folder,
+    base: Model,
     checkpoint: Annotated[Path, typer.Option(help="The garment model, official or trained here.")],
-    image_encoder: Folder,
-    vae: OtherFolder = None,
+    image_encoder: Model,
+    vae: OtherModel = None,
     controlnet: OtherFolder = None,
     prompts: Annotated[Path | None, typer.Option(help="A text file: each row is made with each line.")] = None,
     poses: Annotated[Path | None, typer.Option(help="A folder of images: each row is made with each.")] = None,
@@ -50,6 +52,9 @@ def catalogue(
     guidance: Annotated[float, typer.Option(help="w of the paper's Eq. 7.")] = Style.guidance,
     strength: Annotated[float, typer.Option(help="λ, the strength of the garment.")] = Style.strength,
     fit: Annotated[str, typer.Option(help=f"How garments are brought to size: {', '.join(FITS)}.")] = Style.fit,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="CLIP's vocabulary for a base of one file: ComfyUI's comfy/sd1_tokenizer.")
+    ] = None,
 ) -> None:
     """Make an image of each row of the manifest, then contact sheets and a page to look through.
 
@@ -59,7 +64,7 @@ def catalogue(
         raise IMAGDressingError(f"--fit {fit} is unknown. There are {', '.join(FITS)}.")
     dtype = "float16" if device.startswith("cuda") else "float32"
     style = Style(width, height, steps, guidance, strength, fit, dtype=dtype)
-    named = (base, checkpoint, image_encoder, vae, controlnet)
+    named = (base, checkpoint, image_encoder, vae, controlnet, tokenizer)
     models = Models(*(None if path is None else path.resolve() for path in named))  # pyright: ignore[reportArgumentType]
     setting = Setting(out.resolve(), models, style, device, batch, new_token())
     found = read_catalogue(manifest, setting.folder / IMAGES, recipe(models, style), _lists(prompts, poses, seeds))

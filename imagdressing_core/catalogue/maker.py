@@ -16,6 +16,7 @@ from ..images.preprocess import OFFICIAL_HEIGHT, OFFICIAL_WIDTH
 from ..metrics.images import read_image
 from ..metrics.outcome import NoScore
 from ..model.garment import LayerKV, is_usable
+from ..on_diffusers.loading import part_of
 from ..on_diffusers.official import GUIDANCE, NEGATIVE_PROMPT, QUALITY_PROMPT, STEPS
 from ..on_diffusers.pipeline import load_pipeline
 from ..training.provenance import weights_digest
@@ -27,13 +28,14 @@ Done = tuple[str, str]
 
 @dataclass(frozen=True)
 class Models:
-    """Where the models lie, on every machine: folders in diffusers' format, and the checkpoint's file."""
+    """Where the models lie, on every machine: as :func:`..on_diffusers.pipeline.load_pipeline` takes them."""
 
     base: Path
     checkpoint: Path
     image_encoder: Path
     vae: Path | None = None
     controlnet: Path | None = None
+    tokenizer: Path | None = None
 
     def digests(self) -> dict[str, str]:
         """Return the sha256 of each model's weights by its name.
@@ -42,8 +44,8 @@ class Models:
             IMAGDressingError: One of them is not there.
         """
         paths = {"checkpoint": self.checkpoint, "image_encoder": self.image_encoder, "controlnet": self.controlnet}
-        paths |= {"unet": self.base / "unet", "text_encoder": self.base / "text_encoder"}
-        paths["vae"] = self.vae or self.base / "vae"
+        paths |= {name: part_of(self.base, name) for name in ("unet", "text_encoder")}
+        paths["vae"] = self.vae or part_of(self.base, "vae")
         missing = [str(path) for path in paths.values() if path is not None and not path.exists()]
         if missing:
             raise IMAGDressingError(f"{missing[0]} does not exist: models are read from local files and folders.")

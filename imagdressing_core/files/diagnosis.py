@@ -1,6 +1,6 @@
 """What a file is when it is not the checkpoint it should be, said so that the user knows what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,16 +42,21 @@ FOREIGN_FILES = (
 )
 
 
+def foreign_file(keys: Collection[str]) -> ForeignFile | None:
+    """Return the kind of a file without IMAGDressing's tensors, judged by its keys; None for an unknown one."""
+    return next((kind for kind in FOREIGN_FILES if any(marker in key for key in keys for marker in kind.markers)), None)
+
+
 def describe_foreign(path: Path, keys: Iterable[str]) -> str:
     """Say what a readable file without IMAGDressing's tensors is, judged by its keys."""
     keys = list(keys)
     advice = f"Choose {OFFICIAL_NAME} ({OFFICIAL_SOURCE}) or a file converted from it."
-    for foreign in FOREIGN_FILES:
-        if any(marker in key for key in keys for marker in foreign.markers):
-            return (
-                f"{path.name} is {foreign.what}, not an IMAGDressing checkpoint. {advice} "
-                f"This file belongs in models/{foreign.folder}."
-            )
+    foreign = foreign_file(keys)
+    if foreign is not None:
+        return (
+            f"{path.name} is {foreign.what}, not an IMAGDressing checkpoint. {advice} "
+            f"This file belongs in models/{foreign.folder}."
+        )
     found = f"the first of its {len(keys)} entries is {shown(keys[0])}" if keys else "it has no entries"
     return f"{path.name} is not an IMAGDressing checkpoint: {found}. {advice}"
 

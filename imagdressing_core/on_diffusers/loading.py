@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from ..errors import IMAGDressingError, first_line
 from ..files.checkpoint import expected_shapes, read_checkpoint
 from ..files.weights import open_weights
+from .single_file import load_single_file
 from .unet import GarmentModel, install_hybrid_attention
+
+TOKENIZERS = "ComfyUI has it as the folder comfy/sd1_tokenizer, the hub as openai/clip-vit-large-patch14."
 
 
 def load_trained(trained: GarmentModel, path: Path) -> None:
@@ -48,28 +51,40 @@ def shapes_of(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(tensor.shape) for key, tensor in weights.items() if isinstance(tensor, Tensor)}
 
 
-def load_frozen(base: Path, image_encoder: Path, vae: Path | None = None) -> dict[str, Any]:
+def part_of(base: Path, name: str) -> Path:
+    """Return where a part of an SD1.5 is: in its folder of diffusers' format, or in the one file with all parts."""
+    return base if base.is_file() else base / name
+
+
+def load_frozen(
+    base: Path, image_encoder: Path, vae: Path | None = None, tokenizer: Path | None = None
+) -> dict[str, Any]:
     """Load the models that are never trained: unet, vae, text_encoder, tokenizer, image_encoder.
 
     Args:
-        base: An SD1.5 in diffusers' folders (``unet``, ``text_encoder``, ``tokenizer``, ``vae``).
-        image_encoder: CLIP ViT-H/14 in transformers' format.
-        vae: The folder of another VAE; ``sd-vae-ft-mse`` in the official scripts.
+        base: An SD1.5 in diffusers' folders (``unet``, ``text_encoder``, ``tokenizer``, ``vae``), or as one
+            ``.safetensors`` file.
+        image_encoder: CLIP ViT-H/14 in transformers' format, its folder or its file.
+        vae: The folder or file of another VAE; ``sd-vae-ft-mse`` in the official scripts.
+        tokenizer: The folder of CLIP's vocabulary, which a single file does not have.
 
     Raises:
-        IMAGDressingError: A folder is missing or holds another model.
+        IMAGDressingError: A folder or file is missing or holds another model.
     """
     from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
+    if tokenizer is None and base.is_file():
+        raise IMAGDressingError(f"{base} is a single file, which holds no tokenizer: name one. {TOKENIZERS}")
     found: dict[str, tuple[Any, Path]] = {
-        "unet": (UNet2DConditionModel, base / "unet"),
-        "vae": (AutoencoderKL, vae or base / "vae"),
-        "text_encoder": (CLIPTextModel, base / "text_encoder"),
-        "tokenizer": (CLIPTokenizer, base / "tokenizer"),
+        "tokenizer": (CLIPTokenizer, tokenizer or base / "tokenizer"),
+        "unet": (UNet2DConditionModel, part_of(base, "unet")),
+        "vae": (AutoencoderKL, vae or part_of(base, "vae")),
+        "text_encoder": (CLIPTextModel, part_of(base, "text_encoder")),
         "image_encoder": (CLIPVisionModelWithProjection, image_encoder),
     }
-    loaded = {name: load_folder(kind, folder) for name, (kind, folder) in found.items()}
+    loaded = {name: load_model(kind, path) for name, (kind, path) in found.items()}
+    loaded["tokenizer"].model_max_length = loaded["text_encoder"].config.max_position_embeddings  # ComfyUI's has 8192
     for name, model in loaded.items():
         if name != "tokenizer":
             model.eval().requires_grad_(False)
@@ -77,12 +92,20 @@ def load_frozen(base: Path, image_encoder: Path, vae: Path | None = None) -> dic
     return loaded
 
 
-def load_folder(kind: Any, folder: Path) -> Any:
-    """Load a diffusers or transformers class from a local folder, its weights whole and from safetensors only.
+def load_model(kind: Any, path: Path) -> Any:
+    """Load a diffusers or transformers class, its weights whole and from safetensors only.
+
+    Args:
+        kind: The class.
+        path: A local folder in the library's format, or a file as :func:`load_single_file` reads it.
 
     Raises:
-        IMAGDressingError: the folder is missing, incomplete or holds another architecture.
+        IMAGDressingError: the folder or file is missing, incomplete or holds another architecture.
     """
+    return load_single_file(kind, path) if path.is_file() else _load_folder(kind, path)
+
+
+def _load_folder(kind: Any, folder: Path) -> Any:
     name: str = kind.__name__
     if not folder.is_dir():
         raise IMAGDressingError(f"{folder} does not exist: it should hold a {name} in diffusers' folder format.")

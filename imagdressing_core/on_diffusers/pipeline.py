@@ -16,7 +16,7 @@ from ..errors import IMAGDressingError
 from ..images.preprocess import FITS, OFFICIAL_HEIGHT, OFFICIAL_WIDTH, tensor_from_images
 from ..model.garment import LayerKV
 from ..model.layers import LAYERS
-from .loading import load_folder, load_frozen, load_trained
+from .loading import load_frozen, load_model, load_trained
 from .official import CLIP_MEAN, CLIP_STD, GUIDANCE, NEGATIVE_PROMPT, NOISE_SCHEDULE, STEPS
 from .unet import GarmentInputs, GarmentModel, garment_model
 
@@ -256,25 +256,27 @@ def load_pipeline(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     controlnet: Path | None = None,
+    tokenizer: Path | None = None,
 ) -> DressingPipeline:
     """Load everything from local folders and files. Nothing is downloaded.
 
     Args:
-        base: An SD1.5 in diffusers' folders, the denoising U-Net among them. A narrower one needs a checkpoint that was
-            trained with it.
+        base: An SD1.5 in diffusers' folders or as one file, the denoising U-Net among them. A narrower one needs a
+            checkpoint that was trained with it.
         checkpoint: As :func:`.checkpoint.read_checkpoint` takes it, or as the training exports it.
-        image_encoder: CLIP ViT-H/14 in transformers' format.
-        vae: The folder of another VAE; ``sd-vae-ft-mse`` in the official scripts.
+        image_encoder: CLIP ViT-H/14 in transformers' format, its folder or its file.
+        vae: The folder or file of another VAE; ``sd-vae-ft-mse`` in the official scripts.
         device: A name of PyTorch's.
         dtype: Of all models.
         controlnet: A folder in diffusers' format, for instance of the OpenPose ControlNet for SD1.5.
+        tokenizer: The folder of CLIP's vocabulary, which a base of one file does not have.
 
     Raises:
         IMAGDressingError: A folder or file is missing, damaged or holds something else.
     """
     from diffusers import ControlNetModel, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
-    frozen = load_frozen(base, image_encoder, vae)
+    frozen = load_frozen(base, image_encoder, vae, tokenizer)
     with torch.device("meta"):
         empty: Any = UNet2DConditionModel.from_config(frozen["unet"].config)
         garment = garment_model(empty, frozen["image_encoder"].config.hidden_size)
@@ -285,7 +287,7 @@ def load_pipeline(
     models["scheduler"] = official_scheduler()
     posed = None
     if controlnet is not None:
-        control = load_folder(ControlNetModel, controlnet).eval().requires_grad_(False).to(device, dtype)
+        control = load_model(ControlNetModel, controlnet).eval().requires_grad_(False).to(device, dtype)
         posed = stable_diffusion(**models, controlnet=control)
     return DressingPipeline(stable_diffusion(**models), garment, encoder, posed)
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from ..errors import IMAGDressingError
 from ..files.storage import save_whole
 from ..images.preprocess import FITS
+from ..on_diffusers.loading import part_of
 from ..on_diffusers.pipeline import clip_hidden_states, clip_pixels, vae_pixels
+from .buckets import person_size
 from .config import TrainingConfig
 from .data import cover, read_pairs
 from .hub import local
@@ -163,10 +165,10 @@ def _images(config: TrainingConfig) -> Iterator[tuple[str, ImageSource]]:
 
 
 def _encoded(part: str, image: Any, config: TrainingConfig, vae: Any, image_encoder: Any) -> dict[str, Tensor]:
-    width, height = config.data.width, config.data.height
+    data = config.data
     if part == "person":
-        return {"moments": _moments(vae, vae_pixels([cover(image, width, height)]))}
-    fitted = FITS[config.data.fit](image, width, height)
+        return {"moments": _moments(vae, vae_pixels([cover(image, *person_size(data, image.size))]))}
+    fitted = FITS[data.fit](image, data.width, data.height)
     clip = clip_pixels([fitted.clip]).to(image_encoder.device, image_encoder.dtype)
     return {
         "moments": _moments(vae, vae_pixels([fitted.vae])),
@@ -188,7 +190,8 @@ def _settings(config: TrainingConfig) -> dict[str, Any]:
         "width": config.data.width,
         "height": config.data.height,
         "fit": config.data.fit,
+        "buckets": config.data.buckets or None,  # not named in a cache of an older version
         "key": "sha256 of the image file",
-        "vae": weights_digest(models.vae or models.base / "vae"),
+        "vae": weights_digest(models.vae or part_of(models.base, "vae")),
         "image_encoder": weights_digest(models.image_encoder),
     }

@@ -22,12 +22,13 @@ class Models:
     """Local folders and files, or names on the Hugging Face hub (``hub:owner/name/folder``), which are downloaded.
 
     Attributes:
-        base: SD1.5 in diffusers' folders: the frozen denoising U-Net, and the initial weights of the garment U-Net,
-            W'_k and W'_v.
-        image_encoder: CLIP ViT-H/14 in transformers' format.
-        vae: The folder of another VAE; ``sd-vae-ft-mse`` in the official script.
+        base: SD1.5 in diffusers' folders, or one ``.safetensors`` file as ComfyUI has it: the frozen denoising U-Net,
+            and the initial weights of the garment U-Net, W'_k and W'_v.
+        image_encoder: CLIP ViT-H/14 in transformers' format, its folder or its file.
+        vae: The folder or file of another VAE; ``sd-vae-ft-mse`` in the official script.
         ip_adapter: ``ip-adapter-plus_sd15``, the initial weights of the Q-Former, which is random without it.
         start_from: An IMAGDressing checkpoint that replaces all initial weights of the trained parts.
+        tokenizer: The folder of CLIP's vocabulary, which a base of one file does not have.
     """
 
     base: Path
@@ -35,6 +36,7 @@ class Models:
     vae: Path | None = None
     ip_adapter: Path | None = None
     start_from: Path | None = None
+    tokenizer: Path | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -53,6 +55,7 @@ class Data:
         shuffle: No longer used: all pairs are shuffled in each epoch.
         copies: A folder for local copies of shards whose names are URLs or ``pipe:`` commands.
         skip_broken: How many broken entries and images a run leaves out before it stops.
+        buckets: Train each person at about its own aspect, in as many pixels as ``width`` × ``height`` at most.
     """
 
     format: Literal["igpair", "folder", "shards"]
@@ -66,6 +69,7 @@ class Data:
     shuffle: Positive = 1000
     copies: Path | None = None
     skip_broken: Count = 0
+    buckets: bool = False
 
     def __post_init__(self) -> None:
         if self.fit not in FITS:
@@ -113,6 +117,7 @@ class Optimiser:
         clip: The largest norm of the gradient.
         eight_bit: Use bitsandbytes' AdamW8bit.
         parts: The parts that are trained; the rest keeps its initial weights.
+        lora_rank: Train a LoRA of this rank in place of the garment U-Net's own weights; the export merges it.
     """
 
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
@@ -122,10 +127,13 @@ class Optimiser:
     clip: Annotated[float, Field(gt=0)] = 1.0
     eight_bit: bool = False
     parts: tuple[Literal["garment_unet", "qformer", "projections"], ...] = ("garment_unet", "qformer", "projections")
+    lora_rank: Positive | None = None
 
     def __post_init__(self) -> None:
         if not self.parts:
             raise ValueError("parts is empty, so nothing would be trained")
+        if self.lora_rank is not None and "garment_unet" not in self.parts:
+            raise ValueError("lora_rank is of the garment U-Net, which is not among parts")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -205,7 +213,7 @@ def read_config(path: Path) -> TrainingConfig:
 
 # What may have another value on each machine: the same data and models in other folders.
 LOCAL = {"models.base", "models.image_encoder", "models.vae", "models.ip_adapter", "models.start_from", "data.path",
-         "data.root", "data.cache", "data.copies", "validation.path", "run.output"}  # fmt: skip
+         "models.tokenizer", "data.root", "data.cache", "data.copies", "validation.path", "run.output"}  # fmt: skip
 
 
 def as_plain(config: TrainingConfig) -> dict[str, Any]:

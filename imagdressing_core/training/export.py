@@ -15,6 +15,7 @@ from ..errors import IMAGDressingError
 from ..files.checkpoint import DTYPES, GARMENT_UNET, PROJECTIONS, QFORMER, expected_shapes
 from ..files.storage import save_whole, written_whole
 from ..files.weights import open_weights
+from .model import merge_lora
 from .provenance import provenance
 from .state import EMA, read_progress
 
@@ -107,11 +108,11 @@ def _weights(state: Path, averaged: bool) -> dict[str, Tensor]:
     """Return the trained parts under their official keys."""
     try:
         if averaged:
-            return load_file(state / EMA)
+            return merge_lora(load_file(state / EMA))
         path = next((state / name for name in WEIGHTS if (state / name).exists()), None)
         if path is None:
             raise IMAGDressingError(f"{state} has none of {', '.join(WEIGHTS)}: merge sharded weights first.")
         _, found = open_weights(path)
-        return {key: one for key, one in found.items() if key.startswith(PREFIXES)}
+        return merge_lora({key: one for key, one in found.items() if key.startswith(PREFIXES)})
     except (OSError, SafetensorError) as error:
         raise IMAGDressingError(f"The weights in {state} cannot be read: {error}") from error

@@ -9,7 +9,8 @@ from .config import Models
 
 PREFIX = "hub:"
 BASE_FOLDERS = ("unet", "text_encoder", "tokenizer", "vae")
-NEEDED = ("*.json", "*.txt", "*model.safetensors")  # weights in fp16, without EMA, or as pickles have other endings
+WORDS = ("*.json", "*.txt")
+NEEDED = (*WORDS, "*model.safetensors")  # weights in fp16, without EMA, or as pickles have other endings
 
 
 def local(models: Models) -> Models:
@@ -20,11 +21,13 @@ def local(models: Models) -> Models:
     """
     named = {key: path for key, path in vars(models).items() if path is not None and path.as_posix().startswith(PREFIX)}
     folders = {key: BASE_FOLDERS if key == "base" else () for key in named}
-    return replace(models, **{key: _downloaded(path.as_posix(), folders[key]) for key, path in named.items()})
+    needed = {key: WORDS if key == "tokenizer" else NEEDED for key in named}
+    found = {key: _downloaded(path.as_posix(), folders[key], needed[key]) for key, path in named.items()}
+    return replace(models, **found)
 
 
 @lru_cache
-def _downloaded(name: str, folders: tuple[str, ...]) -> Path:
+def _downloaded(name: str, folders: tuple[str, ...], needed: tuple[str, ...]) -> Path:
     with packages("A model's name on the hub", "download"):
         from huggingface_hub import snapshot_download
     owner, _, rest = name.removeprefix(PREFIX).partition("/")
@@ -32,7 +35,7 @@ def _downloaded(name: str, folders: tuple[str, ...]) -> Path:
     if not owner or not repository:
         raise IMAGDressingError(f"{name} is no name on the hub: {PREFIX}owner/name or {PREFIX}owner/name/folder.")
     within = [f"{inside}/{folder}".strip("/") for folder in folders or ("",)]
-    patterns = [f"{folder}/{needed}".lstrip("/") for folder in within for needed in NEEDED]
+    patterns = [f"{folder}/{pattern}".lstrip("/") for folder in within for pattern in needed]
     try:
         wanted = [*patterns, inside] if inside else patterns  # inside may be a file
         snapshot = snapshot_download(f"{owner}/{repository}", allow_patterns=wanted)

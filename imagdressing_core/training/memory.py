@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import IMAGDressingError
-from ..images.preprocess import CLIP_SIZE
+from ..on_diffusers.loading import part_of
+from ..on_diffusers.single_file import CONFIGS
 from ..on_diffusers.unet import garment_model, install_hybrid_attention
 from .config import TrainingConfig
 from .hub import local
@@ -49,10 +50,11 @@ def requirements(config: TrainingConfig) -> Requirements:
         kept = _activations(config, frozen, trained)
     weights = sum(one.numel() for one in trained.parameters())
     learnt = sum(one.numel() for one in trained.parameters() if one.requires_grad)
+    loaded = [one for name, one in vars(frozen).items() if name != "image_encoder" or config.data.cache is None]
     adam = BYTES_OF_ADAM[optimiser.eight_bit] * learnt
     averaged = 4 * weights if run.ema_decay else 0
     nbytes = {
-        "frozen models": sum(_nbytes(one) for one in vars(frozen).values() if isinstance(one, nn.Module)),
+        "frozen models": sum(_nbytes(one) for one in loaded if isinstance(one, nn.Module)),
         "trained parts": 4 * weights,
         "gradients": 4 * learnt,
         "AdamW": adam,
@@ -76,26 +78,32 @@ def estimate(config: TrainingConfig) -> list[str]:
 def _empty_models(config: TrainingConfig) -> tuple[Frozen, Any]:
     """Return the models of a run without weights, as ``load_models`` returns them."""
     from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
+    from torch._subclasses.fake_tensor import unset_fake_temporarily
+    from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
     models = local(config.models)
-    unet, garment_unet = (_from_config(UNet2DConditionModel, models.base / "unet") for _ in range(2))
-    encoder = CLIPVisionConfig.from_dict(_config_of(models.image_encoder))
+    unet, garment_unet = (_empty(UNet2DConditionModel, part_of(models.base, "unet")) for _ in range(2))
+    image_encoder = _empty(CLIPVisionModelWithProjection, models.image_encoder)
     frozen = Frozen(
         unet=unet,
-        vae=_from_config(AutoencoderKL, models.vae or models.base / "vae"),
-        text_encoder=CLIPTextModel(CLIPTextConfig.from_dict(_config_of(models.base / "text_encoder"))),
+        vae=_empty(AutoencoderKL, models.vae or part_of(models.base, "vae")),
+        text_encoder=_empty(CLIPTextModel, part_of(models.base, "text_encoder")),
         tokenizer=None,
-        image_encoder=None if config.data.cache else CLIPVisionModelWithProjection(encoder),
+        image_encoder=image_encoder,
     )
     for model in vars(frozen).values():
         for module in model.modules() if model is not None else ():
             for name, weight in list(module.named_parameters(recurse=False)):
                 setattr(module, name, nn.Parameter(weight.to(DTYPES[config.run.precision]), requires_grad=False))
     install_hybrid_attention(unet)
-    trained = garment_model(garment_unet, encoder.hidden_size)
+    trained = garment_model(garment_unet, image_encoder.config.hidden_size)
     freeze_unread(trained)
-    choose_parts(trained, config.optimiser.parts)
+    with unset_fake_temporarily():  # peft cannot make a LoRA of shapes alone, but one on the meta device
+        choose_parts(trained, config.optimiser, empty=True)
+    for module in trained.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            if weight.device.type == "meta":
+                setattr(module, name, nn.Parameter(torch.empty(weight.shape)))
     return frozen, trained
 
 
@@ -108,14 +116,14 @@ def _activations(config: TrainingConfig, frozen: Frozen, trained: Any) -> int:
             unet.enable_gradient_checkpointing()
     factor = 2 ** (len(vae.block_out_channels) - 1)
     latent = run.batch, vae.latent_channels, config.data.height // factor, config.data.width // factor
-    clip, encoder = frozen.text_encoder.config, _config_of(local(config.models).image_encoder)
-    tokens = (encoder.get("image_size", CLIP_SIZE) // encoder["patch_size"]) ** 2 + 1
+    clip, encoder = frozen.text_encoder.config, frozen.image_encoder.config
+    tokens = (encoder.image_size // encoder.patch_size) ** 2 + 1
     ones = torch.ones(latent)
     batch = TrainingBatch(
         person=torch.ones(latent[0], 2 * latent[1], *latent[2:]),
         garment=torch.ones(latent[0], 2 * latent[1], *latent[2:]),
         garment_kept=torch.ones(run.batch, 1, 1, 1),
-        clip_hidden=torch.ones(run.batch, tokens, encoder["hidden_size"]),
+        clip_hidden=torch.ones(run.batch, tokens, encoder.hidden_size),
         text=torch.ones(run.batch, clip.max_position_embeddings, clip.hidden_size, dtype=frozen.unet.dtype),
         draws=RandomDraws(torch.zeros(run.batch, dtype=torch.long), ones, torch.ones(*latent[:2], 1, 1), ones, ones),
         scaling=vae.scaling_factor,
@@ -140,8 +148,9 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata  # pyright: ignore[reportPrivateUsage]
 
 
-def _from_config(kind: Any, folder: Path) -> Any:
-    return kind.from_config(_config_of(folder))
+def _empty(kind: Any, path: Path) -> Any:
+    config = CONFIGS.get(kind.__name__, {}) if path.is_file() else _config_of(path)
+    return kind.from_config(config) if hasattr(kind, "from_config") else kind(kind.config_class.from_dict(config))
 
 
 def _nbytes(model: nn.Module) -> int:

@@ -1,6 +1,6 @@
 """The models of a training run: the frozen ones, the trained ones with their initial weights, and one step's loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,14 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import packages
 from ..files.weights import open_weights
 from ..images.preprocess import CLIP_SIZE
 from ..model.layers import LAST_TO_RUN, LAYERS
 from ..model.qformer import QFormer
-from ..on_diffusers.loading import load_folder, load_frozen, load_trained, load_weights
+from ..on_diffusers.loading import load_frozen, load_model, load_trained, load_weights, part_of
 from ..on_diffusers.pipeline import clip_hidden_states, text_embeddings
 from ..on_diffusers.unet import GarmentInputs, GarmentModel, garment_model, noise_prediction
-from .config import Models, Objective
+from .config import Models, Objective, Optimiser
 from .hub import local
 from .objective import RandomDraws, add_noise, ldm_loss, min_snr_weight, offset_noise, sample_latent
 
@@ -130,9 +131,9 @@ def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen
     from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
     models = local(models)
-    found = load_frozen(models.base, models.image_encoder, models.vae)
+    found = load_frozen(models.base, models.image_encoder, models.vae, models.tokenizer)
     trained = garment_model(
-        load_folder(UNet2DConditionModel, models.base / "unet"), found["image_encoder"].config.hidden_size
+        load_model(UNet2DConditionModel, part_of(models.base, "unet")), found["image_encoder"].config.hidden_size
     )
     if models.start_from is not None:
         load_trained(trained, models.start_from)
@@ -172,13 +173,50 @@ def start_qformer(qformer: QFormer, ip_adapter: Path | None) -> None:
 
 
 PARTS = {"garment_unet": "ref_unet", "qformer": "proj", "projections": "adapter_modules"}
+LORA_LAYERS = (".to_q", ".to_k", ".to_v", ".to_out.0")
 
 
-def choose_parts(trained: GarmentModel, parts: Sequence[str]) -> None:
-    """Freeze all parts that are not among ``parts``, keys of ``PARTS``."""
+def choose_parts(trained: GarmentModel, optimiser: Optimiser, empty: bool = False) -> None:
+    """Freeze all parts that are not chosen, and give the garment U-Net its LoRA where one is asked for.
+
+    Args:
+        trained: The trained parts.
+        optimiser: Says which of them are trained, and how.
+        empty: Leave a LoRA's weights on the meta device.
+
+    Raises:
+        IMAGDressingError: A LoRA is asked for without peft.
+    """
     for name, attribute in PARTS.items():
-        if name not in parts:
+        if name not in optimiser.parts:
             trained.get_submodule(attribute).requires_grad_(False)
+    if optimiser.lora_rank is not None:
+        add_lora(trained.ref_unet, optimiser.lora_rank, empty)
+
+
+def add_lora(unet: nn.Module, rank: int, empty: bool = False) -> None:
+    """Freeze a U-Net but for low-rank updates of its attentions, W + B·A. B starts as zeros.
+
+    Raises:
+        IMAGDressingError: peft is not installed.
+    """
+    with packages("A LoRA", "training-lora"):
+        from peft import LoraConfig, inject_adapter_in_model
+    read = {name.removesuffix(".weight") for name, one in unet.named_parameters() if one.requires_grad}
+    layers = sorted(name for name in read if name.endswith(LORA_LAYERS))
+    lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=layers)  # alpha / r, which scales the update, is 1
+    inject_adapter_in_model(lora, unet, low_cpu_mem_usage=empty)
+
+
+def merge_lora(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of a model as if it never had had a LoRA: W + B·A under the name of W."""
+    merged = {name.replace(".base_layer.", "."): one for name, one in weights.items() if ".lora_" not in name}
+    for name, a in weights.items():
+        if ".lora_A." in name:
+            layer, _, _ = name.partition(".lora_A.")
+            b = weights[name.replace(".lora_A.", ".lora_B.")]
+            merged[f"{layer}.weight"] = merged[f"{layer}.weight"] + b @ a
+    return merged
 
 
 def freeze_unread(trained: GarmentModel) -> None:

@@ -10,10 +10,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..errors import IMAGDressingError
 from ..images.reading import upright_on_white
+
+HEADER = 2**18  # bytes of an image file, enough for what comes before its pixels
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class ImageSource:
     start: int = 0
     size: int = -1
 
-    def content(self) -> bytes:
-        """Return the image file's bytes.
+    def content(self, limit: int | None = None) -> bytes:
+        """Return the image file's bytes, the first ``limit`` of them at most.
 
         Raises:
             IMAGDressingError: The file is missing or unreadable.
@@ -41,7 +43,7 @@ class ImageSource:
         try:
             with Path(self.path).open("rb") as file:
                 file.seek(self.start)
-                return file.read(self.size)
+                return file.read(self.size if limit is None else limit)
         except FileNotFoundError as error:
             raise IMAGDressingError(f"{self.name} does not exist.") from error
         except (OSError, ValueError) as error:
@@ -51,6 +53,20 @@ class ImageSource:
     def digest(self) -> str:
         """Sha256 of the image file, by which a cache knows it."""
         return hashlib.sha256(self.content()).hexdigest()
+
+    def size_in_pixels(self) -> tuple[int, int]:
+        """Return width and height of the upright image, from the beginning of its file where that says them.
+
+        Raises:
+            IMAGDressingError: The file is missing, unreadable or cut off.
+        """
+        try:
+            with Image.open(io.BytesIO(self.content(HEADER))) as file:
+                is_turned = file.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+                width, height = file.size
+                return (height, width) if is_turned else (width, height)
+        except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError):
+            return self.open().size
 
     def open(self) -> Image.Image:
         """Return the image in RGB, turned upright, on white where it is transparent.

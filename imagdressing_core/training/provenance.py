@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..on_diffusers.loading import part_of
 from .config import Models
 from .hub import local
 
@@ -29,9 +30,9 @@ def model_digests(models: Models) -> dict[str, str]:
     """Return the sha256 of each model's weights, {name: hexadecimal digits}."""
     models = local(models)
     paths = {
-        "unet": models.base / "unet",
-        "text_encoder": models.base / "text_encoder",
-        "vae": models.vae or models.base / "vae",
+        "unet": part_of(models.base, "unet"),
+        "text_encoder": part_of(models.base, "text_encoder"),
+        "vae": models.vae or part_of(models.base, "vae"),
         "image_encoder": models.image_encoder,
         "ip_adapter": models.ip_adapter,
         "start_from": models.start_from,

@@ -10,6 +10,7 @@ NO_EFFECT = "a resumed run starts from its state"
 REFUSED = {
     "optimiser.eight_bit": "the optimiser's state has another form",
     "optimiser.parts": "the optimiser's state is of other weights",
+    "optimiser.lora_rank": "the optimiser's state is of other weights",
     "weights.unet": "the trained weights belong to this model",
     "weights.vae": "the trained weights belong to this model",
     "weights.text_encoder": "the trained weights belong to this model",

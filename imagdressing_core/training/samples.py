@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from ..errors import IMAGDressingError
 from ..images.preprocess import FITS
 from ..on_diffusers.pipeline import clip_pixels, vae_pixels
+from .buckets import in_groups, pair_buckets, person_size
 from .cache import Cache
 from .config import Data, Dropout
 from .data import cover
@@ -88,7 +89,9 @@ class SampleMaker:
         generator = torch.Generator().manual_seed((self.seed << 40) + position)
         across, down, draw, garment_draw, which = torch.rand(5, generator=generator).tolist()
         dropped = conditioning_dropout(self.dropout, draw, garment_draw)
-        noise, person, garment = (torch.randn(self.latent_shape, generator=generator) for _ in range(3))
+        images = self._pixels(pair, across, down) if self.cache is None else self.cache.read(pair)
+        shapes = [self._latent_shape(images[name]) for name in ("person", "person", "garment")]
+        noise, person, garment = (torch.randn(shape, generator=generator) for shape in shapes)
         draws = {
             "timestep": torch.randint(TIMESTEPS, (), generator=generator),
             "noise": noise,
@@ -98,14 +101,19 @@ class SampleMaker:
         }
         caption = "" if dropped.text else pair.captions[int(which * len(pair.captions))]
         conditions = {"caption": caption, "no_image": dropped.image, "no_garment_latent": dropped.garment_latent}
-        images = self._pixels(pair, across, down) if self.cache is None else self.cache.read(pair)
         return images | draws | conditions
+
+    def _latent_shape(self, image: Tensor) -> tuple[int, int, int]:
+        """Return a latent's shape, (channels, h, w), for an image's pixels or for its moments from the cache."""
+        channels, height, _ = self.latent_shape
+        factor = 1 if self.cache is not None else self.data.height // height
+        return channels, image.shape[1] // factor, image.shape[2] // factor
 
     def _pixels(self, pair: TrainingPair, across: float, down: float) -> Sample:
         """Return {"person", "garment"}: (3, height, width), −1 … 1; "clip": (3, 224, 224)."""
-        width, height = self.data.width, self.data.height
-        fitted = FITS[self.data.fit](pair.garment.open(), width, height)
-        person = cover(pair.person.open(), width, height, across, down)
+        fitted = FITS[self.data.fit](pair.garment.open(), self.data.width, self.data.height)
+        person = pair.person.open()
+        person = cover(person, *person_size(self.data, person.size), across, down)
         return {
             "person": vae_pixels([person])[0],
             "garment": vae_pixels([fitted.vae])[0],
@@ -114,21 +122,30 @@ class SampleMaker:
 
 
 class PairSamples(Dataset[Any]):
-    """Samples by position. Each epoch has all pairs in another random order."""
+    """Samples by position. Each epoch has all pairs in another random order, with buckets a step's in one bucket.
 
-    def __init__(self, pairs: Sequence[TrainingPair], maker: SampleMaker) -> None:
+    Args:
+        pairs: The pairs.
+        maker: Makes a sample of a pair.
+        group: The samples of a step, over all processes.
+    """
+
+    def __init__(self, pairs: Sequence[TrainingPair], maker: SampleMaker, group: int = 1) -> None:
         self._pairs = pairs
         self._maker = maker
-        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._group = group
+        self._buckets = pair_buckets(pairs, maker.data) if maker.data.buckets else None
+        self._order = lru_cache(maxsize=3)(self._shuffled)
 
     def __getitem__(self, position: int) -> Sample | IMAGDressingError:
         """Return the sample at ``position``, or the error that ends the run.
 
-        The pair that follows replaces a broken one; "broken" lists what was left out.
+        The pair that follows, with buckets in the same step, replaces a broken one; "broken" lists what was left out.
         """
         broken: list[str] = []
+        first = position - position % self._group
         for place in range(position, position + self._maker.data.skip_broken + 1):
-            pair = self._pair(place)
+            pair = self._pair(place if self._buckets is None else first + (place - first) % self._group)
             try:
                 return self._maker.sample(pair, position) | {"broken": broken}
             except IMAGDressingError as error:
@@ -136,18 +153,20 @@ class PairSamples(Dataset[Any]):
         return IMAGDressingError(broken[0])
 
     def _pair(self, position: int) -> TrainingPair:
-        epoch, place = divmod(position, len(self._pairs))
+        epoch, place = divmod(position, len(self._order(0)))
         return self._pairs[int(self._order(epoch)[place])]
 
     def _shuffled(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed((self._maker.seed << 20) + epoch)
-        return torch.randperm(len(self._pairs), generator=generator)
+        order = torch.randperm(len(self._pairs), generator=generator)
+        return order if self._buckets is None else in_groups(order, self._buckets, self._group, generator)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_pairs": self._pairs, "_maker": self._maker}
+        return {name: value for name, value in vars(self).items() if name != "_order"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["_pairs"], state["_maker"])
+        self.__dict__ |= state
+        self._order = lru_cache(maxsize=3)(self._shuffled)
 
 
 def loader(dataset: PairSamples, share: ProcessBatches, batches: range, workers: int) -> DataLoader[Any]:

@@ -61,7 +61,7 @@ class Trainer:
         self.cache = open_cache(config)
         self.frozen, trained = load_models(config.models, with_image_encoder=self.cache is None)
         self.frozen.to(self.accelerator.device, DTYPES[config.run.precision])
-        choose_parts(trained, config.optimiser.parts)
+        choose_parts(trained, config.optimiser)
         if config.run.gradient_checkpointing:
             for unet in (self.frozen.unet, trained.ref_unet):
                 unet.train()  # diffusers checkpoints in training only; SD1.5's U-Net has no dropout
@@ -77,7 +77,7 @@ class Trainer:
         self.null_clip = null.to(self.accelerator.device)
         self.pairs = whole_pairs(config.data)
         maker = SampleMaker(config.data, config.dropout, self._latent_shape(), config.run.seed, self.cache)
-        self.samples = PairSamples(self.pairs, maker)
+        self.samples = PairSamples(self.pairs, maker, self._samples_per_step())
         self.validator: Validator | None = validator(config, maker)
         self.provenance = provenance(config.models)
         self.step = 0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..on_diffusers.pipeline import denoise, images_from_pixels, official_scheduler
@@ -85,9 +85,14 @@ def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
         return None
     pairs = whole_pairs(config.data, config.validation.path)[: config.validation.pairs]
     quiet = SampleMaker(maker.data, NOTHING_DROPPED, maker.latent_shape, maker.seed + 1, maker.cache)
-    size = config.run.batch
     samples = [quiet.sample(pair, position) for position, pair in enumerate(pairs)]
-    batches = [collated(samples[i : i + size]) for i in range(0, len(samples), size)]
+    of_size: dict[Any, list[int]] = {}
+    for i, sample in enumerate(samples):
+        of_size.setdefault(sample["person"].shape, []).append(i)
+    size = config.run.batch
+    chunks = [places[i : i + size] for places in of_size.values() for i in range(0, len(places), size)]
+    pairs = [pairs[i] for chunk in chunks for i in chunk]
+    batches = [collated([samples[i] for i in chunk]) for chunk in chunks]
     return Validator(config.validation, pairs, [batch for batch in batches if isinstance(batch, dict)], config.data)
 
 
@@ -96,4 +101,4 @@ def sheet(rows: list[list[Image.Image]]) -> Image.Image:
     from diffusers.utils import make_image_grid  # pyright: ignore[reportPrivateImportUsage]
 
     size = rows[0][0].size
-    return make_image_grid([image.resize(size) for row in rows for image in row], len(rows), len(rows[0]))
+    return make_image_grid([ImageOps.pad(image, size) for row in rows for image in row], len(rows), len(rows[0]))

@@ -22,13 +22,13 @@ $(READY): pyproject.toml tests/support/comfyui_release.py
 	printf "%s\n" "$(CURDIR)/tests" "$(CURDIR)/scripts" > $$(echo .venv/lib/python3*/site-packages)/development.pth
 	$(BIN)/pip install --quiet uv
 	host=$$($(BIN)/python -m support.comfyui_release) && \
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) -r "$$host/requirements.txt" \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(TORCH) -r "$$host/requirements.txt" \
 		-r "$$host/manager_requirements.txt" -e ".[dev]"
 	touch $@
 endif
 
-demo: setup  ## dress the sample garment and save the picture
-	$(BIN)/python scripts/run_demo.py
+demo: $(READY)  ## dress somebody in the sample garment, and look: artefacts/demo.png
+	$(BIN)/python -m demo
 
 serve: setup  ## the editor, in the browser
 	$(BIN)/python -m support.comfyui_server

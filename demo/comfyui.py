@@ -38,33 +38,45 @@ class ComfyUI:
         self.imagdressing = comfyui.call("IMAGDressingModelLoader", model_name=GARMENT.name)
 
     def make(
-        self, people: Sequence[world.Person], clothes: Sequence[drawing.Cloth] | None, width: int = data.WIDTH
+        self,
+        people: Sequence[world.Person],
+        clothes: Sequence[drawing.Cloth] | None,
+        width: int = data.WIDTH,
+        steps: int = measure.STEPS,
+        **applied: Any,
     ) -> list[Image.Image]:
-        """Return an image of each person's caption, in the clothes given, each from noise of its own."""
-        height = round(width * drawing.ASPECT)
-        made: list[Image.Image] = []
-        for number, person in enumerate(people):
-            model = self.model if clothes is None else self.dressed(clothes[number], width)
-            positive, negative = (
-                comfyui.call("CLIPTextEncode", clip=self.clip, text=text) for text in (world.caption(person), "")
-            )
-            latent = comfyui.call(
-                "KSampler",
-                model=model,
-                positive=positive,
-                negative=negative,
-                latent_image={"samples": torch.zeros(1, data.LATENT_CHANNELS, height // data.CELL, width // data.CELL)},
-                seed=measure.SEED + number,
-                steps=measure.STEPS,
-                cfg=measure.GUIDANCE,
-                **SAMPLER,
-            )
-            made.append(as_image(comfyui.call("VAEDecode", samples=latent, vae=self.vae)[0]))
-        return made
+        """Return an image of each person's caption, in the clothes given, each from noise of its own.
 
-    def dressed(self, cloth: drawing.Cloth, width: int) -> Any:
-        """Return the MODEL with a garment applied, read from its drawing."""
-        encoded = comfyui.call(
+        applied: inputs of *Apply Garment*: strength, mask, …
+        """
+        garments = [None] * len(people) if clothes is None else [self.garment(cloth, width) for cloth in clothes]
+        return [
+            self.sample(self.dressed(garment, **applied), world.caption(person), width, steps, measure.SEED + number)[0]
+            for number, (person, garment) in enumerate(zip(people, garments, strict=True))
+        ]
+
+    def sample(
+        self, model: Any, text: str, width: int, steps: int = measure.STEPS, seed: int = measure.SEED, batch: int = 1
+    ) -> list[Image.Image]:
+        """Return the images that ComfyUI's sampler makes of a prompt."""
+        positive, negative = (comfyui.call("CLIPTextEncode", clip=self.clip, text=one) for one in (text, ""))
+        (rows, columns) = (round(width * drawing.ASPECT) // data.CELL, width // data.CELL)
+        latent = comfyui.call(
+            "KSampler",
+            model=model,
+            positive=positive,
+            negative=negative,
+            latent_image={"samples": torch.zeros(batch, data.LATENT_CHANNELS, rows, columns)},
+            seed=seed,
+            steps=steps,
+            cfg=measure.GUIDANCE,
+            **SAMPLER,
+        )
+        return [as_image(one) for one in comfyui.call("VAEDecode", samples=latent, vae=self.vae)]
+
+    def garment(self, cloth: drawing.Cloth, width: int) -> Any:
+        """Return the GARMENT that is read from a drawing."""
+        return comfyui.call(
             "IMAGDressingEncodeGarment",
             imagdressing=self.imagdressing,
             vae=self.vae,
@@ -74,9 +86,13 @@ class ComfyUI:
             width=width,
             height=round(width * drawing.ASPECT),
         )
-        return comfyui.call(
-            "IMAGDressingApply", model=self.model, garment=encoded, strength=1.0, start_percent=0.0, end_percent=1.0
-        )
+
+    def dressed(self, garment: Any, **applied: Any) -> Any:
+        """Return the MODEL with a garment applied; with None, as it is."""
+        if garment is None:
+            return self.model
+        inputs = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0} | applied
+        return comfyui.call("IMAGDressingApply", model=self.model, garment=garment, **inputs)
 
 
 def as_tensor(image: Image.Image) -> Tensor:

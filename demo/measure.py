@@ -48,7 +48,7 @@ class Models:
 def load(weights: Mapping[str, Mapping[str, Tensor]]) -> Models:
     """Return the models of {part: weights}; garment and decoder may be missing."""
     unet = narrow_unet()
-    unet.load_state_dict(weights["base"], strict=False)  # idle transformers are not kept
+    unet.load_state_dict(weights["unet"], strict=False)  # idle transformers are not kept
     install_hybrid_attention(unet)
     garment = decoder = None
     if "garment" in weights:

@@ -5,14 +5,17 @@ training's state folder into ``demo/weights.safetensors``, which is what the rep
 """
 
 import argparse
+import io
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy
 import torch
-from safetensors.torch import load_file, save_file
-from support.synthetic_models import clip_text, clip_vision_h, save_model
+from safetensors.torch import load_file, save, save_file
+from support.synthetic_models import clip_text, clip_vision_h
 
 from imagdressing_core.files.official_files import (
     CLIP_VISION,
@@ -26,12 +29,14 @@ from imagdressing_core.model.hybrid_attention import GarmentProjections
 from imagdressing_core.model.qformer import QFormer
 
 from . import data, narrow
+from .parts import trained_together
 from .widening import Weights, ldm_name, widened, zeros
 
 SHIPPED = Path(__file__).with_name("weights.safetensors")
 IN_BYTES, SCALE = ("pose", "inpaint"), ".scale"
-PARTS = ("base", "garment", "decoder", "pose", "inpaint")
+PARTS = ("unet", "garment", "decoder", "pose", "inpaint")
 MARK = "DRAWN.txt"
+BLOCK = 1 << 16  # bytes that are written or left out as one
 NOTICE = (
     "These models know nothing but a drawn world of flat figures. They have the official formats and names, so that "
     "the workflows run on them. The README says where the real ones come from.\n"
@@ -60,11 +65,38 @@ WORD_TOKENS: Mapping[str, tuple[int, ...]] = {
 }
 
 
+class SparseFile(io.FileIO):
+    """A file in which long runs of zeros take neither room nor time, on file systems that leave holes."""
+
+    def write(self, content: Any) -> int:
+        whole = memoryview(content).cast("B")
+        for start in range(0, len(whole), BLOCK):
+            block = whole[start : start + BLOCK]
+            if numpy.frombuffer(block, numpy.uint8).any():
+                super().write(block)
+            else:
+                self.seek(len(block), os.SEEK_CUR)
+        self.truncate(self.tell())
+        return len(whole)
+
+
+def save_sparse(weights: Weights, path: Path) -> None:
+    """Write a file in the format of its suffix, whole or not at all; ``.pt`` as the official checkpoint has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with SparseFile(unfinished, "w") as file:
+        if path.suffix == ".pt":
+            torch.save({"module": weights}, file)
+        else:
+            file.write(save(weights, {"format": "pt"}))
+    unfinished.replace(path)
+
+
 def make_models(folder: Path, shipped: Path = SHIPPED, dtype: torch.dtype = torch.float16) -> None:
     """Write every model of the demo below ``folder``, a ComfyUI's ``models``, where it is not there yet."""
     parts = unpacked(shipped)
     for file, make in {
-        DENOISING: lambda: checkpoint(parts["base"], dtype),
+        DENOISING: lambda: checkpoint(parts["unet"], dtype),
         GARMENT: lambda: garment_checkpoint(parts["garment"], dtype),
         VAE: lambda: vae(parts["decoder"], torch.float32),
         CLIP_VISION: lambda: _zeros(clip_vision_h, dtype),
@@ -73,7 +105,7 @@ def make_models(folder: Path, shipped: Path = SHIPPED, dtype: torch.dtype = torc
     }.items():
         path = folder / file.path
         if not path.exists() or path.stat().st_mtime < shipped.stat().st_mtime:
-            save_model(make(), path)
+            save_sparse(make(), path)
     (folder / MARK).write_text(NOTICE)
 
 
@@ -183,7 +215,8 @@ def pack(state: Path, shipped: Path = SHIPPED) -> None:
     """
     tensors: Weights = {}
     for part in PARTS:
-        for key, one in load_file(state / f"{part}.safetensors").items():
+        weights = trained_together(state, "unet.") if part == "unet" else load_file(state / f"{part}.safetensors")
+        for key, one in weights.items():
             if narrow.is_idle(key):
                 continue
             name = f"{part}/{key}"

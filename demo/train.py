@@ -28,9 +28,9 @@ WARMUP, LOWEST = 100, 0.02  # steps; share of the learning rate at the end
 
 @dataclass(frozen=True)
 class Plan:
-    """How a part is trained: AdamW, first on small images, then on those of the demo's size.
+    """How a part is trained: AdamW, first on small images alone, then one step of three, so that both stay known.
 
-    small, steps: steps on small images, and in all. batch: of the demo's size; as many small ones as take as long.
+    small, steps: steps on small images alone, and in all. batch: of the demo's size; twice as many small ones.
     rate: the learning rate at its highest; decay: of the averaged weights.
     """
 
@@ -43,10 +43,10 @@ class Plan:
     def images(self, step: int) -> tuple[range, int]:
         """Return the numbers of a step's people, each new, and the width of their images."""
         many = SMALL_BATCH * self.batch
-        if step < self.small:
-            return range(step * many, (step + 1) * many), data.SMALL_WIDTH
-        first = self.small * many + (step - self.small) * self.batch
-        return range(first, first + self.batch), data.WIDTH
+        people = range(step * many, (step + 1) * many)
+        if step < self.small or step % 3 == 2:
+            return people, data.SMALL_WIDTH
+        return people[: self.batch], data.WIDTH
 
 
 PLANS: Mapping[str, Plan] = {
@@ -66,8 +66,7 @@ class Run:
         torch.manual_seed(0)
         self.model, self.loss = parts.PARTS[part](folder, device)
         self.model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore
-        trained = [one for one in self.model.parameters() if one.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=plan.rate, weight_decay=0.0, fused=True)
+        self.optimizer = torch.optim.AdamW(parts.rates(self.model), lr=plan.rate, weight_decay=0.0, fused=True)
         self.ema = EMAModel(self.model.parameters(), decay=plan.decay, use_ema_warmup=True, power=0.75, foreach=True)
         self.step, self.seconds, self._started = 0, 0.0, time.process_time()
         if self.state.exists():
@@ -97,7 +96,7 @@ class Run:
     def one_step(self) -> float:
         """Train on one batch and return its loss."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.rate * learning_rate(self.step, self.plan.steps)
+            group["lr"] = self.plan.rate * group["share"] * learning_rate(self.step, self.plan.steps)
         torch.manual_seed(self.step + 1)
         loss = self.loss(*self.plan.images(self.step))
         loss.backward()

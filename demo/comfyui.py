@@ -59,9 +59,16 @@ class ComfyUI:
         self, model: Any, text: str, width: int, steps: int = measure.STEPS, seed: int = measure.SEED, batch: int = 1
     ) -> list[Image.Image]:
         """Return the images that ComfyUI's sampler makes of a prompt."""
+        latent = self.latent(model, text, width, steps, seed, batch)
+        return [as_image(one) for one in comfyui.call("VAEDecode", samples=latent, vae=self.vae)]
+
+    def latent(
+        self, model: Any, text: str, width: int, steps: int = measure.STEPS, seed: int = measure.SEED, batch: int = 1
+    ) -> Any:
+        """Return the LATENT that ComfyUI's sampler makes of a prompt."""
         positive, negative = (comfyui.call("CLIPTextEncode", clip=self.clip, text=one) for one in (text, ""))
         (rows, columns) = (round(width * drawing.ASPECT) // data.CELL, width // data.CELL)
-        latent = comfyui.call(
+        return comfyui.call(
             "KSampler",
             model=model,
             positive=positive,
@@ -72,7 +79,6 @@ class ComfyUI:
             cfg=measure.GUIDANCE,
             **SAMPLER,
         )
-        return [as_image(one) for one in comfyui.call("VAEDecode", samples=latent, vae=self.vae)]
 
     def garment(self, cloth: drawing.Cloth, width: int) -> Any:
         """Return the GARMENT that is read from a drawing."""
@@ -87,12 +93,13 @@ class ComfyUI:
             height=round(width * drawing.ASPECT),
         )
 
-    def dressed(self, garment: Any, **applied: Any) -> Any:
-        """Return the MODEL with a garment applied; with None, as it is."""
+    def dressed(self, garment: Any, model: Any = None, **applied: Any) -> Any:
+        """Return a MODEL, by default the loaded one, with a garment applied; with None, as it is."""
+        model = model or self.model
         if garment is None:
-            return self.model
+            return model
         inputs = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0} | applied
-        return comfyui.call("IMAGDressingApply", model=self.model, garment=garment, **inputs)
+        return comfyui.call("IMAGDressingApply", model=model, garment=garment, **inputs)
 
 
 def as_tensor(image: Image.Image) -> Tensor:

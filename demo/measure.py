@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import product
+from itertools import count, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ UNSEEN = 48
 SEED, STEPS, GUIDANCE = 123, 20, 2.5
 LOOK = 64  # pixels of the width at which images are looked at
 CENTRES, SIZES = (0.42, 0.46, 0.5, 0.54, 0.58), (0.94, 0.99, 1.04)
-EXAMPLES = 24  # of each scene
+EXAMPLES = 24  # of each scene and each pose
+OUTLINE = 0.1  # distance of colours
 SHOWN = 10
 
 
@@ -92,15 +93,16 @@ def images(pixels: Tensor) -> list[Image.Image]:
 def score(image: Image.Image, asked: world.Person, cloth: drawing.Cloth) -> dict[str, float]:
     """Return how near an image is to what was asked for.
 
-    colour_error: distance of the torso's mean colour from the garment's, 0 … 1. pattern: 1 if, of the five patterns in
-    the garment's colours, the right one is nearest. scene: 1 if the image's surroundings are most like the scene asked.
+    colour_error: distance of the torso's mean colour from the garment's, 0 … 1; of trousers the legs'. pattern: 1 if,
+    of the five patterns in the garment's colours, the right one is nearest. scene: 1 if its surroundings are most
+    like the scene asked.
     """
     seen = looked_at(image)
     found = {
         (place, pattern): _error(seen, place, pattern, cloth) for place in places() for pattern in drawing.PATTERNS
     }
     (place, pattern), _ = min(found.items(), key=lambda item: item[1])
-    inside = _torso(place)
+    inside = _covered(place, cloth.kind)
     truth = _worn(place, cloth)
     distance = numpy.linalg.norm(seen[inside].mean(axis=0) - truth[inside].mean(axis=0))
     return {
@@ -121,6 +123,12 @@ def scene_of(image: Image.Image) -> str:
     return min(world.SCENES, key=lambda scene: min(float(numpy.square(seen - one).mean()) for one in _examples(scene)))
 
 
+def pose_of(image: Image.Image) -> str:
+    """Return the pose whose drawn examples have the most similar outline. image: of somebody in the studio."""
+    seen = _outline(image)
+    return min(world.POSES, key=lambda pose: min(float((seen ^ one).mean()) for one in _outlines(pose)))
+
+
 def looked_at(image: Image.Image) -> Any:
     """Return an image small, (height, width, 3), 0 … 1."""
     size = (LOOK, round(LOOK * drawing.ASPECT))
@@ -137,7 +145,7 @@ def summary(scores: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, flo
 
 
 def _error(seen: Any, place: tuple[float, float], pattern: str, cloth: drawing.Cloth) -> float:
-    inside = _torso(place)
+    inside = _covered(place, cloth.kind)
     truth = _worn(place, drawing.Cloth(cloth.kind, pattern, cloth.colour, cloth.second))
     return float(numpy.square(seen[inside] - truth[inside]).mean())
 
@@ -153,13 +161,13 @@ def _somebody(place: tuple[float, float]) -> world.Person:
 
 @lru_cache(maxsize=4096)
 def _worn(place: tuple[float, float], cloth: drawing.Cloth) -> Any:
-    return looked_at(world.image(world.in_clothes(_somebody(place), shirt=cloth), 2 * LOOK))
+    return looked_at(world.image(world.in_clothes(_somebody(place), **{cloth.kind: cloth}), 2 * LOOK))
 
 
 @cache
-def _torso(place: tuple[float, float]) -> Any:
-    """Return where a shirt is seen whatever the arms do, (height, width)."""
-    mask = world.mask(_somebody(place), "shirt", 2 * LOOK).resize((LOOK, round(LOOK * drawing.ASPECT)))
+def _covered(place: tuple[float, float], kind: str) -> Any:
+    """Return where a shirt, or trousers, are seen whatever the arms do, (height, width)."""
+    mask = world.mask(_somebody(place), kind, 2 * LOOK).resize((LOOK, round(LOOK * drawing.ASPECT)))
     across = numpy.abs((numpy.arange(LOOK) + 0.5) / LOOK - place[0]) < 0.125 * place[1]
     return (numpy.asarray(mask) == 255) & across
 
@@ -173,14 +181,26 @@ def _surroundings() -> Any:
 
 @cache
 def _examples(scene: str) -> list[Any]:
-    found: list[Any] = []
-    number = 0
-    while len(found) < EXAMPLES:
-        person = data.drawn(number, "scenes")
-        if person.scene == scene:
-            found.append(looked_at(world.image(person, 2 * LOOK))[_surroundings()])
-        number += 1
-    return found
+    people = _people(lambda person: person.scene == scene)
+    return [looked_at(world.image(person, 2 * LOOK))[_surroundings()] for person in people]
+
+
+@cache
+def _outlines(pose: str) -> list[Any]:
+    people = _people(lambda person: (person.scene, person.pose) == ("studio", pose))
+    return [_outline(world.image(person, 2 * LOOK)) for person in people]
+
+
+def _outline(image: Image.Image) -> Any:
+    """Return what stands out from the wall behind, above the floor, (rows, width) of bools."""
+    seen = looked_at(image)[: round(0.95 * LOOK)]
+    wall = numpy.median(seen[:, :4].reshape(-1, 3), axis=0)
+    return numpy.linalg.norm(seen - wall, axis=-1) > OUTLINE
+
+
+def _people(wanted: Callable[[world.Person], bool]) -> list[world.Person]:
+    """Return EXAMPLES drawn people of a kind."""
+    return list(islice(filter(wanted, (data.drawn(number, "examples") for number in count())), EXAMPLES))
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str]) -> Image.Image:
@@ -195,12 +215,12 @@ def sheet(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str]) -> Image
     return whole
 
 
-def report(make: Maker, folder: Path, count: int = UNSEEN) -> dict[str, dict[str, tuple[float, float]]]:
+def report(make: Maker, folder: Path, number: int = UNSEEN) -> dict[str, dict[str, tuple[float, float]]]:
     """Dress unseen garments, write ``scores.json`` and ``images.png`` into ``folder``, and return the scores.
 
     make: of people and what each wears, or None for nothing, the images.
     """
-    people = [data.drawn(number, "unseen") for number in range(count)]
+    people = [data.drawn(one, "unseen") for one in range(number)]
     clothes = [one.shirt for one in people]
     made = {
         "its own garment": make(people, clothes),

@@ -16,6 +16,11 @@ from imagdressing_core.images.preprocess import fit_crop, fit_official, fit_pad,
 
 README_PICTURES = REPOSITORY / "docs" / "images"
 HELP_PICTURES = REPOSITORY / "web" / "docs" / "images"
+THUMBNAILS_SHOW = """() => {
+    const images = [...document.querySelectorAll('[data-testid^="template-workflow-"] img')]
+    const inSight = images.filter((image) => image.getBoundingClientRect().top < innerHeight)
+    return inSight.length > 0 && inSight.every((image) => image.complete && image.naturalWidth > 0)
+}"""
 
 
 def take_all(server: ComfyUIServer, browser: Browser) -> None:
@@ -24,9 +29,9 @@ def take_all(server: ComfyUIServer, browser: Browser) -> None:
         for name in nodes:
             editor.show_alone(name)
             editor.set_widgets(name, garment_name="shirt_00001.safetensors")  # the list is empty here
-            editor.screenshot(HELP_PICTURES / f"{name}.png", editor.node_box())
+            editor.screenshot(HELP_PICTURES / f"{name}.png", editor.nodes_box())
         editor.template_card("1 Dress a person (start here)").wait_for()
-        editor.page.wait_for_load_state("networkidle")
+        editor.wait_until(THUMBNAILS_SHOW)
         editor.screenshot(README_PICTURES / "templates.jpg")
         editor.page.keyboard.press("Escape")
         editor.open_template("1 Dress a person (start here)")
@@ -34,7 +39,7 @@ def take_all(server: ComfyUIServer, browser: Browser) -> None:
         editor.set_widgets("KSampler", steps=1)
         editor.run()
         editor.fit_view()
-        editor.screenshot(README_PICTURES / "workflow.jpg")
+        editor.screenshot(README_PICTURES / "workflow.jpg", editor.nodes_box())
 
 
 def draw_fits() -> None:

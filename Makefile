@@ -7,7 +7,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # These three work together; ComfyUI asks for any version.
 TORCH := torch==2.11.0 torchvision==0.26.0 torchaudio==2.11.0
 
-.PHONY: setup demo serve test test-extras test-faults test-beside test-cluster test-layout browser lint parity pictures packs bench gpu gpu-bundle learning supply-chain fuzz soak clean
+.PHONY: setup demo serve test test-extras test-faults test-beside test-cluster test-layout browser lint parity pictures packs bench gpu gpu-bundle supply-chain fuzz soak clean
 
 setup: $(READY)
 	$(BIN)/python -m support.synthetic_models
@@ -74,7 +74,9 @@ lint: $(READY)
 parity: setup  ## the README's table of errors against the official implementation
 	$(BIN)/python -m support.parity
 
-pictures: setup  ## those of the README and the help pages, taken in the editor
+pictures: demo  ## those of the README, the templates and the help pages, from real runs on the small models
+	cp artefacts/demo.png docs/images/demo.png
+	$(BIN)/python -m demo.thumbnails
 	$(BIN)/python scripts/screenshots.py
 
 PACKS ?= custom_nodes
@@ -89,10 +91,6 @@ gpu: setup  ## prove and measure on a GPU, eight minutes; REHEARSE=1 runs it tin
 
 gpu-bundle: $(READY)  ## a folder for a GPU machine without a network, where PyTorch is: there `make gpu`
 	bash benchmarks/gpu_bundle/make.sh $(GPU_PYTHON)
-
-learning: setup  ## a tiny model learns to dress drawn figures: some 40 minutes of one CPU core; see docs/training.md
-	$(BIN)/python benchmarks/learning/base.py
-	for step in prepare train measure; do $(BIN)/python benchmarks/learning/experiment.py $$step || exit 1; done
 
 # What the pack and its extras bring. NVIDIA's libraries come with ComfyUI's own PyTorch; insightface is MIT by its repository.
 BROUGHT := .venv/brought.txt

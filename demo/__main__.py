@@ -70,11 +70,16 @@ def with_text(prompt: Prompt, text: str) -> Prompt:
     return prompt | {positive: prompt[positive] | {"inputs": prompt[positive]["inputs"] | {"text": text}}}
 
 
-def run(server: ComfyUIServer, prompt: Prompt) -> Image.Image:
+def run(server: ComfyUIServer, prompt: Prompt) -> list[Image.Image]:
+    """Return the images that a prompt saves.
+
+    Raises:
+        SystemExit: ComfyUI could not run it.
+    """
     result = server.run(prompt)
     if result.error:
         raise SystemExit(f"ComfyUI could not run the workflow: {result.error}")
-    return Image.open(io.BytesIO(server.image(result.images[0]))).convert("RGB")
+    return [Image.open(io.BytesIO(server.image(image))).convert("RGB") for image in result.images]
 
 
 def main() -> None:
@@ -99,7 +104,7 @@ def main() -> None:
         }
         print(f"Queueing {WORKFLOW.relative_to(REPOSITORY)}, {len(prompts)} times …", flush=True)
         start = time.monotonic()
-        made = {name: run(server, one) for name, one in prompts.items()}
+        made = {name: run(server, one)[0] for name, one in prompts.items()}
     garment, another = Image.open(IMAGES / GARMENT_IMAGE).convert("RGB"), Image.open(other)
     row = [garment, made["with the garment"], made["without"], another, made["with another"]]
     titles = ["garment", "with the garment", "without", "another garment", "with another"]

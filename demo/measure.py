@@ -203,6 +203,11 @@ def _people(wanted: Callable[[world.Person], bool]) -> list[world.Person]:
     return list(islice(filter(wanted, (data.drawn(number, "examples") for number in count())), EXAMPLES))
 
 
+def side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    """Return images of one size in a row."""
+    return Image.fromarray(numpy.concatenate([numpy.asarray(one) for one in images], axis=1))
+
+
 def sheet(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str]) -> Image.Image:
     """Return images in rows under the titles of their columns."""
     width, height = rows[0][-1].size

@@ -50,11 +50,12 @@ class Plan:
 
 
 PLANS: Mapping[str, Plan] = {
-    "base": Plan(small=4_000, steps=10_000, batch=8, rate=1.5e-3),
-    "garment": Plan(small=3_000, steps=8_000, batch=8, rate=1e-3),
-    "pose": Plan(small=1_500, steps=3_000, batch=8, rate=1e-3),
-    "inpaint": Plan(small=1_500, steps=3_000, batch=8, rate=1e-3),
-    "decoder": Plan(small=2_000, steps=4_000, batch=2, rate=2e-3),
+    "base": Plan(small=2_600, steps=2_900, batch=8, rate=1.5e-3),
+    "together": Plan(small=900, steps=4_500, batch=8, rate=5e-4),
+    "garment": Plan(small=0, steps=200, batch=8, rate=2e-4),
+    "pose": Plan(small=0, steps=450, batch=8, rate=1e-3),
+    "inpaint": Plan(small=0, steps=450, batch=8, rate=1e-3),
+    "decoder": Plan(small=1_000, steps=2_000, batch=2, rate=2e-3),
 }
 
 

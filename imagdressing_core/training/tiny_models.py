@@ -1,6 +1,6 @@
 """A Stable Diffusion 1.5 in miniature, in the official folder formats: the same 16 layers, a few channels wide.
 
-Random until trained. For the trial, the tests, the benchmark and the learning experiment.
+Random until trained. For the trial, the tests and the benchmark.
 """
 
 from pathlib import Path

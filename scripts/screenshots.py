@@ -3,14 +3,24 @@
 Run as a script it takes them anew: ``docs/images`` and ``web/docs/images``.
 """
 
+from PIL import Image
+from PIL.Image import Resampling
 from playwright.sync_api import Browser
 from support.comfyui_release import REPOSITORY
 from support.comfyui_server import ComfyUIServer, serving
 from support.editor import VIEW, Editor, browsing
+from support.shipped_prompts import IMAGES
 from support.synthetic_models import synthetic_base
+
+from imagdressing_core.images.preprocess import fit_crop, fit_official, fit_pad, preview
 
 README_PICTURES = REPOSITORY / "docs" / "images"
 HELP_PICTURES = REPOSITORY / "web" / "docs" / "images"
+THUMBNAILS_SHOW = """() => {
+    const images = [...document.querySelectorAll('[data-testid^="template-workflow-"] img')]
+    const inSight = images.filter((image) => image.getBoundingClientRect().top < innerHeight)
+    return inSight.length > 0 && inSight.every((image) => image.complete && image.naturalWidth > 0)
+}"""
 
 
 def take_all(server: ComfyUIServer, browser: Browser) -> None:
@@ -19,9 +29,9 @@ def take_all(server: ComfyUIServer, browser: Browser) -> None:
         for name in nodes:
             editor.show_alone(name)
             editor.set_widgets(name, garment_name="shirt_00001.safetensors")  # the list is empty here
-            editor.screenshot(HELP_PICTURES / f"{name}.png", editor.node_box())
+            editor.screenshot(HELP_PICTURES / f"{name}.png", editor.nodes_box())
         editor.template_card("1 Dress a person (start here)").wait_for()
-        editor.page.wait_for_load_state("networkidle")
+        editor.wait_until(THUMBNAILS_SHOW)
         editor.screenshot(README_PICTURES / "templates.jpg")
         editor.page.keyboard.press("Escape")
         editor.open_template("1 Dress a person (start here)")
@@ -29,10 +39,23 @@ def take_all(server: ComfyUIServer, browser: Browser) -> None:
         editor.set_widgets("KSampler", steps=1)
         editor.run()
         editor.fit_view()
-        editor.screenshot(README_PICTURES / "workflow.jpg")
+        editor.screenshot(README_PICTURES / "workflow.jpg", editor.nodes_box())
+
+
+def draw_fits() -> None:
+    """Draw what each ``fit`` makes of a photo that is wider than high, with the frame that CLIP sees."""
+    with Image.open(IMAGES / "imagdressing_worn.png") as worn:
+        photo = worn.convert("RGB").crop((0, 100, 512, 500))
+    width, height, gap = 512, 640, 32
+    sheet = Image.new("RGB", (3 * width + 2 * gap, height), "#1e1e1e")
+    for place, fit in enumerate((fit_official, fit_pad, fit_crop)):
+        seen = preview(fit(photo, width, height)).crop((0, 0, width, height))
+        sheet.paste(seen, (place * (width + gap), 0))
+    sheet.resize((sheet.width // 3, sheet.height // 3), Resampling.LANCZOS).save(HELP_PICTURES / "fits.png")
 
 
 if __name__ == "__main__":
+    draw_fits()
     VIEW.update(width=2200, height=1200)
     with serving(base=synthetic_base()) as server, browsing() as browser:
         take_all(server, browser)

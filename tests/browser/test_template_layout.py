@@ -93,7 +93,7 @@ def test_as_an_app_its_inputs_and_run_fit_a_telephone(phone: Editor, path: Path)
     phone.page.get_by_text("Edit & Run").click()
     phone.page.wait_for_timeout(GLIDE_MS)
     for name in app_inputs(read(path)):
-        assert is_within(phone, phone.page.get_by_text(name, exact=True).first), name
+        assert is_within(phone, phone.page.get_by_text(name, exact=True).filter(visible=True).first), name
     assert is_within(phone, phone.page.get_by_test_id("linear-run-button"))
     phone.run_javascript("() => app.extensionManager.command.execute('Comfy.ToggleLinear')")
 

@@ -10,6 +10,15 @@ from support.shipped import WORKFLOWS, app_inputs, nodes
 templates = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 FORBIDDEN_ON_WINDOWS = set('<>:"/\\|?*')
 FORBIDDEN_IN_AN_ADDRESS = set("#%?&+")
+TITLE = 34  # pixels above a node's position
+DRAWN = {  # how far below its position a node may reach in Nodes 2.0, with its model missing and its text after a run
+    "IMAGDressingModelLoader": 154,
+    "IMAGDressingEncodeGarment": 554,
+    "IMAGDressingApply": 174,
+    "IMAGDressingApplyAdvanced": 284,
+    "IMAGDressingLoadGarment": 154,
+    "IMAGDressingJoinGarments": 82,
+}
 SEED_NODES = {"KSampler": 1, "PrimitiveInt": 1}  # where the widget stands that says what comes after a run
 
 
@@ -57,3 +66,15 @@ def test_it_is_an_app_with_named_inputs_and_an_output(path: Path):
     names = app_inputs(workflow)
     assert len(names) == len(set(names)) >= 3
     assert not set(names) & {"image", "text", "value", "garment_name"}
+
+
+@templates
+def test_below_each_node_of_the_pack_is_room_for_the_text_that_it_shows_after_a_run(path: Path):
+    placed = json.loads(path.read_text())["nodes"]
+    for node in placed:
+        (left, top), (width, height) = node["pos"], node["size"]
+        reaches = top + max(height, DRAWN.get(node["type"], 0))
+        for other in placed:
+            (x, y), (other_width, _) = other["pos"], other["size"]
+            is_below = y > top and left < x + other_width and x < left + width
+            assert not is_below or y - TITLE >= reaches, (node["type"], other["id"])

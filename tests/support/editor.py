@@ -216,18 +216,20 @@ class Editor:
         )
         self.page.wait_for_timeout(SETTLE_MS)
 
-    def node_box(self, margin: float = 16) -> dict[str, float]:
-        """Return the part of the screen that the only node takes with its badge, for a screenshot."""
+    def nodes_box(self, margin: float = 16) -> dict[str, float]:
+        """Return the part of the screen that all nodes take with their badges, for a screenshot."""
         return self.run_javascript(
             """(margin) => {
-                const [x, y, width, height] = app.graph.nodes[0].boundingRect
+                const boxes = app.graph.nodes.map((node) => node.boundingRect)
+                const [left, top] = [0, 1].map((side) => Math.min(...boxes.map((box) => box[side])))
+                const [right, bottom] = [0, 1].map((side) => Math.max(...boxes.map((box) => box[side] + box[side + 2])))
                 const { scale, offset } = app.canvas.ds
                 const canvas = app.canvas.canvas.getBoundingClientRect()
                 return {
-                    x: canvas.left + (x + offset[0]) * scale - margin,
-                    y: canvas.top + (y + offset[1]) * scale - 2 * margin,
-                    width: width * scale + 2 * margin,
-                    height: height * scale + 3 * margin
+                    x: canvas.left + (left + offset[0]) * scale - margin,
+                    y: canvas.top + (top + offset[1]) * scale - 2 * margin,
+                    width: (right - left) * scale + 2 * margin,
+                    height: (bottom - top) * scale + 3 * margin
                 }
             }""",
             margin,

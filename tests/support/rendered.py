@@ -101,9 +101,9 @@ class Rendered:
 
 
 def load_workflow(editor: Editor, workflow: dict[str, Any]) -> None:
-    """Open a workflow as the template browser does: the view fits it by itself."""
+    """Open a workflow as the template browser does: the view fits it by itself, one of a known name where it was."""
     editor.run_javascript("() => { app.nodeOutputs = {} }")
-    editor.run_javascript("(it) => app.loadGraphData(it, true, true, 'test', { openSource: 'template' })", workflow)
+    editor.run_javascript("(it) => app.loadGraphData(it, true, true, it.id, { openSource: 'template' })", workflow)
     editor.page.wait_for_timeout(1500)  # it glides, and images arrive
 
 

@@ -17,6 +17,7 @@ from . import measure
 from .__main__ import SIZE, TEXT, changed, demo_base, run, with_text
 
 WORKFLOWS = IMAGES.parent
+STEPS = 10  # half of the demo's: a thumbnail is small
 CARD, MARGIN, BACKGROUND = 512, 24, (36, 39, 46)
 SHIRT, TROUSERS = "imagdressing_shirt.png", "imagdressing_trousers.png"
 POSE, PERSON, WORN = "imagdressing_pose.png", "imagdressing_person.png", "imagdressing_worn.png"
@@ -54,7 +55,7 @@ CARDS = (
 
 def small(prompt: Prompt) -> Prompt:
     """Return a workflow for the small models: their size, their words, and the whole photo around a mask."""
-    made = changed(make_small(prompt, *SIZE, measure.STEPS), "KSampler", cfg=measure.GUIDANCE)
+    made = changed(make_small(prompt, *SIZE, STEPS), "KSampler", cfg=measure.GUIDANCE)
     made = changed(made, "CheckpointLoaderSimple", ckpt_name=DENOISING.name)
     made = changed(made, "IMAGDressingCropToMask", margin=2.0, size=round((SIZE[0] * SIZE[1]) ** 0.5))
     return with_text(made, TEXT)

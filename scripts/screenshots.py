@@ -10,8 +10,9 @@ from support.comfyui_release import REPOSITORY
 from support.comfyui_server import ComfyUIServer, serving
 from support.editor import VIEW, Editor, browsing
 from support.shipped_prompts import IMAGES
-from support.synthetic_models import synthetic_base
 
+from demo import measure
+from demo.__main__ import SIZE, TEXT, demo_base
 from imagdressing_core.images.preprocess import fit_crop, fit_official, fit_pad, preview
 
 README_PICTURES = REPOSITORY / "docs" / "images"
@@ -35,8 +36,9 @@ def take_all(server: ComfyUIServer, browser: Browser) -> None:
         editor.screenshot(README_PICTURES / "templates.jpg")
         editor.page.keyboard.press("Escape")
         editor.open_template("1 Dress a person (start here)")
-        editor.set_widgets("Dress a Person", width=128, height=160)
-        editor.set_widgets("KSampler", steps=1)
+        width, height = SIZE
+        editor.set_widgets("Dress a Person", width=width, height=height, prompt=TEXT)
+        editor.set_widgets("KSampler", steps=measure.STEPS, cfg=measure.GUIDANCE)
         editor.run()
         editor.fit_view()
         editor.screenshot(README_PICTURES / "workflow.jpg", editor.nodes_box())
@@ -57,5 +59,5 @@ def draw_fits() -> None:
 if __name__ == "__main__":
     draw_fits()
     VIEW.update(width=2200, height=1200)
-    with serving(base=synthetic_base()) as server, browsing() as browser:
+    with serving(base=demo_base(None)) as server, browsing() as browser:
         take_all(server, browser)

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageOps
-from support.comfyui_server import ComfyUIServer, Prompt, serving
+from support.comfyui_server import Prompt, serving
 from support.shipped_prompts import IMAGES, make_small, shipped_prompt
-
-from imagdressing_core.files.official_files import DENOISING
 
 from . import measure
 from .__main__ import SIZE, TEXT, changed, demo_base, run, with_text
@@ -46,7 +44,7 @@ CARDS = (
     Card("9 Dress from the wardrobe", ()),
     Card("A face and a pose (needs another pack)", (SHIRT, POSE), POSED),
     Card("A larger image in two passes"),
-    Card("Another style"),
+    Card("Another style", (SHIRT,), START),
     Card("Cut a garment out (BiRefNet)", (SHIRT,), START),
     Card("Dress a person, node by node", (SHIRT,), START),
     Card("Strengths side by side"),
@@ -56,22 +54,8 @@ CARDS = (
 def small(prompt: Prompt) -> Prompt:
     """Return a workflow for the small models: their size, their words, and the whole photo around a mask."""
     made = changed(make_small(prompt, *SIZE, STEPS), "KSampler", cfg=measure.GUIDANCE)
-    made = changed(made, "CheckpointLoaderSimple", ckpt_name=DENOISING.name)
     made = changed(made, "IMAGDressingCropToMask", margin=2.0, size=round((SIZE[0] * SIZE[1]) ** 0.5))
     return with_text(made, TEXT)
-
-
-def results(server: ComfyUIServer) -> dict[str, Image.Image]:
-    """Return the image that each template makes, or the one it shares it with."""
-    made: dict[str, Image.Image] = {}
-    for card in CARDS:
-        if card.same_as:
-            made[card.name] = made[card.same_as]
-        else:
-            print(f"{card.name} …", flush=True)
-            prompt = small(shipped_prompt(server, WORKFLOWS / f"{card.name}.json"))
-            made[card.name] = one_image(run(server, prompt))
-    return made
 
 
 def one_image(images: Sequence[Image.Image]) -> Image.Image:
@@ -104,11 +88,15 @@ def white(image: Image.Image) -> Image.Image:
 
 
 def main() -> None:
+    made: dict[str, Image.Image] = {}
     with serving(base=demo_base(None)) as server:
-        made = results(server)
-    for card in CARDS:
-        drawn = drawn_card(made[card.name], [IMAGES / name for name in card.shown])
-        drawn.save(WORKFLOWS / f"{card.name}.jpg", quality=88)
+        for card in CARDS:
+            print(f"{card.name} …", flush=True)
+            if not card.same_as:
+                prompt = small(shipped_prompt(server, WORKFLOWS / f"{card.name}.json"))
+                made[card.name] = one_image(run(server, prompt))
+            drawn = drawn_card(made[card.same_as or card.name], [IMAGES / name for name in card.shown])
+            drawn.save(WORKFLOWS / f"{card.name}.jpg", quality=88)
 
 
 if __name__ == "__main__":

@@ -103,5 +103,5 @@ def test_impossible_requests_are_explained(
         pipeline(garments, ["a", "b", "c"], **SMALL)
     with pytest.raises(IMAGDressingError, match="An image of 33 × 40 cannot be made: take multiples of 8"):
         pipeline(garments, ["a", "b"], width=33, height=40)
-    with pytest.raises(IMAGDressingError, match="nowhere/unet does not exist: it should hold a UNet2DConditionModel"):
+    with pytest.raises(IMAGDressingError, match="nowhere/tokenizer does not exist: it should hold a CLIPTokenizer"):
         load_pipeline(tmp_path / "nowhere", CHECKPOINT, base / "image_encoder")

@@ -51,7 +51,7 @@ def other_garment(folder: Path) -> Path:
     """Draw a shirt that nobody wore in the small models' training; return its file."""
     path = folder / OTHER_IMAGE
     path.parent.mkdir(parents=True, exist_ok=True)
-    drawing.garment_image(data.drawn(4, "unseen").shirt, 768).save(path)
+    drawing.garment_image(data.drawn(0, "unseen").shirt, 768).save(path)
     return path
 
 

@@ -230,10 +230,15 @@ def report(
     """
     people = [data.drawn(one, "unseen") for one in range(number)]
     clothes = [one.shirt for one in people]
-    wear = dict(zip(DRESSES, (clothes, [*clothes[1:], clothes[0]], None), strict=True))
+    others = [*clothes[1:], clothes[0]]
+    wear = dict(zip(DRESSES, (clothes, others, None), strict=True))
     made = {dress: make(people, wear[dress]) for dress in dresses}
+    held_against = {name: (found, clothes) for name, found in made.items()}
+    if DRESSES[0] in made:
+        held_against["its own garment, scored against another"] = (made[DRESSES[0]], others)
     scores = {
-        name: summary([score(*one) for one in zip(found, people, clothes, strict=True)]) for name, found in made.items()
+        name: summary([score(*one) for one in zip(found, people, asked, strict=True)])
+        for name, (found, asked) in held_against.items()
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")

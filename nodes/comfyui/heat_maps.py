@@ -13,7 +13,7 @@ from torch import Tensor
 from ...imagdressing_core.application.heatmap import HeatMap, garment_share
 from ...imagdressing_core.application.strengths import LayerWeights
 from ...imagdressing_core.errors import IMAGDressingError
-from ...imagdressing_core.model.layers import SelfAttentionLayer
+from ...imagdressing_core.model.layers import LAYERS, SelfAttentionLayer
 from .wrappers import applied_garments, with_garments
 
 
@@ -31,10 +31,18 @@ def heat_maps(
 
     Args:
         latent: (batch, 4, height, width), as a sampler gives it.
+        layers: the weight of each layer's share in the map.
 
     Raises:
-        IMAGDressingError: the model has no garment, or no layer could be watched.
+        IMAGDressingError: the model has no garment, a weight is below zero, or no layer could be watched.
     """
+    for index, weight in layers.items():
+        if weight < 0:
+            number = next(i for i, layer in enumerate(LAYERS) if layer.index == index)
+            raise IMAGDressingError(
+                f"layers has the weight {weight:g} for layer {number}, and a heat map adds up shares of the attention: "
+                "give weights from 0 up."
+            )
     garments = applied_garments(model)
     if not garments:
         raise IMAGDressingError(

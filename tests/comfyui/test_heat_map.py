@@ -60,6 +60,16 @@ def test_only_the_chosen_layers_and_steps_count(model: Any, garment: Any):
         look(dressed, layers="shape", steps=1)
 
 
+def test_a_number_of_steps_from_a_node_of_floats_is_taken(model: Any, garment: Any):
+    applied = apply_garment(model, garment)
+    assert torch.equal(look(applied, steps=2.0)[1], look(applied, steps=2)[1])
+
+
+def test_weights_below_zero_are_refused(model: Any, garment: Any):
+    with pytest.raises(Exception, match="layers has the weight -1 for layer 1, and a heat map adds up shares"):
+        look(apply_garment(model, garment), layers="0:1, 1:-1")
+
+
 def test_one_garment_for_each_image(model: Any, garment_of_two: Any):
     shares = look(apply_garment_advanced(model, garment_of_two, batch="one per image"))[1]
     assert shares.shape[0] == 2

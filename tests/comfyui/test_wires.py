@@ -99,8 +99,9 @@ def test_a_wrong_value_on_a_wire_is_said_on_the_node(
         ("IMAGDressingApply", "strength"),
         *(("IMAGDressingApplyAdvanced", name) for name in ("layers", "schedule", "branches", "batch")),
         ("IMAGDressingSaveGarment", "filename_prefix"),
-        ("IMAGDressingEvaluate", "mode"),
+        *(("IMAGDressingEvaluate", name) for name in ("mode", "prompt")),
         ("IMAGDressingHeatMap", "steps"),
+        *(("IMAGDressingCropToMask", name) for name in ("margin", "size")),
         ("IMAGDressingPasteBack", "feather"),
     ],
 )

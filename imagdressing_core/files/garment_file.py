@@ -36,7 +36,7 @@ def save_garment(garment: Garment, path: Path) -> None:
         IMAGDressingError: the folder cannot be written or has no room.
     """
     tensors = {
-        name: tensor.contiguous().clone()
+        name: tensor.to("cpu", copy=True).contiguous()  # of views a copy, which the format asks for
         for i, image in enumerate(garment.images)
         for name, tensor in _named_tensors(i, image)
     }

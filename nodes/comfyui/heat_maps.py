@@ -1,4 +1,4 @@
-"""Looking at where the garments of a MODEL act in an image that it has made."""
+"""Heat maps: where the garments of a MODEL act in an image that it has made."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

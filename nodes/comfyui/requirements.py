@@ -1,4 +1,4 @@
-"""Which releases of ComfyUI and which models fit, said before anything is done with them."""
+"""Checks that this ComfyUI and the user's MODEL fit the pack, before anything is done with them."""
 
 import inspect
 import re
@@ -22,7 +22,6 @@ SD15_UNET = {
     "transformer_depth_middle": 1,
     "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
 }
-
 
 OLDEST_COMFYUI = (0, 16, 3)  # also in pyproject.toml, requires-comfyui
 

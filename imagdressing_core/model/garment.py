@@ -1,4 +1,4 @@
-"""The encoded garment as data: K' and V' of every hybrid attention layer, all that sampling needs of it."""
+"""The encoded garment as data: K' and V' of every hybrid attention layer. Sampling needs nothing else of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,7 +17,7 @@ LARGEST_VALUE = torch.finfo(torch.float16).max  # a garment encoded in float32 m
 
 @dataclass(frozen=True)
 class GarmentLayer:
-    """What one self-attention layer keeps of a garment. Every field is a tensor (1, tokens, C)."""
+    """The garment's tensors in one self-attention layer. Every field is a tensor (1, tokens, C)."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -57,7 +57,7 @@ class GarmentImage:
 
     layers: ``LayerKV`` by official layer index, or :class:`.magic_clothing.LayerFeatures` of a MagicClothing
         checkpoint. The number of tokens differs from image to image.
-    thumbnail: the image, small, (height, width, 3) in uint8, to be recognised by.
+    thumbnail: a small copy of the image for people, (height, width, 3) in uint8.
     """
 
     layers: Mapping[int, GarmentLayer]
@@ -66,7 +66,7 @@ class GarmentImage:
 
     @property
     def kind(self) -> type[GarmentLayer]:
-        """The type of its layers, which says by which attention it is applied."""
+        """The type of its layers, which decides the rule of attention: Eq. 5 or MagicClothing's."""
         return type(self.layers[LAYERS[0].index])
 
     @property
@@ -74,17 +74,17 @@ class GarmentImage:
         return sum(tensor.nbytes for layer in self.layers.values() for tensor in layer.tensors.values())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "GarmentImage":
-        """Return a copy of it on ``device`` in ``dtype``.
+        """Return a copy of it on ``device`` in ``dtype``, even where nothing changes.
 
-        A copy, since attention kernels may write into the keys they are given. Outside of inference mode, as where a
-        LoRA is trained through the garment, it is also such as autograd can keep.
+        Attention kernels may write into their keys. And where a LoRA is trained through the garment, outside inference
+        mode, autograd cannot keep the original's inference tensors.
         """
         return self.map(lambda _, tensor: tensor.to(device, dtype, copy=True))
 
     def without_background(self, mask: Tensor) -> "GarmentImage":
-        """Return it with only the tokens that see something of the garment.
+        """Return it with only the tokens whose cells contain some of the garment.
 
-        mask: (height, width) in any size, 1 = garment, of the image as the VAE saw it.
+        mask: (height, width) in any size, 1 = garment, for the image as the VAE saw it.
 
         Raises:
             IMAGDressingError: the mask leaves no token in some layer.

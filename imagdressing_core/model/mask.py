@@ -45,7 +45,8 @@ def has_shape_of(masks: Tensor, height: int, width: int) -> bool:
 class TokenMasks:
     """Masks (n, height, width), 0 … 1, as each token's share of them, on every grid that is asked for.
 
-    They are pooled on the CPU, which every size fits, and each grid only once. device, dtype: what the tokens have.
+    They are pooled on the CPU, since Macs cannot pool to every size, and once for each grid.
+    device, dtype: of the result.
     """
 
     def __init__(self, masks: Tensor, device: torch.device, dtype: torch.dtype) -> None:

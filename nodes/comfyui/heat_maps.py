@@ -36,13 +36,7 @@ def heat_maps(
     Raises:
         IMAGDressingError: the model has no garment, a weight is below zero, or no layer could be watched.
     """
-    for index, weight in layers.items():
-        if weight < 0:
-            number = next(i for i, layer in enumerate(LAYERS) if layer.index == index)
-            raise IMAGDressingError(
-                f"layers has the weight {weight:g} for layer {number}, and a heat map adds up shares of the attention: "
-                "give weights from 0 up."
-            )
+    _require_weights(layers)
     garments = applied_garments(model)
     if not garments:
         raise IMAGDressingError(
@@ -73,6 +67,16 @@ def heat_maps(
             "(HyperTile, ToMe): take more steps, layers = all, or the model without those nodes."
         )
     return torch.stack([maps[id(applied)].mean for applied in garments])
+
+
+def _require_weights(layers: LayerWeights) -> None:
+    for number, layer in enumerate(LAYERS):
+        weight = layers.get(layer.index, 0.0)
+        if weight < 0:
+            raise IMAGDressingError(
+                f"layers has the weight {weight:g} for layer {number}, and a heat map adds up shares of the attention: "
+                "give weights from 0 up."
+            )
 
 
 def _show(model: ModelPatcher, positive: Any, latent: Tensor, steps: int, progress: Callable[[int, int], None]) -> None:

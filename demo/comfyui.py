@@ -53,7 +53,7 @@ class ComfyUI:
         """
         garments = [None] * len(people) if clothes is None else [self.garment(cloth, width) for cloth in clothes]
         return [
-            self.sample(self.dressed(garment, **applied), world.caption(person), width, steps, noise=number)[0]
+            self.sample(self.with_garment(garment, **applied), world.caption(person), width, steps, noise=number)[0]
             for number, (person, garment) in enumerate(zip(people, garments, strict=True))
         ]
 
@@ -99,7 +99,7 @@ class ComfyUI:
             height=round(width * drawing.ASPECT),
         )
 
-    def dressed(self, garment: Any, model: Any = None, **applied: Any) -> Any:
+    def with_garment(self, garment: Any, model: Any = None, **applied: Any) -> Any:
         """Return a MODEL, by default the loaded one, with a garment applied; with None, as it is."""
         model = model or self.model
         if garment is None:

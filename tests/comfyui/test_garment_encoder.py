@@ -92,7 +92,7 @@ def test_leaving_the_background_out_needs_a_mask(encoder: Any):
         ("fp8_e5m2_unet", torch.float8_e5m2, 0.8),
     ],
 )
-def test_the_hosts_weight_type_is_the_garment_unets(
+def test_comfyuis_weight_type_is_the_garment_unets(
     monkeypatch: pytest.MonkeyPatch, official_garment: Any, flag: str, dtype: torch.dtype, limit: float
 ):
     from comfy.cli_args import args

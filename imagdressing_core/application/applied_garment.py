@@ -16,7 +16,7 @@ Branches = Literal["conditional", "both"]
 Batch = Literal["broadcast", "one per image"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AppliedGarment:
     """One garment as it is applied to a model.
 

@@ -1,4 +1,8 @@
-"""The encoded garment as data: K' and V' of every hybrid attention layer. Sampling needs nothing else of it."""
+"""The encoded garment as data: K' and V' of every hybrid attention layer. Sampling needs nothing else of it.
+
+What holds tensors is equal to itself alone (``eq=False``): tensors have no truth value to compare by, and other packs
+compare whatever comes over a wire.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,7 +19,7 @@ PIXELS_PER_LATENT = 8
 LARGEST_VALUE = torch.finfo(torch.float16).max  # a garment encoded in float32 may be applied in float16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GarmentLayer:
     """The garment's tensors in one self-attention layer. Every field is a tensor (1, tokens, C)."""
 
@@ -27,7 +31,7 @@ class GarmentLayer:
         return type(self)(**{name: change(tensor) for name, tensor in self.tensors.items()})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerKV(GarmentLayer):
     """K' and V' of one layer, the garment's side of the paper's Eq. 5."""
 
@@ -51,7 +55,7 @@ class Origin:
     height: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GarmentImage:
     """One garment image as the layers need it.
 
@@ -109,7 +113,7 @@ class GarmentImage:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Garment:
     """A garment, encoded once and applied to any number of images: one entry for each image given of it.
 

@@ -22,7 +22,7 @@ STABLE_UNET, STABLE_PROJECTIONS = "garment_extractor", "ip_layer.pth"  # the "st
 PREPROCESSING = Preprocessing(background="grey", fits=FITS | {"official": fit_squash}, clip_sees_it=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerFeatures(GarmentLayer):
     """C_g of one layer, (1, tokens, C), for the denoising U-Net's own projections."""
 

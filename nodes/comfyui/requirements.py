@@ -10,8 +10,8 @@ import comfyui_version
 
 from ...imagdressing_core import __version__
 from ...imagdressing_core.errors import IMAGDressingError
-from ...imagdressing_core.files.sd15_shapes import CONTEXT_CHANNELS, LEVEL_CHANNELS
-from ...imagdressing_core.model.layers import LAYERS
+from ...imagdressing_core.files.sd15_shapes import CONTEXT_CHANNELS
+from ...imagdressing_core.model.layers import LAYERS, LEVEL_CHANNELS
 from .wires import GARMENT, MASK, MODEL, require_wires
 
 # The depth of SD1.5's 6 down, 1 middle and 9 up transformers, as ComfyUI's model_detection writes them.

@@ -1,4 +1,4 @@
-"""ComfyUI-IMAGDressing: a generated person wears the garment of a picture."""
+"""ComfyUI-IMAGDressing: a generated person wears the garment of an image."""
 
 try:
     from .nodes import comfy_entrypoint

@@ -63,18 +63,18 @@ def ballast(gigabytes_free: float) -> Iterator[None]:
 
 def prompts(server: ComfyUIServer, situation: str, tiny: bool) -> dict[str, Prompt]:
     """Return the shipped workflow with its garment, without one, and at the edge with a large one."""
-    dressed = shipped_prompt(server)
-    kind = {node["class_type"]: key for key, node in dressed.items()}
+    with_garment = shipped_prompt(server)
+    kind = {node["class_type"]: key for key, node in with_garment.items()}
     if tiny:
-        make_small(dressed, width=64, height=80, steps=1)
+        make_small(with_garment, width=64, height=80, steps=1)
     else:
         steps = STEPS_AT_THE_EDGE if situation.startswith("edge") else STEPS
-        dressed[kind["KSampler"]]["inputs"]["steps"] = steps
-    plain = copy.deepcopy(dressed)
+        with_garment[kind["KSampler"]]["inputs"]["steps"] = steps
+    plain = copy.deepcopy(with_garment)
     plain[kind["KSampler"]]["inputs"]["model"] = [kind["CheckpointLoaderSimple"], 0]
-    found = {"plain": plain, "with a garment": dressed}
+    found = {"plain": plain, "with a garment": with_garment}
     if situation.startswith("edge"):
-        side, large = 128 if tiny else LARGE, copy.deepcopy(dressed)
+        side, large = 128 if tiny else LARGE, copy.deepcopy(with_garment)
         large[kind["IMAGDressingEncodeGarment"]]["inputs"] |= {"width": side, "height": side}
         found[f"with a garment of {side}x{side}"] = large
     return found

@@ -62,8 +62,8 @@ class ComfyUI:
         self, person: world.Person, cloth: drawing.Cloth | None, number: int, width: int, steps: int, **applied: Any
     ) -> Image.Image:
         """Return an image of a person's caption, in a cloth if one is given. number: see ``latent``'s noise."""
-        dressed = self.dressed(None if cloth is None else self.garment(cloth, width), **applied)
-        return self.sample(dressed, world.caption(person), width, steps, noise=number)[0]
+        model = self.with_garment(None if cloth is None else self.garment(cloth, width), **applied)
+        return self.sample(model, world.caption(person), width, steps, noise=number)[0]
 
     def sample(
         self, model: Any, text: str, width: int, steps: int = measure.STEPS, noise: int = 0, batch: int = 1
@@ -107,7 +107,7 @@ class ComfyUI:
             height=round(width * drawing.ASPECT),
         )
 
-    def dressed(self, garment: Any, model: Any = None, **applied: Any) -> Any:
+    def with_garment(self, garment: Any, model: Any = None, **applied: Any) -> Any:
         """Return a MODEL, by default the loaded one, with a garment applied; with None, as it is."""
         model = model or self.model
         if garment is None:

@@ -1,4 +1,4 @@
-"""What the commands of evaluation, baselines, training and catalogues have in common."""
+"""Errors, devices and configuration files, alike in the commands of evaluation, baselines, training and catalogues."""
 
 import sys
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Content = TypeVar("Content")
 def run_command(command: Callable[[], object]) -> None:
     """Run a command line; an IMAGDressingError ends the process with its message, no trace and status 2.
 
-    What the console cannot show (Windows' often know 256 letters) becomes a question mark.
+    Letters that the console cannot show (on Windows it may know only 256) become question marks.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):

@@ -1,4 +1,4 @@
-"""The exception whose message is written for the person at the screen, and what its messages share.
+"""The exception whose message is written for the person at the screen, and helpers for such messages.
 
 Most failures are raised. Where one broken item of many must not end a run, the exception is kept as a value in the
 place of the result: an evaluation's :class:`~.metrics.outcome.NoScore`, an entry of a training set that cannot be read.
@@ -34,7 +34,7 @@ def require_between(socket: str, value: float, low: float, high: float) -> None:
 
 
 def shown(found: object) -> str:
-    """Return what a file or an input holds as text for a message: short, and printable on any screen and in any log."""
+    """Return the content of a file or an input as text for a message: short, and printable on any screen."""
     text = str(found)
     text = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
     return "".join(letter if letter.isprintable() else "�" for letter in text)

@@ -52,7 +52,7 @@ MASK = io.Mask.Input(
     tooltip="White marks where in the generated image the garment acts. Any size, soft edges allowed; one mask for "
     "all images, or one for each.",
 )
-DRESSED = io.Model.Output(tooltip="The model with the garment, for any sampler.")
+WITH_GARMENT = io.Model.Output(tooltip="The model with the garment, for any sampler.")
 
 
 def _masks(mask: Tensor | None) -> Tensor | None:
@@ -69,7 +69,7 @@ class ApplyGarment(io.ComfyNode):
             description="Makes the model generate a person who wears the garment. For an outfit, use several in a row.",
             search_aliases=SEARCH_ALIASES,
             inputs=[MODEL, GARMENT, STRENGTH, START, END, MASK],
-            outputs=[DRESSED],
+            outputs=[WITH_GARMENT],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -142,7 +142,7 @@ class ApplyGarmentAdvanced(io.ComfyNode):
                     "0:1.0, 0.5:0.3, joined by straight lines.",
                 ),
             ],
-            outputs=[DRESSED],
+            outputs=[WITH_GARMENT],
             hidden=[io.Hidden.unique_id],
         )
 

@@ -164,11 +164,13 @@ def _require_mask(drop_background: bool, mask: Tensor | None) -> None:
         raise IMAGDressingError("drop_background needs a mask: connect one that marks the garment, or switch it off.")
 
 
-def _garment_size(width: int, height: int) -> tuple[int, int]:
+def _garment_size(width: float, height: float) -> tuple[int, int]:
     """Return the size in pixels, cut to whole cells of the latent."""
     for socket, side in (("width", width), ("height", height)):
         require_between(socket, side, SMALLEST_GARMENT, LARGEST_GARMENT)
-    return width // PIXELS_PER_LATENT * PIXELS_PER_LATENT, height // PIXELS_PER_LATENT * PIXELS_PER_LATENT
+    # Floats too, which the nodes of other packs may send over the wire.
+    columns, rows = int(width // PIXELS_PER_LATENT), int(height // PIXELS_PER_LATENT)
+    return columns * PIXELS_PER_LATENT, rows * PIXELS_PER_LATENT
 
 
 def _require_sd_vae(vae: Any) -> None:

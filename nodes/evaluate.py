@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import comfy.model_management
 import numpy
 from comfy_api.latest import io, ui
 from torch import Tensor
@@ -14,7 +15,7 @@ from ..imagdressing_core.images.preprocess import images_from_tensor, tensor_fro
 from ..imagdressing_core.model.mask import as_masks
 from .comfyui.feedback import said
 from .comfyui.folders import evaluation_weights
-from .comfyui.wires import IMAGE, MASK, require_option, require_wires
+from .comfyui.wires import IMAGE, MASK, require_option, require_text, require_wires
 from .sockets import CATEGORY
 
 if TYPE_CHECKING:  # the metrics are not imported at ComfyUI's start
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # the metrics are not imported at ComfyUI's start
     from ..imagdressing_core.metrics.scoring import PairContent, Scorer, Scores
 
 MODES = ("corrected", "published")
+ROOM = 1.5e9  # bytes on the GPU, for CLIP ViT-B/32 or the face models at work
 
 
 class EvaluateGarmentFidelity(io.ComfyNode):
@@ -99,6 +101,7 @@ class EvaluateGarmentFidelity(io.ComfyNode):
 
         require_wires(garment_image=(garment_image, IMAGE), generated=(generated, IMAGE))
         require_option("mode", mode, MODES)
+        require_text("prompt", prompt)
         count = len(generated)
         garments = _images("garment_image", garment_image, count)
         results = _images("generated", generated, count)
@@ -151,9 +154,21 @@ def _scores_of(scorer: Scorer, pairs: list[PairContent], mode: Mode) -> list[Sco
 
     try:
         weights = [evaluation_weights(one.hub_id) for one in scorer.weights]
-        return score(pairs, scorer, scorer.load(weights, "cpu", PROTOCOLS[mode]))
+        return score(pairs, scorer, scorer.load(weights, _device(), PROTOCOLS[mode]))
     except IMAGDressingError as error:
         return [dict.fromkeys(scorer.terms, NoScore("model or library missing", str(error))) for _ in pairs]
+
+
+def _device() -> str:
+    """Return the device of ComfyUI's that the metrics run on: its CUDA GPU, with room made, otherwise the CPU.
+
+    The metrics are tested on these two, and of all GPUs the face models know only CUDA's.
+    """
+    device = comfy.model_management.get_torch_device()
+    if device.type != "cuda":
+        return "cpu"
+    comfy.model_management.free_memory(ROOM, device)
+    return str(device)
 
 
 def _images(socket: str, batch: Tensor | None, count: int) -> list[Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..imagdressing_core.application.heatmap import overlay, resized
 from ..imagdressing_core.application.strengths import LAYER_PRESETS, parse_layers
 from ..imagdressing_core.errors import require_between
-from ..imagdressing_core.images.crop import Box, crop_to_mask, paste_into_box
+from ..imagdressing_core.images.crop import LARGEST_PART, SMALLEST_PART, Box, crop_to_mask, paste_into_box
 from ..imagdressing_core.images.garment_mask import doubt
 from ..imagdressing_core.images.inpaint_control import inpaint_control
 from ..imagdressing_core.images.paste import WIDEST_FEATHER, paste_back
@@ -116,8 +116,8 @@ class CropToMask(io.ComfyNode):
                 io.Int.Input(
                     "size",
                     default=576,
-                    min=64,
-                    max=4096,
+                    min=SMALLEST_PART,
+                    max=LARGEST_PART,
                     step=8,
                     tooltip="The part gets about as many pixels as a square of this side, in its own aspect: 576 for "
                     "as many as 512 × 640 has.",
@@ -223,7 +223,7 @@ class GarmentHeatMap(io.ComfyNode):
         require_wires(positive=(positive, CONDITIONING), samples=(samples, LATENT), image=(image, IMAGE))
         require_sd15(model)
         require_between("steps", steps, 1, MOST_STEPS)
-        maps = heat_maps(model, positive, samples["samples"], steps, parse_layers(layers), progress_bar())
+        maps = heat_maps(model, positive, samples["samples"], int(steps), parse_layers(layers), progress_bar())
         images = image[torch.arange(maps.shape[1]) % len(image)]
         brightest = float(maps.max())
         shown = torch.cat([overlay(images, one, brightest) for one in maps])

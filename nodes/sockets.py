@@ -11,8 +11,8 @@ IMAGDressingModel = io.Custom("IMAGDRESSING_MODEL")
 IMAGDressingGarment = io.Custom("IMAGDRESSING_GARMENT")
 
 CATEGORY = "IMAGDressing"
-# What users type who look for a pack like this, whatever the editor's language; none so short that it matches others.
-# Only the two nodes to begin with have them: the editor lists equal finds in no order of importance.
+# Words with which users search for such a pack, in any language; none is so short that it matches other nodes. Only the
+# two nodes to begin with have them, since the editor does not sort equal finds by importance.
 SEARCH_ALIASES = [
     *("virtual try-on", "try on", "vton", "dress", "garment", "outfit", "clothes", "clothing", "shirt", "fashion"),
     *("imagdressing", "magic clothing"),
@@ -34,9 +34,9 @@ def preset_input(name: str, presets: Iterable[str], default: str, tooltip: str, 
 
 
 def check_texts(*texts: tuple[Callable[[str], Any], str | None]) -> bool | str:
-    """Return True, or the first message, as ComfyUI wants it of ``validate_inputs`` when Run is pressed.
+    """Return True or the first error message, as ComfyUI expects of ``validate_inputs`` when Run is pressed.
 
-    texts: (parse, text), where the text is None as long as a wire has not brought it.
+    texts: pairs (parser, text); a text is None as long as a wire has not brought it.
     """
     try:
         for parse, text in texts:

@@ -19,7 +19,7 @@ import torch
 from support import comfyui_process as comfyui
 from support.narrow_unet import apply_garment, narrow_garment, narrow_model, sample
 from support.parity import relative_error
-from support.plain_reference import wearing
+from support.plain_reference import garment_by_hooks
 from support.real_pack_cases import CASES, Case
 from support.real_pack_nodes import SIZE, left_half
 from torch import Tensor
@@ -82,7 +82,7 @@ class Trial:
         return f"{relative_error(image, plain):.1e}" if image.shape == plain.shape else "–"
 
     def by_hooks(self, more: int = 0) -> Tensor:
-        with wearing(self.model, narrow_garment(), 1.0, self.case.positive()):
+        with garment_by_hooks(self.model, narrow_garment(), 1.0, self.case.positive()):
             return self.sampled(self.alone(), more)
 
 

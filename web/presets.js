@@ -1,4 +1,4 @@
-// The texts layers and schedule have presets to choose from, and stay texts: the list's last entry asks for one's own.
+// The inputs layers and schedule list their presets and still take any text: the last entry of the list asks for it.
 import { app } from "../../scripts/app.js"
 
 const OWN = "your own …"

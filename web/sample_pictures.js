@@ -1,5 +1,5 @@
-// The pictures that this pack's workflows start from: brought into the input folder when a workflow that names one is
-// opened, as dropping it on Load Image would. A picture of that name which is already there stays.
+// The images that this pack's workflows start from are brought into the input folder when a workflow that names one is
+// opened, as dropping it on Load Image would. An image of that name that is already there stays.
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 
@@ -12,7 +12,7 @@ app.registerExtension({
   async beforeConfigureGraph(workflow) {
     const names = sampleNames(workflow)
     if (names.length === 0) return
-    const there = new Set(await inputPictures())
+    const there = new Set(await inputImages())
     const missing = names.filter((name) => !there.has(name))
     if (missing.length === 0) return
     await Promise.all(missing.map(upload))
@@ -27,16 +27,16 @@ function sampleNames(workflow) {
   return [...new Set(names)]
 }
 
-async function inputPictures() {
+async function inputImages() {
   const response = await api.fetchApi("/object_info/LoadImage")
   const { LoadImage } = await response.json()
   return LoadImage.input.required.image[0]
 }
 
 async function upload(name) {
-  const picture = await api.fetchApi(`/workflow_templates/${PACK}/input/${name}`)
-  if (!picture.ok) return // not one of ours after all
+  const image = await api.fetchApi(`/workflow_templates/${PACK}/input/${name}`)
+  if (!image.ok) return // not one of ours after all
   const form = new FormData()
-  form.append("image", await picture.blob(), name)
+  form.append("image", await image.blob(), name)
   await api.fetchApi("/upload/image", { method: "POST", body: form })
 }

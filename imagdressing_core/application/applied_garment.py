@@ -16,9 +16,9 @@ Branches = Literal["conditional", "both"]
 Batch = Literal["broadcast", "one per image"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AppliedGarment:
-    """One garment as it is put on a model.
+    """One garment as it is applied to a model.
 
     strength: λ of the paper's Eq. 5, -100 … 100.
     start_percent, end_percent: the part of the sampling, 0 … 1, in which it acts; the end itself is not part of it.
@@ -28,7 +28,7 @@ class AppliedGarment:
     batch: "broadcast": every generated image has all images of the garment, as views of one thing;
         "one per image": image i of the batch has image i of the garment, starting over when they run out.
     schedule: factor of λ along the garment's window.
-    label: names who put it on, for messages.
+    label: the id of the node that applied it, for messages.
 
     Raises:
         IMAGDressingError: strength, start or end is outside its range, or NaN.
@@ -66,12 +66,12 @@ class AppliedGarment:
 
     @property
     def differs_by_image(self) -> bool:
-        """Whether what a generated image has of the garment, or where, depends on its place in the batch."""
+        """Whether the garment or its mask depends on the generated image's index in the batch."""
         one_each = self.batch == "one per image" and len(self.garment.images) > 1
         return one_each or (self.mask is not None and len(self.mask) > 1)
 
     def images_for(self, image_index: int) -> tuple[GarmentImage, ...]:
-        """Return the garment images that the generated image of that number in the batch has."""
+        """Return the garment images for the generated image with this index in the batch."""
         images = self.garment.images
         return images if self.batch == "broadcast" else (images[image_index % len(images)],)
 
@@ -87,9 +87,10 @@ class AppliedGarment:
 
 
 class Strengths:
-    """λ of one garment by layer, as it is at this noise level: set in each step, read where it is used.
+    """λ of one garment in each layer, at the noise level of the current step.
 
-    device: where a compiled graph reads it. There it is tensors, which the graph reads anew; a float it would keep.
+    device: of a compiled run, None elsewhere. There λ is a tensor, since a compiled graph would keep a float as a
+        constant.
     """
 
     def __init__(self, applied: AppliedGarment, device: torch.device | None = None) -> None:

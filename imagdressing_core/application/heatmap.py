@@ -14,7 +14,7 @@ OPACITY = 0.8
 def garment_share(base: Tensor, added: Tensor) -> Tensor:
     """Return ‖ΔZ‖ / (‖Z‖ + ‖ΔZ‖) for each token, 0 … 1: the part of a layer's attention that is the garment's.
 
-    base: Z without the garment; added: ΔZ, what the garment adds to it; both (batch, tokens, C).
+    base: Z without the garment; added: ΔZ, the garment's term; both (batch, tokens, C).
     """
     garment = _norm(added)
     return garment / (_norm(base) + garment).clamp_min(torch.finfo(torch.float32).tiny)
@@ -27,7 +27,8 @@ def _norm(tokens: Tensor) -> Tensor:
 class HeatMap:
     """The weighted mean of many layers' shares of one garment, (batch, height, width) of the latent.
 
-    weight: the sum of all weights to come; a layer in which the garment does not act counts, as a share of zero.
+    weight: the sum of the weights of all layers and noise levels. A layer in which the garment does not act counts as
+        a share of zero.
     """
 
     def __init__(self, batch: int, height: int, width: int, weight: float) -> None:
@@ -42,7 +43,7 @@ class HeatMap:
         self._sum[list(image_indices)] += weight * maps[:, 0]
 
     def leave_out(self, image_indices: Sequence[int], weight: float) -> None:
-        """Leave out one layer at one noise level, of which nothing is known."""
+        """Leave out one layer at one noise level because its share is unknown."""
         self._weight[list(image_indices)] -= weight
 
     @property

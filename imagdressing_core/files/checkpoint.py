@@ -32,14 +32,16 @@ DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The trained parts of a checkpoint, keys as in the official file with the part's prefix removed.
+    """The trained parts of a checkpoint; keys as in the official file, without the part's prefix.
 
-    variant: how the file is laid out, for the user to read.
-    qformer: empty for MagicClothing, whose garment U-Net reads the empty prompt instead.
-    projections: empty for MagicClothing but its "stable" form; the denoising U-Net's own take their place.
-    Where the file was mapped into memory, the tensors are views of it, and it is in use as long as one of them lives.
-    Modules that copy them let it go. ComfyUI's dynamic VRAM does not copy: there the garment U-Net's weights are the
-    mapped file as long as the model is loaded, and on Windows it can be neither replaced nor deleted meanwhile.
+    If the file was mapped into memory, the tensors are views of it, and it is in use as long as one of them lives.
+    Modules that copy the tensors release it. ComfyUI's dynamic VRAM does not copy: there the garment U-Net's weights
+    are the mapped file as long as the model is loaded, and on Windows it can be neither replaced nor deleted meanwhile.
+
+    Attributes:
+        variant: The name of the file's layout, for the user.
+        qformer: Empty for MagicClothing, whose garment U-Net reads the empty prompt instead.
+        projections: Empty for MagicClothing, which uses the denoising U-Net's own, except for its "stable" form.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""What a file is when it is not the checkpoint it should be, said so that the user knows what to do."""
+"""Messages about files that are not the checkpoint they should be: what they are, and what to do."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ DOWNLOAD_AGAIN = f"Download {OFFICIAL_NAME} again from {OFFICIAL_SOURCE}: the wh
 
 @dataclass(frozen=True)
 class ForeignFile:
-    """A kind of file people load by mistake: what it is, its folder below ``models``, parts of its keys."""
+    """A kind of file that people load by mistake: its name, its folder below ``models``, parts of its keys."""
 
     what: str
     folder: str

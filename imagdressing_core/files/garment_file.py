@@ -1,4 +1,4 @@
-"""Encoded garments as safetensors files: saved with where they come from, loaded only when they are what they say."""
+"""Encoded garments as safetensors files, saved with their origin and checked before they are used."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ def save_garment(garment: Garment, path: Path) -> None:
         IMAGDressingError: the folder cannot be written or has no room.
     """
     tensors = {
-        name: tensor.contiguous().clone()
+        name: tensor.to("cpu", copy=True).contiguous()  # of views a copy, which the format asks for
         for i, image in enumerate(garment.images)
         for name, tensor in _named_tensors(i, image)
     }
@@ -84,7 +84,7 @@ def _require_format(path: Path, metadata: dict[str, str]) -> None:
 
 
 def _origins(path: Path, metadata: dict[str, str], most: int) -> list[Origin]:
-    """Return where the images come from. most: as many as the file can hold the tensors of."""
+    """Return the origins of the images. most: the largest number of images that the file can hold the tensors of."""
     try:
         entries: list[dict[str, Any]] = json.loads(metadata[ORIGINS_KEY])
         if 0 < len(entries) <= most:

@@ -156,7 +156,7 @@ ALL_FILES = (*WORKFLOW_FILES, MAGIC_CLOTHING, MAGIC_CLOTHING_EXTRACTOR, MAGIC_CL
 
 
 def where_to_put(files: Iterable[ModelFile]) -> str:
-    """Return what someone needs who puts ``files`` into place by hand, with ``models`` being ComfyUI's folder."""
+    """Return instructions for putting ``files`` into place by hand; ``models`` stands for ComfyUI's folder."""
     return "\n".join(_where_to_put(file) for file in files)
 
 

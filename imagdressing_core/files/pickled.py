@@ -1,8 +1,8 @@
-"""What a pickled file asks for, found out before PyTorch makes anything of it.
+"""Inspects a pickled file before PyTorch loads it.
 
 ``torch.load(weights_only=True)`` runs no code, but a few bytes can make it fill any amount of memory, or kill the
-process: a packed archive, a view of one number repeated over and over and then copied, a tuple within tuples a million
-deep and hashed. None of it is in a checkpoint.
+process: a compressed archive, a copied view that repeats one number, a tuple nested a million deep that is hashed. No
+checkpoint contains any of these.
 """
 
 import pickletools
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-# What the published files, and those of the trainers behind them, are made of: numbers, text, containers, and views.
+# The published files, and those of common trainers, consist of numbers, text, containers and views.
 STORAGES = ("BFloat16", "Half", "Float", "Double", "Byte", "Char", "Short", "Int", "Long", "Bool")
 DTYPES = ("bfloat16", "float16", "float32", "float64", "float8_e4m3fn", "float8_e5m2")
 PLAIN = frozenset(
@@ -40,17 +40,17 @@ LEGACY_PICKLES = 4  # after it: version, machine, content, keys; then bare numbe
 
 
 class NotPlain(Exception):
-    """The file asks for what no checkpoint needs; the message says what would come of it."""
+    """The file asks for something that no checkpoint needs; the message names it."""
 
 
 def is_zip(path: Path) -> bool:
-    """Return whether torch takes the file for a zip archive, which it can map: all but the format of before 2020."""
+    """Return whether PyTorch reads the file as a zip archive, which it can map; its format before 2020 is none."""
     with path.open("rb") as file:
         return file.read(len(ZIP)) == ZIP
 
 
 def require_plain(path: Path) -> None:
-    """Read the instructions of a pickled file, following none.
+    """Read the instructions of a pickled file without executing any.
 
     Raises:
         NotPlain: it names anything but ``PLAIN``, is packed, or is larger in some way than any checkpoint.
@@ -110,7 +110,7 @@ def _require_plain_instruction(name: str, value: object) -> None:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open an archive whose entries lie in it as they are: none is packed, and together they fit into the file."""
+    """Open an archive whose entries are stored without compression and together fit into the file."""
     _require_one_reading(path)
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -122,7 +122,7 @@ def _unpacked(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _require_one_reading(path: Path) -> None:
-    """Insist on an end as PyTorch writes it, which Python's zipfile and PyTorch's own reader find in the same place."""
+    """Require an end of the archive as PyTorch writes it, so that Python and PyTorch read the same entries."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - 98))

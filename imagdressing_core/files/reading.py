@@ -1,4 +1,4 @@
-"""Why a file could not be read: memory, its disk, a change under way, or the file itself. Only the last is damage."""
+"""Tells why a file could not be read: memory, its disk, a change under way, or damage of the file itself."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ ALLOCATION = re.compile(r"allocate (\d+) bytes")  # of PyTorch's allocator
 
 @contextmanager
 def reading(path: Path, remedy: str = DOWNLOAD_AGAIN) -> Iterator[None]:
-    """Let whatever goes wrong while the block reads ``path`` become an IMAGDressingError that names the cause.
+    """Turn any exception while the block reads ``path`` into an IMAGDressingError that names the cause.
 
     Args:
         path: The file.
@@ -73,7 +73,7 @@ def _describe(path: Path, before: tuple[int, int] | None, error: Exception, reme
 
 
 def is_memory_error(error: Exception) -> bool:
-    """Return whether memory, address space or the paging file was too small for what was asked."""
+    """Return whether memory, address space or the paging file was too small."""
     text = str(error).lower()
     return (
         isinstance(error, MemoryError) or _has_code(error, MEMORY_CODES) or any(words in text for words in MEMORY_WORDS)
@@ -81,7 +81,7 @@ def is_memory_error(error: Exception) -> bool:
 
 
 def _wants_more_than(nbytes: int, error: Exception) -> bool:
-    """Return whether more was asked for than the file has: it announced what is not in it."""
+    """Return whether the failed allocation exceeds the file, which then claims data that it does not hold."""
     wanted = ALLOCATION.search(str(error))
     return wanted is not None and int(wanted[1]) > nbytes
 

@@ -1,6 +1,6 @@
-"""Safetensors files read from the disk into memory, where they cannot or should not be mapped into it.
+"""Reads safetensors files into memory, where they cannot or should not be mapped into it.
 
-The library maps. Some file systems (network drives, merged folders) cannot map, others do it very slowly, and on
+The library always maps. Some file systems (network drives, merged folders) cannot map, others do it very slowly, and on
 Windows a mapped file can be neither replaced nor deleted.
 """
 
@@ -52,8 +52,9 @@ def open_safetensors(path: Path, mapped: bool = False) -> AbstractContextManager
 
     Args:
         path: The file.
-        mapped: Whether its tensors may be views of the file, mapped into memory: nothing is read before it is used,
-            and the file stays in use as long as a tensor of it lives. Where the file system cannot map, they are read.
+        mapped: Whether its tensors may be views of the file, mapped into memory. Then nothing is read before it is
+            used, and the file stays in use as long as one of its tensors lives. Where the file system cannot map, the
+            tensors are read.
 
     Raises:
         Exception: the file is broken, in any of the ways in which the library and the system say so.
@@ -62,11 +63,11 @@ def open_safetensors(path: Path, mapped: bool = False) -> AbstractContextManager
 
 
 def can_map(path: Path) -> bool:
-    """Return whether the system maps this file into memory, privately as the libraries do."""
+    """Return whether the system can map this file into memory, privately as the libraries do."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY):
             return True
-    except (OSError, ValueError, OverflowError):  # of no such device, no address space, an empty file
+    except (OSError, ValueError, OverflowError):  # the device cannot, no address space is left, the file is empty
         return False
 
 

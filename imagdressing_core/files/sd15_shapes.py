@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from ..model.layers import LEVEL_CHANNELS
+
 CONTEXT_CHANNELS = 768
 LATENT_CHANNELS = 4
-LEVEL_CHANNELS = (320, 640, 1280, 1280)
 TIME_CHANNELS = 4 * LEVEL_CHANNELS[0]
 RESNETS_PER_DOWN_BLOCK = 2
 

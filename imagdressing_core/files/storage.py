@@ -15,9 +15,8 @@ from torch import Tensor
 
 from ..errors import IMAGDressingError
 
-SCRATCH = (
-    ".imagdressing-"  # and eight digits: no longer than the names of files that are saved, for Windows' 259 letters
-)
+# Eight digits follow. No longer than the names of saved files, since Windows may allow only 259 letters in a path.
+SCRATCH = ".imagdressing-"
 SCRATCH_SECONDS = 86_400.0  # a scratch file older than a day was left behind by a process that was killed while saving
 LONGEST_PATH = 259  # letters, on Windows without its setting for long paths
 

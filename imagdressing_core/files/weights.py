@@ -1,4 +1,4 @@
-"""Opening any file of weights: mapped or read, running no code in it, and taking no memory that it only announces."""
+"""Opens any file of weights, mapped or read, without running code from it or allocating sizes that it only claims."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -63,9 +63,10 @@ def _entries(value: object) -> dict[Any, Any] | None:
 
 
 def _flatten(content: dict[Any, Any]) -> dict[str, Any]:
-    """Name the entries of dictionaries in a dictionary as generic converters do, so that any file shows by its keys.
+    """Flatten one level of nesting into dotted names, as generic converters do, so that messages can list the content.
 
-    No deeper, and each dictionary once: a small file can hold one within itself, or one in a million places.
+    Visit each dictionary once: a hostile file may contain one that contains itself, or one that is referenced a million
+    times.
     """
     flat: dict[str, Any] = {}
     seen: set[int] = set()
@@ -81,12 +82,12 @@ def _flatten(content: dict[Any, Any]) -> dict[str, Any]:
 
 
 def _name(key: object) -> str:
-    """Return a key as a name; of one that is a tensor the type, for to print it is work that a file may make heavy."""
+    """Return a key as text; its type if it is no string or integer: a hostile file can make printing it very slow."""
     return str(key) if isinstance(key, str | int) else type(key).__name__
 
 
 def _require_held(path: Path, values: Iterable[object]) -> None:
-    """Refuse tensors of more bytes than the file has: the format before zip makes room for what it only announces."""
+    """Reject tensors that claim more bytes than the file has: the format before zip allocates them before it reads."""
     storages = [value.untyped_storage() for value in values if isinstance(value, Tensor)]
     announced = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
     if announced > path.stat().st_size:
@@ -95,7 +96,7 @@ def _require_held(path: Path, values: Iterable[object]) -> None:
 
 
 def misfits(found: Mapping[str, Any], expected: Mapping[str, tuple[int, ...]]) -> str:
-    """Return in words what keeps ``found`` from being loaded where ``expected`` has the shapes; "" if nothing does.
+    """Describe why ``found`` cannot be loaded as tensors of the ``expected`` names and shapes; "" if it can.
 
     Missing, surplus and misshapen tensors are counted, and the first of each is named.
     """

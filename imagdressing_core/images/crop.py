@@ -9,6 +9,7 @@ from ..errors import IMAGDressingError, require_between
 from .paste import paste_back, require_batches, resized
 
 MULTIPLE = 8  # the VAE makes one latent pixel of 8 × 8
+SMALLEST_PART, LARGEST_PART = 64, 4096  # pixels on a side
 NARROWEST = 2 / 3  # SD1.5 draws narrower images badly
 MARKED = 0.5
 
@@ -35,12 +36,13 @@ def crop_to_mask(image: Tensor, mask: Tensor, margin: float, size: int) -> tuple
         mask: (batch, height, width), 1 = to be painted; it is resized to the image. All masks share one box; an empty
             mask takes the whole image.
         margin: what is shown around the mask on each side, as a share of the mask's longer side, 0 … 2.
-        size: the result has about as many pixels as a square of this side. Its sides are multiples of 8.
+        size: the result has about as many pixels as a square of this side, 64 … 4096. Its sides are multiples of 8.
 
     Raises:
-        IMAGDressingError: another rank, NaN, or batches that do not go together.
+        IMAGDressingError: another rank, NaN, batches that do not go together, or a margin or size out of range.
     """
     require_between("margin", margin, 0, 2)
+    require_between("size", size, SMALLEST_PART, LARGEST_PART)
     require_batches(mask, image=image)
     height, width = image.shape[1:3]
     mask = resized(mask.float().unsqueeze(1), image.shape[1:3], "bilinear")[:, 0].clamp(0, 1)

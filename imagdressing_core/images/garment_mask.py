@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-FAINTEST = (
-    1 / 32
-)  # below this nothing is marked: where loaders read alpha 254 of 255, a mask of an opaque image is 1/255
+# A mask that stays below marks nothing: a loader that reads alpha 254 of 255 gives an opaque image a mask of 1/255.
+FAINTEST = 1 / 32
 BORDER = 1 / 50  # of a side
-CLEARER = 1 / 4  # the border is marked by so much more than the middle
+CLEARER = 1 / 4  # by at least this much the border of a mask of the surroundings exceeds the middle
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,7 @@ class GarmentMask:
     """Where the garment is in each image.
 
     masks: (1 or images, height, width), 1 = garment; None where all of the image is.
-    note: what was done that the user did not ask for, in words; empty where nothing was.
+    note: a sentence for the user on what was done without being asked; empty if nothing was.
     """
 
     masks: Tensor | None
@@ -32,8 +31,8 @@ def garment_mask(masks: Tensor | None, transparency: Tensor | None = None) -> Ga
     two are told apart by what they mark: around a product cut out of its background, all four corners.
 
     Args:
-        masks: As the user gave them, (1 or images, height, width), 1 = garment; None without.
-        transparency: Of the images as their loader read them, likewise, 1 = clear; None where it is not known.
+        masks: The user's masks, (1 or images, height, width), 1 = garment; None without.
+        transparency: The transparency of the images, of the same shape, 1 = clear; None where it is not known.
     """
     if masks is not None:
         inverted = [marks_surroundings(mask) for mask in masks]
@@ -51,9 +50,9 @@ def garment_mask(masks: Tensor | None, transparency: Tensor | None = None) -> Ga
 
 
 def doubt(masks: Tensor, if_empty: str) -> str | None:
-    """Return a warning where masks (n, height, width) are rarely meant as they are; None where nothing is odd.
+    """Return a warning if masks (n, height, width) look unintended, else None.
 
-    if_empty: what an empty mask leads to, as a clause.
+    if_empty: the consequence of an empty mask, as a clause.
     """
     empty = [str(number) for number, mask in enumerate(masks, 1) if float(mask.max()) < FAINTEST]
     if len(empty) == len(masks):

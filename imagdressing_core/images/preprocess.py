@@ -18,7 +18,9 @@ CLIP_SIZE = 224
 OFFICIAL_WIDTH, OFFICIAL_HEIGHT = 512, 640
 OFFICIAL_MULTIPLE = 64
 SMALLEST_SIDE = 16
-Background = Literal["white", "grey"]  # IMAGDressing is given none; MagicClothing's is zero, mid grey
+# The official IMAGDressing code fills no background; white is that of product images. The official MagicClothing code
+# fills with 0 in −1 … 1, mid grey.
+Background = Literal["white", "grey"]
 THUMBNAIL_SIZE = 128
 NODE_GREY = "#353535"  # of the editor's nodes: black beside the small image would look like a part that failed
 
@@ -76,8 +78,9 @@ FITS: dict[str, Callable[[Image.Image, int, int], FittedImage]] = {
 class Preprocessing:
     """How a method prepares a garment image for its models.
 
-    background: what takes the place of what is transparent or outside the mask. fits: how an image is brought to size,
-    by the option's name. clip_sees_it: whether CLIP's image encoder sees the garment too, or the VAE alone.
+    background: the colour that replaces transparent parts and everything outside the mask.
+    fits: functions that bring an image to size, by the option's name.
+    clip_sees_it: whether CLIP's image encoder sees the garment too, or the VAE alone.
     """
 
     background: Background
@@ -99,7 +102,7 @@ def fit_mask(mask: Tensor, size: tuple[int, int], fit: str, width: int, height: 
 
 
 def preview(fitted: FittedImage, with_clip: bool = True) -> Image.Image:
-    """Return what the VAE sees, and beside it what CLIP sees; what CLIP loses of it is dimmed and framed."""
+    """Return the VAE's image with CLIP's beside it. In the first, a frame shows CLIP's part, and the rest is dimmed."""
     seen = fitted.vae
     if not with_clip:
         return seen
@@ -133,8 +136,8 @@ def images_from_tensor(
     masks: (batch or 1, height, width), 1 = garment; resized where its size differs. ``None`` keeps the background.
 
     Raises:
-        IMAGDressingError: another rank or channel count, a side under 16 pixels, NaN, an empty mask, or as many masks
-            as fit neither one nor all images.
+        IMAGDressingError: another rank or channel count, a side under 16 pixels, NaN, an empty mask, or the number of
+            masks is neither 1 nor the number of images.
     """
     _require_images(pixels)
     if masks is not None:

@@ -7,10 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from .. import __version__
 from ..errors import IMAGDressingError
+from ..model.garment_unet import Progress
 from .cache import ScoreLog, key, read_scores
 from .images import read_image, read_mask
 from .launch import ALONE, Processes
@@ -21,8 +22,6 @@ from .provenance import file_digest, text_digest, weights_digest
 from .scoring import PairContent, Score, Scorer, Scores, score
 
 BATCH = 8  # pairs that a process or a model takes at once
-
-Progress: TypeAlias = Callable[[int, int], None]  # done, total
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""The encoded garment as data: K' and V' of every hybrid attention layer, all that sampling needs of it."""
+"""The encoded garment as data: K' and V' of every hybrid attention layer. Sampling needs nothing else of it.
+
+What holds tensors is equal to itself alone (``eq=False``): tensors have no truth value to compare by, and other packs
+compare whatever comes over a wire.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,9 +19,9 @@ PIXELS_PER_LATENT = 8
 LARGEST_VALUE = torch.finfo(torch.float16).max  # a garment encoded in float32 may be applied in float16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GarmentLayer:
-    """What one self-attention layer keeps of a garment. Every field is a tensor (1, tokens, C)."""
+    """The garment's tensors in one self-attention layer. Every field is a tensor (1, tokens, C)."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -27,7 +31,7 @@ class GarmentLayer:
         return type(self)(**{name: change(tensor) for name, tensor in self.tensors.items()})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerKV(GarmentLayer):
     """K' and V' of one layer, the garment's side of the paper's Eq. 5."""
 
@@ -51,13 +55,13 @@ class Origin:
     height: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GarmentImage:
     """One garment image as the layers need it.
 
     layers: ``LayerKV`` by official layer index, or :class:`.magic_clothing.LayerFeatures` of a MagicClothing
         checkpoint. The number of tokens differs from image to image.
-    thumbnail: the image, small, (height, width, 3) in uint8, to be recognised by.
+    thumbnail: a small copy of the image for people, (height, width, 3) in uint8.
     """
 
     layers: Mapping[int, GarmentLayer]
@@ -66,7 +70,7 @@ class GarmentImage:
 
     @property
     def kind(self) -> type[GarmentLayer]:
-        """The type of its layers, which says by which attention it is applied."""
+        """The type of its layers, which decides the rule of attention: Eq. 5 or MagicClothing's."""
         return type(self.layers[LAYERS[0].index])
 
     @property
@@ -74,17 +78,17 @@ class GarmentImage:
         return sum(tensor.nbytes for layer in self.layers.values() for tensor in layer.tensors.values())
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "GarmentImage":
-        """Return a copy of it on ``device`` in ``dtype``.
+        """Return a copy of it on ``device`` in ``dtype``, even where nothing changes.
 
-        A copy, since attention kernels may write into the keys they are given. Outside of inference mode, as where a
-        LoRA is trained through the garment, it is also such as autograd can keep.
+        Attention kernels may write into their keys. And where a LoRA is trained through the garment, outside inference
+        mode, autograd cannot keep the original's inference tensors.
         """
         return self.map(lambda _, tensor: tensor.to(device, dtype, copy=True))
 
     def without_background(self, mask: Tensor) -> "GarmentImage":
-        """Return it with only the tokens that see something of the garment.
+        """Return it with only the tokens whose cells contain some of the garment.
 
-        mask: (height, width) in any size, 1 = garment, of the image as the VAE saw it.
+        mask: (height, width) in any size, 1 = garment, for the image as the VAE saw it.
 
         Raises:
             IMAGDressingError: the mask leaves no token in some layer.
@@ -109,7 +113,7 @@ class GarmentImage:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Garment:
     """A garment, encoded once and applied to any number of images: one entry for each image given of it.
 

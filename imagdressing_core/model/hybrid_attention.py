@@ -50,9 +50,9 @@ def add_term(self_attention: Tensor, term: Tensor, strength: float, mask: Tensor
 
 
 def add_in_place(self_attention: Tensor, term: Tensor, strength: float | Tensor) -> None:
-    """Let Z = Z + λ·term in the memory of Z: the same as :func:`add_term` in one pass.
+    """Add λ·term to Z in place: :func:`add_term` in one pass over the memory.
 
-    strength: λ; a tensor of one value where a compiled graph has to read it anew in every step.
+    strength: λ; in a compiled graph a tensor of one value, since the graph would keep a float as a constant.
     """
     if isinstance(strength, Tensor):
         self_attention.addcmul_(term, strength.to(term.dtype))

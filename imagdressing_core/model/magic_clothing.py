@@ -1,4 +1,4 @@
-"""All that MagicClothing does otherwise; its checkpoints run in the same nodes, as a row of the paper's table.
+"""Everything that MagicClothing, a row of the paper's table, does differently. Its checkpoints run in the same nodes.
 
 Its garment U-Net reads the empty prompt in place of Q-Former tokens, and the denoising U-Net's own projections make
 keys and values of C_g, over which self-attention runs as over more tokens of the image.
@@ -22,7 +22,7 @@ STABLE_UNET, STABLE_PROJECTIONS = "garment_extractor", "ip_layer.pth"  # the "st
 PREPROCESSING = Preprocessing(background="grey", fits=FITS | {"official": fit_squash}, clip_sees_it=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerFeatures(GarmentLayer):
     """C_g of one layer, (1, tokens, C), for the denoising U-Net's own projections."""
 
@@ -64,9 +64,9 @@ def concatenated_difference(
     attention: Attention,
     plain: Tensor | None = None,
 ) -> Tensor:
-    """Return Attn(Q, [K; K'], [V; V']) − Attn(Q, K, V), what the rule adds. Arguments as there.
+    """Return Attn(Q, [K; K'], [V; V']) − Attn(Q, K, V), the term of :func:`concatenated_attention`; arguments as there.
 
-    plain: Attn(Q, K, V), where it has been computed before.
+    plain: Attn(Q, K, V), if it has been computed before.
     """
     garment_k, garment_v = (tensor.expand(len(q), -1, -1) for tensor in (garment_k, garment_v))
     concatenated = attention(q, torch.cat((k, garment_k), dim=1), torch.cat((v, garment_v), dim=1))
@@ -75,7 +75,7 @@ def concatenated_difference(
 
 
 def blank(image: GarmentImage) -> GarmentImage:
-    """Return as many tokens, all zero: what the unconditional branch sees in place of the garment."""
+    """Return the same number of tokens, all zero: the unconditional branch sees them in place of the garment."""
     return image.map(lambda _, tensor: torch.zeros_like(tensor))
 
 

@@ -8,13 +8,13 @@ from ..errors import IMAGDressingError
 
 
 def as_masks(mask: Tensor, socket: str = "mask") -> Tensor:
-    """Return a MASK as (masks, height, width), whichever of the shapes in use a node gave it.
+    """Return a MASK as floats (masks, height, width), whichever of the shapes in use a node gave it.
 
     Those are (height, width), (masks, height, width), (masks, 1, height, width) and (masks, height, width, 1).
 
     Args:
-        mask: In any of these shapes.
-        socket: What an error calls it.
+        mask: in any of these shapes; 0 … 1, or true and false.
+        socket: the name of the input, for errors.
 
     Raises:
         IMAGDressingError: it has another shape, is empty, or holds NaN or infinite values.
@@ -33,7 +33,7 @@ def as_masks(mask: Tensor, socket: str = "mask") -> Tensor:
         )
     if not bool(torch.isfinite(mask).all()):
         raise IMAGDressingError(f"{socket} holds NaN or infinite values. Look at the node that makes it.")
-    return mask
+    return mask.float()
 
 
 def has_shape_of(masks: Tensor, height: int, width: int) -> bool:
@@ -45,7 +45,8 @@ def has_shape_of(masks: Tensor, height: int, width: int) -> bool:
 class TokenMasks:
     """Masks (n, height, width), 0 … 1, as each token's share of them, on every grid that is asked for.
 
-    They are pooled on the CPU, which every size fits, and each grid only once. device, dtype: what the tokens have.
+    They are pooled on the CPU, since Macs cannot pool to every size, and once for each grid.
+    device, dtype: of the result.
     """
 
     def __init__(self, masks: Tensor, device: torch.device, dtype: torch.dtype) -> None:

@@ -30,7 +30,7 @@ class PerceiverAttention(nn.Module):
         x, queries = self.norm1(x), self.norm2(queries)
         q = self.to_q(queries)
         k, v = self.to_kv(torch.cat((x, queries), dim=1)).chunk(2, dim=-1)
-        # Contiguous, for some releases of PyTorch attend to wrong numbers in views on Macs.
+        # Contiguous: on Macs, some releases of PyTorch compute a wrong attention of views.
         q, k, v = (rearrange(t, "b n (h d) -> b h n d", h=self.heads).contiguous() for t in (q, k, v))
         return self.to_out(rearrange(scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)"))
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import IMAGDressingError, first_line
 from ..files.checkpoint import expected_shapes, read_checkpoint
-from ..files.weights import open_weights
+from ..files.weights import misfits, open_weights
 from .single_file import load_single_file
 from .unet import GarmentModel, install_hybrid_attention
 
@@ -37,13 +37,9 @@ def load_weights(module: nn.Module, weights: Mapping[str, Any], path: Path) -> N
         IMAGDressingError: Tensors are missing, surplus or of another shape.
     """
     own = module.state_dict()
-    expected, found = shapes_of(own), shapes_of(weights)
-    if expected != found:
-        wrong = sorted(key for key in expected | found if expected.get(key) != found.get(key))
-        raise IMAGDressingError(
-            f"{path} does not fit these models: {len(wrong)} tensors are missing, surplus or of another shape (first: "
-            f"{wrong[0]}, found {found.get(wrong[0])}, expected {expected.get(wrong[0])})."
-        )
+    problems = misfits(weights, shapes_of(own))
+    if problems:
+        raise IMAGDressingError(f"{path} does not fit these models: {problems}.")
     module.load_state_dict(weights, assign=any(one.is_meta for one in own.values()))
 
 

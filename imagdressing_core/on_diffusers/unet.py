@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -132,7 +131,11 @@ class HybridAttnProcessor:
         if garment is not None:
             layer, first = garment.layers[self.index].map(lambda tensor: tensor.to(q.dtype)), garment.first_row
             with_garment = hybrid_attention(z[first:], q[first:], layer, garment.strength, attention)
-            z = torch.cat((z[:first], with_garment)) if first else with_garment
+            if first:
+                z = z.clone() if z.requires_grad else z  # for its gradient, attention keeps the result as it was
+                z[first:] = with_garment
+            else:
+                z = with_garment
         return attn.to_out[1](attn.to_out[0](z))
 
 

@@ -1,4 +1,4 @@
-"""ComfyUI's attention function, called so that its scores stay small where it would hold them all at once."""
+"""ComfyUI's attention function, called in blocks of queries where it would hold all scores in memory at once."""
 
 from functools import partial
 from typing import Any
@@ -12,7 +12,6 @@ BLOCK_BYTES = 24 * 2**20
 """Scores of one block: below 32 MiB the C library keeps the memory for the next block, above it the system takes it
 back and clears it anew each time."""
 
-
 BREAKING_GRAPHS = ("attention_sub_quad", "attention_split")
 """Attention functions of ComfyUI's that ask for free memory, which no compiler can trace."""
 
@@ -25,9 +24,9 @@ def breaks_graphs() -> bool:
 def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
     """Return softmax(QKᵀ/√d)V, (batch, tokens, C), of the attention function that ComfyUI was started with.
 
-    On the CPU ComfyUI by default holds the scores of 4096 queries × all keys, 1.3 GB at 512 × 640. Queries do not see
-    each other, so in blocks the result is the same and the memory small (``docs/performance.md``).
-    options: what ComfyUI tells an attention patch.
+    On the CPU ComfyUI by default holds the scores of 4096 queries × all keys, 1.3 GB at 512 × 640. Queries attend
+    independently, so blocks give the same result and need little memory (``docs/performance.md``).
+    options: the ``extra_options`` that ComfyUI passes to an attention patch.
     """
     heads = options["n_heads"]
     function = comfy.ldm.modules.attention.optimized_attention

@@ -1,8 +1,8 @@
-"""What the garments of one sampling run add to self-attention: moved to the device once, fitted to each kind of call.
+"""The attention patches that add the garments of one sampling run, built once for each kind of call.
 
-Every layer's attention becomes Z = Attn(Q, K, V) + Σ λ·m·Attn(Q, K', V'), paper Eq. 5, where Attn(Q, K, V) stays what
-other nodes make of it. ComfyUI's own layers get an ``attn1`` replacement; layers that another node computes in its own
-way are reached by hooks (``attention_hooks.py``).
+Every layer's attention becomes Z = Attn(Q, K, V) + Σ λ·m·Attn(Q, K', V'), paper Eq. 5, where other nodes may compute
+Attn(Q, K, V) in their own way. ComfyUI's own layers get an ``attn1`` replacement; layers that another node computes get
+hooks (``attention_hooks.py``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,15 +25,18 @@ AttentionPatch = Callable[[Tensor, Tensor, Tensor, Options], Tensor]
 """An entry of ``patches_replace["attn1"]``: (q, k, v, extra_options) → attention before the output projection."""
 
 OnTerm = Callable[[AppliedGarment, SelfAttentionLayer, Sequence[int], Tensor, Tensor], None]
-"""Is shown (garment, layer, image numbers, attention without the garment, what the garment adds to it)."""
+"""Called with (garment, layer, image indices, attention without the garment, the term that the garment adds)."""
+
+MOST_KINDS = 64
+"""Kinds of calls that are kept. A node that makes its replacement anew in each step makes each step another kind."""
 
 
 @dataclass(frozen=True)
 class LayerTerms:
     """What all garments add in one layer of a call.
 
-    rows: the number of those of x. grid: (rows, columns) of the layer's tokens. attention: ComfyUI's ``attn1`` there.
-    first: for each term, whether its rows have none before it.
+    rows: the number of rows of x. grid: (rows, columns) of the layer's tokens. attention: ComfyUI's ``attn1`` there.
+    first: for each term, whether no earlier term acts in its rows.
     """
 
     layer: SelfAttentionLayer
@@ -46,12 +49,12 @@ class LayerTerms:
 
 @dataclass(frozen=True)
 class CallPatches:
-    """How a call is to be patched.
+    """The patches of one kind of call.
 
     replacements: for ``patches_replace["attn1"]``, those of other nodes included.
     hooked: the layers that other nodes compute in their own way.
     acting: the garments, by their id, that act in some row of the call.
-    structure: another number where a compiled graph of the call would be another.
+    structure: a number that differs wherever a compiled graph of the call would differ.
     """
 
     replacements: dict[Any, AttentionPatch]
@@ -60,14 +63,11 @@ class CallPatches:
     structure: int
 
 
-MOST_KINDS = 64
-
-
 class AttentionPatches:
-    """The garments of one sampling run.
+    """The patches of one sampling run.
 
     latent_size: (height, width) of the latent being sampled, to notice calls that see only a part of it.
-    on_term: is shown what each garment adds.
+    on_term: called with what each garment adds.
     compiled_on: the device of a compiled run.
     """
 
@@ -80,8 +80,8 @@ class AttentionPatches:
     ) -> None:
         self.terms = GarmentTerms(garments, latent_size, compiled_on)
         self.reached: set[tuple[int, int]] = set()
-        """(id of a garment, index of a layer) of all that has been added; nothing is noted of compiled runs."""
-        self._answered: set[int] = set()  # indices of the layers of this call that all rows have been through
+        """(id of a garment, index of a layer) for each term that was added; compiled runs record nothing."""
+        self._answered: set[int] = set()  # indices of this call's layers that have had their terms for all rows
         self._on_term, self._compiled = on_term, compiled_on is not None
         self._calls: dict[Any, tuple[CallPatches, Any]] = {}
 
@@ -106,10 +106,10 @@ class AttentionPatches:
             self.terms.strengths[key].set_factor(factor)
         garments = tuple(applied for applied, _ in acting.values())
         kind = (tuple(acting), call, tuple((key, id(patch)) for key, patch in existing.items()), foreign)
-        if len(self._calls) > MOST_KINDS:  # a node that makes its replacement anew in each step
+        if len(self._calls) > MOST_KINDS:
             self._calls.clear()
         if kind not in self._calls:
-            # Whatever is told apart by its id is kept in the entry: meanwhile nothing else can get that id.
+            # The entry keeps every object whose id is part of the key, so that no other object can get that id.
             kept = garments, tuple(existing.values())
             self._calls[kind] = self._build(garments, call, existing, attentions(), foreign), kept
         return self._calls[kind][0]
@@ -140,7 +140,7 @@ class AttentionPatches:
     def layer_terms(
         self, layer: SelfAttentionLayer, garments: Sequence[AppliedGarment], call: ModelCall, attention: Any
     ) -> LayerTerms:
-        """Return what the garments add in one layer of such a call."""
+        """Return what the garments add in one layer of a call."""
         terms = tuple(term for term in self.terms.of_call(garments, call) if term.applied.full_strength(layer))
         grid = layer.grid(call.height, call.width)
         for term in terms:
@@ -154,25 +154,25 @@ class AttentionPatches:
         """Return the layer's attention with all garments' terms added to what ``inner`` makes of Attn(Q, K, V)."""
         concatenated = any(is_concatenated(term.applied) for term in terms.terms)
 
-        def dressed_attention(q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
+        def patched_attention(q: Tensor, k: Tensor, v: Tensor, extra_options: Options) -> Tensor:
             if inner is None:
                 z = attend(q, k, v, extra_options)
-            else:  # which may write into what it is given, or keep what it returns
+            else:  # it may write into its arguments, or keep the tensor that it returns
                 given = (k.clone(), v.clone()) if concatenated else (k, v)
                 z = inner(q.clone(), *given, extra_options).clone()
             return self.add(terms, z, q, k, v, extra_options, plain=inner is None)
 
-        return dressed_attention
+        return patched_attention
 
     def add(
         self, terms: LayerTerms, z: Tensor, q: Tensor, k: Tensor, v: Tensor, options: Options, plain: bool = False
     ) -> Tensor:
         """Add all terms to Z of a layer, in place; each (rows × cuts, tokens, C).
 
-        plain: whether Z is Attn(Q, K, V) itself, and nothing that another node made of it.
+        plain: whether Z is Attn(Q, K, V) itself, unchanged by other nodes.
         """
         if len(z) != len(q) or len(q) % terms.rows:
-            # A block of another node may ask once more, for some rows alone, after it has had the answer for all.
+            # A block of another node may call once more for some rows only, after all rows have had their terms.
             if terms.layer.index not in self._answered:
                 for term in terms.terms:
                     self.terms.say_rows_unknown(term.applied)
@@ -222,9 +222,9 @@ def _attended(
     options: Options,
     plain: Tensor | None,
 ) -> Tensor:
-    """Return what the garment adds at λ = 1, (rows × cuts, tokens, C): Attn(Q, K', V'), or as MagicClothing has it.
+    """Return what the garment adds at λ = 1, (rows × cuts, tokens, C): Attn(Q, K', V'), or MagicClothing's difference.
 
-    plain: Attn(Q, K, V) of the term's rows, where it is at hand.
+    plain: Attn(Q, K, V) of the term's rows, if it is known.
     """
     attention = partial(attend, options=options)
 
@@ -240,7 +240,7 @@ def _attended(
 
 
 def _structure(term: Term, layer: SelfAttentionLayer) -> tuple[Any, ...]:
-    """Return what a compiled graph takes for granted of a term."""
+    """Return the properties of a term that a compiled graph has built in."""
     shapes = tuple(tuple(tensor.shape) for tensor in term.image.layers[layer.index].tensors.values())
     rows = term.rows.start, term.rows.stop, term.rows.step
     return rows, shapes, term.masks is None, term.image.kind.__name__

@@ -10,9 +10,9 @@ Other nodes send other rows: tile by tile, image by image, one prompt, a referen
 
     rows of x     tile 0: prompt 0 │ prompt 1     │ tile 1: prompt 0 │ prompt 1     │ …
 
-Where the numbers of rows do not fit the first picture, each row's own context, the text that it attends to, tells its
-prompt, and nothing is told by its place. What neither tells stays unknown (None): it goes without the garment, and
-that is said (``AttentionPatches``), never guessed.
+Where the number of rows does not fit the first layout, each row's own context, the text that it attends to, tells its
+prompt; its position then tells nothing. A row that neither identifies stays unknown (None). It goes without the garment
+and ``GarmentTerms`` warns of it: nothing is guessed.
 
 Within self-attention HyperTile cuts each row of x into as many rows of q, which stay together::
 
@@ -35,8 +35,8 @@ class Row:
     """One row of a call.
 
     conditional: whether its prompt is one that the image should follow, rather than keep away from; None: unknown.
-    image: its number in the whole batch; None: unknown.
-    area: the (height, width, top, left) of the latent that its prompt is about; None: all of it.
+    image: its index in the whole batch; None: unknown.
+    area: the part (height, width, top, left) of the latent that its prompt is for; None: all of it.
     """
 
     conditional: bool | None
@@ -73,7 +73,7 @@ class PromptList:
 
 
 def prompt_lists(conds: Sequence[Sequence[Options] | None], guider: Any) -> tuple[PromptList, ...]:
-    """Return what each list of prompts is. conds: as guidance nodes hand them to ``calc_cond_batch``.
+    """Return the role, areas and texts of each list of prompts. conds: as guidance nodes pass them on.
 
     The role cannot be looked up by one prompt's id: for prompts with an area ComfyUI copies a prompt, with its id, into
     the other roles (``create_cond_with_same_area_if_none``), so that only the whole list tells positive from negative.
@@ -97,13 +97,13 @@ def prompt_lists(conds: Sequence[Sequence[Options] | None], guider: Any) -> tupl
 
 
 def _known_by_text(prompts: PromptList, known: Sequence[PromptList]) -> PromptList:
-    """Return a list that another node has made, with the role of those that have the same texts."""
+    """Return a list that another node has made, with the role of the known lists that have the same texts."""
     roles = {role for context in prompts.contexts for role in _roles(context, known)}
     return replace(prompts, conditional=next(iter(roles)) if len(roles) == 1 else None)
 
 
 def prompt_lists_by_id(options: Options, guider: Any) -> tuple[PromptList, ...]:
-    """Return the lists of a call that was made past ``calc_cond_batch``, as far as its prompts' ids tell them."""
+    """Return the lists of a call that was made past ``calc_cond_batch``, as far as its prompts' ids identify them."""
     own = prompt_lists(list((getattr(guider, "conds", None) or {}).values()), guider)
     indices, ids = options.get("cond_or_uncond", ()), options.get("uuids", ())
     lists: list[PromptList] = []
@@ -133,13 +133,14 @@ def _context(prompt: Options) -> Tensor | None:
 def call_rows(
     options: Options, lists: Sequence[PromptList], rows: int, context: Tensor | None, batch: int | None
 ) -> tuple[Row, ...]:
-    """Return what each row of a call is.
+    """Return the role, the image and the area of each row of a call.
 
     Args:
         options: the call's ``transformer_options``.
-        lists: the lists of prompts that the call is for, where that is known.
-        rows: of the call. context: the text that each of them attends to, (rows, tokens, 768).
-        batch: the number of images being sampled; None outside a sampling run, where the rows alone tell it.
+        lists: the lists of prompts that the call predicts noise for; empty where they are unknown.
+        rows: the number of rows.
+        context: the text that each row attends to, (rows, tokens, 768).
+        batch: the number of images being sampled; None outside a sampling run, where the number of rows tells it.
     """
     indices = options.get("cond_or_uncond", (0,))
     if batch is None and rows % len(indices) == 0:
@@ -171,7 +172,7 @@ def rows_by_context(
     batch: int | None,
     prompts: Sequence[bool | None] = (),
 ) -> tuple[Row, ...]:
-    """Return what each row is by the text that it attends to. prompts: of the call, conditional or not, in order.
+    """Identify each row by the text that it attends to. prompts: of the call, conditional or not, in order.
 
     Costs one wait for the device, in calls of this kind alone.
     """
@@ -179,7 +180,7 @@ def rows_by_context(
     if context is not None and len(context) == rows:
         roles = _roles(context, lists)
     if prompts and batch and roles == [None] * rows and rows % (len(prompts) * batch) == 0:
-        # The same text in both prompts: tile by tile is the order that is met.
+        # Both prompts have the same text. Nodes that send such rows send them tile by tile.
         roles = [prompts[row // batch % len(prompts)] for row in range(rows)]
     if batch == 1:
         return tuple(Row(role, 0) for role in roles)
@@ -211,7 +212,7 @@ def _same(context: Tensor, known: Tensor) -> Tensor | None:
 
 
 def _window(options: Options) -> Sequence[int] | None:
-    """Return the numbers of the images in this call where it is a window of an animation."""
+    """Return the image indices of this call if it is a window of an animation, else None."""
     indices = options.get("ad_params", {}).get("sub_idxs")  # AnimateDiff Evolved
     if indices is not None:
         return indices

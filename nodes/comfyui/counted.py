@@ -1,10 +1,13 @@
-"""Garments as ComfyUI's RAM cache counts them: of outputs it counts tensors, in lists and tuples, and nothing else."""
+"""Garments whose size ComfyUI's RAM cache sees: of a node's outputs it counts only tensors, lists and tuples."""
 
 from ...imagdressing_core.model.garment import Garment, GarmentImage
 
 
 class CountedGarment(Garment, tuple):
-    """A garment that is also the tuple of its tensors, so that one with gigabytes is not taken for one of no size."""
+    """A garment that is also the tuple of its tensors. Otherwise the cache would take gigabytes for nothing."""
+
+    # Those of a garment, not of a tuple of tensors.
+    __eq__, __ne__, __hash__ = object.__eq__, object.__ne__, object.__hash__
 
     def __new__(cls, images: tuple[GarmentImage, ...]) -> "CountedGarment":
         layers = (layer for image in images for layer in image.layers.values())
@@ -12,5 +15,5 @@ class CountedGarment(Garment, tuple):
 
 
 def counted(garment: Garment) -> Garment:
-    """Return the same garment, counted by ComfyUI's RAM cache with the size that it has."""
+    """Return the same garment as one whose size ComfyUI's RAM cache sees."""
     return CountedGarment(garment.images)

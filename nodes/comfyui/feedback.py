@@ -1,4 +1,4 @@
-"""What a user reads in the node itself: what it did, warnings, the progress bar. ``web/said.js`` shows the texts."""
+"""The texts that a user reads in the node itself, warnings, and the progress bar. ``web/said.js`` shows the texts."""
 
 import logging
 import sys
@@ -31,20 +31,20 @@ def said(*texts: str) -> dict[str, list[str]]:
 
 
 def remark(text: str) -> str:
-    """Write what a node did unasked to the log too, where there is any; return it as the editor shows it."""
+    """Log ``text``, on what a node did without being asked, unless it is empty. Return it as the editor shows it."""
     if text:
         logging.info("IMAGDressing: %s", text)
     return text
 
 
 def warning(text: str) -> str:
-    """Write a warning to the log, for who has no editor open; return it as the editor shows it."""
+    """Log a warning, for people without an open editor. Return it as the editor shows it."""
     logging.warning("IMAGDressing: %s", text)
     return f"⚠ {text}"
 
 
 class SaidOnce:
-    """Warnings of one sampling run: the same one, about the same node, is said once."""
+    """The warnings of one sampling run: each text appears once for each node."""
 
     def __init__(self) -> None:
         self._said: set[tuple[str, str | None]] = set()
@@ -55,19 +55,19 @@ class SaidOnce:
             _send(warning(text), node)
 
     def about(self, node: str | None) -> bool:
-        """Return whether anything has been said of that node."""
+        """Return whether there was a warning about that node."""
         return any(label == node for _, label in self._said)
 
     def sampled_with(self, node: str | None) -> None:
-        """Tell the editor that a run with that node is over: what an earlier prompt's run said of it is out of date."""
+        """Tell the editor that a run with that node is over: warnings of earlier prompts about it are out of date."""
         _send("", node)
 
 
 def _send(text: str, node: str | None) -> None:
     """Add a warning to what the editor keeps of a node, while another node runs."""
-    # Not imported: it is there where ComfyUI runs as a server, and elsewhere there is nobody to show it to.
+    # Not imported: the module exists only where ComfyUI runs as a server. Without one there is no editor to notify.
     server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-    if server is None or node is None or server.client_id is None:  # the prompt is not an editor's
+    if server is None or node is None or server.client_id is None:  # the last where no editor sent the prompt
         return
     prompt = getattr(server, "last_prompt_id", None)
     message = {"node": node, "display_node": node, "prompt_id": prompt, "merge": True}

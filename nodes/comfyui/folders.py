@@ -1,4 +1,4 @@
-"""ComfyUI's folders for checkpoints and saved garments, and a clear word about what is in them."""
+"""ComfyUI's folders for checkpoints and saved garments, with messages that say what was searched and what to do."""
 
 import itertools
 import os
@@ -28,7 +28,7 @@ DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("co
 class ModelFolder:
     """A folder below ComfyUI's ``models``, with those of the same key in ``extra_model_paths.yaml``.
 
-    content: what is in it, for messages. advice: where it comes from.
+    content: the name of one of its files, for messages. advice: how to get one.
     """
 
     key: str
@@ -50,7 +50,7 @@ class ModelFolder:
         """Return the file of that name, whichever system's separator and case a workflow has it in.
 
         Raises:
-            IMAGDressingError: there is none; the message says where was looked and what is there.
+            IMAGDressingError: there is none; the message lists the searched folders and the files in them.
         """
         listed = listed_name(name, self.names()) if isinstance(name, str) else None
         path = None if listed is None else folder_paths.get_full_path(self.key, listed)
@@ -59,9 +59,9 @@ class ModelFolder:
         return Path(path)
 
     def check(self, name: str | None) -> bool | str:
-        """Return True, or the message of what is wrong, as ComfyUI wants it of ``validate_inputs``.
+        """Return True or an error message, as ComfyUI expects of ``validate_inputs``.
 
-        Before a wire has brought its value, the name is None: it is looked up when the node runs.
+        As long as a wire has not brought the name, it is None, and the node looks it up when it runs.
         """
         try:
             if name is not None:
@@ -71,9 +71,9 @@ class ModelFolder:
         return True
 
     def fingerprint(self, name: str | None) -> tuple[str, int, int] | None:
-        """Return what changes when the file does, as ComfyUI wants it of ``fingerprint_inputs``.
+        """Return a value that changes with the file, as ComfyUI expects of ``fingerprint_inputs``.
 
-        Of a name that a wire will bring nothing is known yet: None, so that the node runs again when the name changes.
+        As long as a wire has not brought the name, it is None, and the node runs again when the name changes.
         """
         if name is None:
             return None
@@ -143,8 +143,8 @@ def free_garment_path(filename_prefix: Any, width: int = 0, height: int = 0) -> 
 
     Args:
         filename_prefix: A name, perhaps with folders before it, in which ComfyUI fills in %year% and the like.
-        width: The garment's in pixels, for %width%.
-        height: Likewise.
+        width: The garment's width in pixels, for the pattern %width%.
+        height: Its height, for %height%.
 
     Raises:
         IMAGDressingError: the prefix is no file name on every system, holds a pattern that only the editor fills in,

@@ -1,4 +1,4 @@
-"""Which garment acts in which rows of a call, where, how strongly; and the garments, on the device once a run."""
+"""The terms of a call: which garment acts in which rows, where and how strongly, with its tensors on the device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from .feedback import SaidOnce
 
 @dataclass(frozen=True)
 class Term:
-    """What one garment adds to some rows of a call. rows: of x; images: their numbers in the batch."""
+    """What one garment adds to some rows of a call. rows: those rows of x; images: their indices in the batch."""
 
     applied: AppliedGarment
     rows: slice
@@ -47,7 +47,7 @@ class GarmentTerms:
         self._calls: dict[Any, tuple[list[Term], Any]] = {}
 
     def of_call(self, garments: Sequence[AppliedGarment], call: ModelCall) -> list[Term]:
-        """Return what these garments add to the rows of such a call, worked out once."""
+        """Return what these garments add to the rows of a call. Equal calls are worked out once."""
         kind = (tuple(map(id, garments)), call)
         if kind not in self._calls:
             self._calls[kind] = [term for applied in garments for term in self._terms_of(applied, call)], garments
@@ -80,7 +80,7 @@ class GarmentTerms:
         return terms
 
     def _applies_to(self, applied: AppliedGarment, row: Row) -> bool | None:
-        """Return whether the garment applies to a row; None where that is unknown, which is said."""
+        """Return whether the garment applies to a row; where that is unknown, warn and return None."""
         conditional = True if applied.branches == "both" else row.conditional
         if conditional is None or (conditional and row.image is None and applied.differs_by_image):
             self.say_rows_unknown(applied)
@@ -119,7 +119,7 @@ class GarmentTerms:
 
 
 def is_concatenated(applied: AppliedGarment) -> bool:
-    """Return whether it is attended to together with the image's own tokens, as MagicClothing has it."""
+    """Return whether the image attends to the garment's tokens together with its own, MagicClothing's rule."""
     return applied.garment.kind is LayerFeatures
 
 

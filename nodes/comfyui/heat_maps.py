@@ -1,4 +1,4 @@
-"""Looking at where the garments of a MODEL act in an image that it has made."""
+"""Heat maps: where the garments of a MODEL act in an image that it has made."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 from ...imagdressing_core.application.heatmap import HeatMap, garment_share
 from ...imagdressing_core.application.strengths import LayerWeights
 from ...imagdressing_core.errors import IMAGDressingError
-from ...imagdressing_core.model.layers import SelfAttentionLayer
+from ...imagdressing_core.model.layers import LAYERS, SelfAttentionLayer
 from .wrappers import applied_garments, with_garments
 
 
@@ -31,10 +31,12 @@ def heat_maps(
 
     Args:
         latent: (batch, 4, height, width), as a sampler gives it.
+        layers: the weight of each layer's share in the map.
 
     Raises:
-        IMAGDressingError: the model has no garment, or no layer could be watched.
+        IMAGDressingError: the model has no garment, a weight is below zero, or no layer could be watched.
     """
+    _require_weights(layers)
     garments = applied_garments(model)
     if not garments:
         raise IMAGDressingError(
@@ -65,6 +67,16 @@ def heat_maps(
             "(HyperTile, ToMe): take more steps, layers = all, or the model without those nodes."
         )
     return torch.stack([maps[id(applied)].mean for applied in garments])
+
+
+def _require_weights(layers: LayerWeights) -> None:
+    for number, layer in enumerate(LAYERS):
+        weight = layers.get(layer.index, 0.0)
+        if weight < 0:
+            raise IMAGDressingError(
+                f"layers has the weight {weight:g} for layer {number}, and a heat map adds up shares of the attention: "
+                "give weights from 0 up."
+            )
 
 
 def _show(model: ModelPatcher, positive: Any, latent: Tensor, steps: int, progress: Callable[[int, int], None]) -> None:

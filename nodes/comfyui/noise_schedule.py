@@ -1,4 +1,4 @@
-"""Where in the sampling a noise level is, by the model's own schedule, without waiting for the device."""
+"""The model's own schedule as a map from noise level to progress, and back, without waiting for the device."""
 
 import copy
 import math
@@ -9,10 +9,10 @@ POINTS = 999
 
 
 class NoiseSchedule:
-    """The inverse of ``percent_to_sigma`` for whatever a ModelSampling node put there. model_sampling: the model's."""
+    """``percent_to_sigma`` and its inverse for any ``model_sampling``, also one that a ModelSampling node has set."""
 
     def __init__(self, model_sampling: Any) -> None:
-        # A copy on the CPU: asked on the GPU, each noise level would be a wait for it.
+        # A copy on the CPU: on the GPU every noise level would be a wait for the device.
         self._model_sampling = copy.deepcopy(model_sampling).cpu()
         self._percents: dict[float, float] = {}
         self._sigmas: dict[float, float] = {}

@@ -1,4 +1,4 @@
-"""Which releases of ComfyUI and which models fit, said before anything is done with them."""
+"""Checks that this ComfyUI and the user's MODEL fit the pack, before anything is done with them."""
 
 import inspect
 import re
@@ -10,8 +10,8 @@ import comfyui_version
 
 from ...imagdressing_core import __version__
 from ...imagdressing_core.errors import IMAGDressingError
-from ...imagdressing_core.files.sd15_shapes import CONTEXT_CHANNELS, LEVEL_CHANNELS
-from ...imagdressing_core.model.layers import LAYERS
+from ...imagdressing_core.files.sd15_shapes import CONTEXT_CHANNELS
+from ...imagdressing_core.model.layers import LAYERS, LEVEL_CHANNELS
 from .wires import GARMENT, MASK, MODEL, require_wires
 
 # The depth of SD1.5's 6 down, 1 middle and 9 up transformers, as ComfyUI's model_detection writes them.
@@ -22,7 +22,6 @@ SD15_UNET = {
     "transformer_depth_middle": 1,
     "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
 }
-
 
 OLDEST_COMFYUI = (0, 16, 3)  # also in pyproject.toml, requires-comfyui
 

@@ -1,4 +1,4 @@
-"""One sampling run of a MODEL with garments: what it is about, which garments act when, what did not act and why."""
+"""One sampling run of a MODEL with garments: it decides which of them act in a call, and says which did not and why."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,7 +27,8 @@ KEY = "imagdressing"
 class Prompts:
     """What ``calc_cond_batch`` tells ``apply_model`` through the call's options.
 
-    lists: of prompts that the call is for. sigma: the noise level, where a garment asks for it.
+    lists: the lists of prompts that the call predicts noise for.
+    sigma: the noise level; None where no garment has a window or a schedule.
     """
 
     lists: tuple[PromptList, ...]
@@ -37,9 +38,9 @@ class Prompts:
 class SamplingRun:
     """A run, from ComfyUI's ``outer_sample`` to its end; or a single call of the model outside of one.
 
-    guider: ComfyUI's, with the prompts by role. noise: shape of what is sampled, (batch, 4, height, width).
-    borrowed: wrappers of another node's options that ours was put into, to be taken out again at the end.
-    announced: whether the call that ComfyUI prepares came through ``calc_cond_batch`` with ours around it.
+    guider: ComfyUI's, with the prompts by role. noise: the shape of the sampled latent, (batch, 4, height, width).
+    borrowed: the wrappers in other nodes' options among which the garments' own stands for the length of the run.
+    announced: whether the garments' ``calc_cond_batch`` was asked before the call that ComfyUI prepares.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class SamplingRun:
         self._acted: set[int] = set()
 
     def bring_garments(self) -> None:
-        """Bring the run's garments to the device, now: how much of the model fits is decided after this."""
+        """Bring the run's garments to the device. ComfyUI decides afterwards how much of the model fits beside them."""
         patcher, device = self.guider.model_patcher, self._device()
         dtype = patcher.get_model_object("manual_cast_dtype") or patcher.model_dtype()
         self._say_doubts()
@@ -85,7 +86,7 @@ class SamplingRun:
         return self.guider.model_patcher.load_device
 
     def noise_level(self, sigmas: Tensor) -> float | None:
-        """Return σ of a call where a garment's window or schedule asks for it: the run's one wait for the device."""
+        """Return σ of a call if a garment has a window or a schedule: the only wait for the device in a step."""
         return float(sigmas.flatten()[0]) if self._timed else None
 
     def patch(
@@ -162,7 +163,7 @@ class SamplingRun:
         options: Options,
         context: Tensor | None,
     ) -> Tensor:
-        """Add a hooked layer's terms, where another node's U-Net may compute some rows of the call at a time."""
+        """Add a hooked layer's terms to Z. A U-Net of another node may compute only some rows of the call at a time."""
         if is_foreign(unet, "UNetModel") and context is not None and len(context) != len(call.rows):
             if self._part[0] is not context:
                 self._part = context, rows_by_context(context, lists, len(context), self._batch)
@@ -185,7 +186,7 @@ class SamplingRun:
             )
 
     def close(self) -> None:
-        """Take ours out of what other nodes own, and let the editor drop what earlier runs said."""
+        """Take the wrapper out of other nodes' options, and let the editor drop the warnings of earlier runs."""
         for applied in self._garments:
             self._patches.terms.said.sampled_with(applied.label)
         for wrappers in self.borrowed:
@@ -221,8 +222,8 @@ class SamplingRun:
         return any(self._factor(applied, model_sampling, sigma) for sigma in sigmas[:-1].tolist())
 
     def _say_uncompiled(self, garments: Sequence[AppliedGarment]) -> None:
-        # Of a graph in pieces only the first is told apart by the call's keywords: the others would be replayed as they
-        # were traced before, with another garment or none.
+        # Where a graph breaks into pieces, the call's keywords guard only the first. The others would be replayed as
+        # they were traced before, with another garment or none.
         for applied in garments:
             self._patches.terms.said.warn(
                 "The garment's steps run without torch.compile: ComfyUI's attention on this device breaks the compiled "

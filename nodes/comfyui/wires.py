@@ -1,7 +1,7 @@
-"""What comes over a wire: ComfyUI compares the types of sockets, and hands on whatever value a node gives.
+"""Checks of the values that come over wires: ComfyUI compares the types of sockets, and passes on any value.
 
-Muted groups, switches without a choice and nodes with optional outputs give None; others give lists, or an object of
-another pack under the name of a type of ComfyUI's.
+Muted groups, switches without a choice and nodes with optional outputs give None. Other nodes give lists, or objects of
+another pack under the name of one of ComfyUI's types.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The garments applied to a MODEL, and how ComfyUI's sampling meets them.
+"""The garments applied to a MODEL, and the wrappers through which ComfyUI's sampling reaches them.
 
 A garment is data on a clone of the user's MODEL. What it does is decided at call time, around ``apply_model``: there
 the batch, the noise level and the attention patches of all other nodes are known, whatever the order of the nodes.
@@ -22,7 +22,7 @@ COMPILED = "torch.compile"
 
 
 def apply_garment(model: ModelPatcher, applied: AppliedGarment) -> ModelPatcher:
-    """Return a clone of ``model`` with one garment more; one that never acts leaves no trace on it."""
+    """Return a clone of ``model`` with one garment more. A garment that never acts changes nothing on the clone."""
     if not applied.ever_acts:
         return model.clone()
     return with_garments(model, (*applied_garments(model), applied))
@@ -31,12 +31,12 @@ def apply_garment(model: ModelPatcher, applied: AppliedGarment) -> ModelPatcher:
 def with_garments(
     model: ModelPatcher, garments: tuple[AppliedGarment, ...], on_term: OnTerm | None = None
 ) -> ModelPatcher:
-    """Return a clone of ``model`` with these garments and no others. on_term: is shown what each of them adds."""
+    """Return a clone of ``model`` with these garments and no others. on_term: called with what each of them adds."""
     patched, before = model.clone(), model.get_attachment(KEY)
     wrappers = GarmentWrappers(garments, on_term, [] if before is None else before.runs)
     patched.set_attachments(KEY, wrappers)
-    # Beside the model's options and not on the ModelPatcher: some nodes put their own wrappers in the place of all that
-    # are there, and others sample with a copy that they made of these options.
+    # In the model's options and not on the ModelPatcher: some nodes replace all wrappers there by their own, and others
+    # sample with a copy of these options.
     kinds = patched.model_options["transformer_options"].setdefault("wrappers", {})
     kinds.setdefault(WrappersMP.OUTER_SAMPLE, {})[KEY] = [wrappers.outer_sample]
     kinds.setdefault(WrappersMP.CALC_COND_BATCH, {})[KEY] = [wrappers.calc_cond_batch]
@@ -56,7 +56,7 @@ class GarmentWrappers:
     """The wrappers that ComfyUI calls around sampling, prompts and model for a MODEL with garments.
 
     runs: the open sampling runs of all MODELs that came from the same first one by Apply Garment. A node between two of
-    these may call the model with the options of the first: it is the run's own garments that act then.
+    these may call the model with the options of the first: the garments of the open run act then.
     """
 
     def __init__(self, garments: tuple[AppliedGarment, ...], on_term: OnTerm | None, runs: list[SamplingRun]) -> None:
@@ -85,7 +85,7 @@ class GarmentWrappers:
     def calc_cond_batch(
         self, executor: Any, model: Any, conds: Sequence[Any], x: Tensor, timestep: Tensor, model_options: Options
     ) -> Any:
-        """Note what each list of prompts is: guidance nodes call with lists of their own making."""
+        """Record whether each list of prompts is conditional: guidance nodes pass lists of their own, in any order."""
         if self.runs:
             self.runs[-1].announced = True
             options: Options = model_options.get("transformer_options", {})
@@ -94,9 +94,9 @@ class GarmentWrappers:
         return executor(model, conds, x, timestep, model_options)
 
     def prepare_state(self, _: ModelPatcher, __: Tensor, model_options: Options | None = None) -> None:
-        """Put ours around ``apply_model`` also where a node samples with options it copied before Apply Garment ran.
+        """Wrap ``apply_model`` also where a node samples with options that it copied before Apply Garment ran.
 
-        model_options: those that ComfyUI samples with; older releases do not tell.
+        model_options: those that ComfyUI samples with; older releases do not pass them.
         """
         if not self.runs:
             return

@@ -24,7 +24,7 @@ SCREENSHOTS = REPOSITORY / "artefacts" / "browser"
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUIServer]:
-    """A host that nobody has used: a user of its own, and none of the workflows' pictures in its input folder."""
+    """A ComfyUI that nobody has used: a user of its own, and none of the workflows' images in its input folder."""
     base = synthetic_base()
     for image in IMAGES.glob("*.png"):
         (BASE / "input" / image.name).unlink(missing_ok=True)

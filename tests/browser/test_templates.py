@@ -11,7 +11,7 @@ OTHER_PACKS = {"A face and a pose (needs another pack)": {"IPAdapterUnifiedLoade
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_it_opens_with_its_thumbnail_its_pictures_and_all_its_nodes(editor: Editor, name: str):
+def test_it_opens_with_its_thumbnail_its_images_and_all_its_nodes(editor: Editor, name: str):
     card = editor.template_card(name)
     card.scroll_into_view_if_needed()
     editor.wait_until("(card) => card.querySelector('img')?.naturalWidth === 512", card.element_handle())

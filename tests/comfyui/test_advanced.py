@@ -6,7 +6,7 @@ import pytest
 import torch
 from support import comfyui_process as comfyui
 from support import parity
-from support.plain_reference import wearing
+from support.plain_reference import garment_by_hooks
 from support.sampling import apply_garment, apply_garment_advanced, predict, sample
 
 LAYERS = comfyui.pack("imagdressing_core.model.layers").LAYERS
@@ -32,7 +32,7 @@ def test_layers_get_their_own_share_of_the_strength(model: Any, garment: Any, no
         index: module.LayerKV(layer.k, layer.v * by_index.get(index, 0.0)) for index, layer in image.layers.items()
     }
     plain = module.GarmentImage(weighted, image.origin)
-    with wearing(model, module.Garment((plain,)), 0.8, [parity.vectors()["input.prompt"]]):
+    with garment_by_hooks(model, module.Garment((plain,)), 0.8, [parity.vectors()["input.prompt"]]):
         reference = predict(model, noise)
     layers = ", ".join(f"{number}:{weight}" for number, weight in weights.items())
     ours = predict(apply_garment_advanced(model, garment, strength=0.8, layers=layers), noise)
@@ -53,9 +53,9 @@ def test_texture_and_shape_are_two_halves_of_all(model: Any, garment: Any, noise
     assert parity.relative_error(predict(halves, noise), predict(apply_garment(model, garment), noise)) <= 1e-5
 
 
-def test_in_both_branches_the_unconditional_one_wears_it_too(model: Any, garment: Any):
+def test_in_both_branches_the_unconditional_one_gets_it_too(model: Any, garment: Any):
     texts = [parity.vectors()[f"input.{name}"] for name in ("prompt", "negative")]
-    with wearing(model, garment, 1.0, texts):
+    with garment_by_hooks(model, garment, 1.0, texts):
         reference = sample(model)
     assert parity.relative_error(sample(apply_garment_advanced(model, garment, branches="both")), reference) <= 1e-4
 

@@ -24,8 +24,8 @@ def test_a_garment_changes_the_conditional_prediction(model: Any, garment: Any, 
 
 
 def test_a_garment_leaves_the_unconditional_prediction_bit_for_bit(model: Any, garment: Any):
-    dressed = parity.noise_prediction(apply_garment(model, garment), 501, cfg=0.0)
-    assert torch.equal(dressed, parity.noise_prediction(model, 501, cfg=0.0))
+    with_garment = parity.noise_prediction(apply_garment(model, garment), 501, cfg=0.0)
+    assert torch.equal(with_garment, parity.noise_prediction(model, 501, cfg=0.0))
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,11 @@ def test_the_users_model_is_not_mutated(model: Any, garment: Any, plain: torch.T
     assert torch.equal(parity.noise_prediction(model, 501), plain)
 
 
-def test_nothing_of_a_sampling_run_stays_on_the_dressed_model(model: Any, garment: Any):
-    dressed = apply_garment(model, garment)
-    before = traces(dressed)
-    parity.noise_prediction(dressed, 501)
-    assert traces(dressed) == before
+def test_nothing_of_a_sampling_run_stays_on_the_model(model: Any, garment: Any):
+    with_garment = apply_garment(model, garment)
+    before = traces(with_garment)
+    parity.noise_prediction(with_garment, 501)
+    assert traces(with_garment) == before
 
 
 def test_a_sampler_that_fails_leaves_the_model_usable(model: Any, garment: Any):
@@ -87,19 +87,19 @@ def test_a_sampler_that_fails_leaves_the_model_usable(model: Any, garment: Any):
     def fail(*_: Any, **__: Any) -> torch.Tensor:
         raise RuntimeError("the sampler is at fault")
 
-    dressed = apply_garment(model, garment)
-    expected, before = parity.noise_prediction(dressed, 501), traces(dressed)
+    with_garment = apply_garment(model, garment)
+    expected, before = parity.noise_prediction(with_garment, 501), traces(with_garment)
     noise = parity.vectors()["input.noise"]
     with pytest.raises(RuntimeError, match="the sampler is at fault"):
-        parity.sample(dressed, comfy.samplers.KSAMPLER(fail), torch.tensor([1.0, 0.0]), noise, 1.0)
-    assert traces(dressed) == before
-    assert torch.equal(parity.noise_prediction(dressed, 501), expected)
+        parity.sample(with_garment, comfy.samplers.KSAMPLER(fail), torch.tensor([1.0, 0.0]), noise, 1.0)
+    assert traces(with_garment) == before
+    assert torch.equal(parity.noise_prediction(with_garment, 501), expected)
 
 
 def test_a_clone_copies_no_garment_tensor(model: Any, garment: Any):
-    dressing = comfyui.pack("nodes.comfyui.wrappers")
-    dressed = apply_garment(model, garment)
-    (applied,) = dressing.applied_garments(dressed.clone())
+    wrappers = comfyui.pack("nodes.comfyui.wrappers")
+    with_garment = apply_garment(model, garment)
+    (applied,) = wrappers.applied_garments(with_garment.clone())
     assert applied.garment is garment
 
 
@@ -112,7 +112,7 @@ def test_two_equal_garments_at_half_strength_equal_one(model: Any, garment: Any)
 def test_the_order_of_garments_does_not_matter(model: Any, garment: Any, other_garment: Any):
     one_way = apply_garment(apply_garment(model, garment, strength=0.7), other_garment, strength=0.4)
     other_way = apply_garment(apply_garment(model, other_garment, strength=0.4), garment, strength=0.7)
-    ours, theirs = (parity.noise_prediction(dressed, 501) for dressed in (one_way, other_way))
+    ours, theirs = (parity.noise_prediction(with_garment, 501) for with_garment in (one_way, other_way))
     assert parity.relative_error(ours, theirs) <= 1e-4
 
 
@@ -135,8 +135,8 @@ def test_garment_and_image_sizes_are_independent(model: Any, garment: Any, size:
     prompt = [[parity.vectors()["input.prompt"], {}]]
     common = {"seed": 1, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal"}
     common |= {"positive": prompt, "negative": prompt, "latent_image": latent, "denoise": 1.0}
-    dressed = comfyui.call("KSampler", model=apply_garment(model, garment), **common)["samples"]
+    with_garment = comfyui.call("KSampler", model=apply_garment(model, garment), **common)["samples"]
     plain = comfyui.call("KSampler", model=model, **common)["samples"]
-    assert dressed.shape == latent["samples"].shape
-    assert bool(torch.isfinite(dressed).all())
-    assert not torch.equal(dressed, plain)
+    assert with_garment.shape == latent["samples"].shape
+    assert bool(torch.isfinite(with_garment).all())
+    assert not torch.equal(with_garment, plain)

@@ -44,7 +44,7 @@ def qkv() -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
-def test_blocks_of_queries_give_the_hosts_attention(monkeypatch: pytest.MonkeyPatch, called: list[int], name: str):
+def test_blocks_of_queries_give_comfyuis_attention(monkeypatch: pytest.MonkeyPatch, called: list[int], name: str):
     use(monkeypatch, BACKENDS[name], called)
     whole = BACKENDS[name](*qkv(), HEADS)
     torch.testing.assert_close(attend(*qkv()), whole, rtol=1e-5, atol=1e-6)
@@ -73,7 +73,7 @@ def test_pytorchs_own_attention_is_called_once_as_it_goes_in_blocks_itself(
     assert called == [25]
 
 
-def test_an_attention_that_another_node_puts_in_place_of_the_hosts_is_called_once(called: list[int]):
+def test_an_attention_that_another_node_puts_in_place_of_comfyuis_is_called_once(called: list[int]):
     seen: list[int] = []
 
     def override(function: Any, q: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -32,9 +32,9 @@ def one(garment: Any, number: int) -> Any:
 
 def test_a_batch_of_two_is_two_batches_of_one(model_in_float64: Any, garment: Any, noise: Tensor):
     # float64, since in float32 these random weights make 4e-5 of plain SD1.5's rounding between the two.
-    dressed = apply_garment(model_in_float64, garment)
-    both = predict(dressed, noise[:2], cfg=4.0)
-    each = torch.cat([predict(dressed, x, cfg=4.0) for x in noise[:2].split(1)])
+    with_garment = apply_garment(model_in_float64, garment)
+    both = predict(with_garment, noise[:2], cfg=4.0)
+    each = torch.cat([predict(with_garment, x, cfg=4.0) for x in noise[:2].split(1)])
     assert parity.relative_error(both, each) <= 1e-6
 
 
@@ -81,10 +81,10 @@ def test_garments_of_different_sizes_in_one_batch(model: Any, garment: Any, othe
 
 
 def test_broadcast_gives_all_views_to_every_image(model: Any, garment_of_two: Any, noise: Tensor):
-    dressed = apply_garment(model, garment_of_two)
-    ours = predict(dressed, noise[:2])
+    with_garment = apply_garment(model, garment_of_two)
+    ours = predict(with_garment, noise[:2])
     for i in range(2):
-        assert parity.relative_error(ours[i : i + 1], predict(dressed, noise[i : i + 1])) <= 2e-4
+        assert parity.relative_error(ours[i : i + 1], predict(with_garment, noise[i : i + 1])) <= 2e-4
     assert parity.relative_error(ours, predict(apply_garment(model, one(garment_of_two, 0)), noise[:2])) > 0.01
 
 
@@ -122,7 +122,7 @@ def in_windows(model: Any, windows: list[list[int]]) -> Any:
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_a_window_of_an_animation_wears_what_its_images_wear(
+def test_a_window_of_an_animation_gets_the_garments_of_its_images(
     model: Any, garment_of_two: Any, noise: Tensor, order: str
 ):
     def with_garments(model: Any) -> Any:
@@ -133,10 +133,10 @@ def test_a_window_of_an_animation_wears_what_its_images_wear(
     assert parity.relative_error(predict(both, noise), predict(with_garments(model), noise)) <= 2e-4
 
 
-def test_the_hosts_own_context_windows(model: Any, garment_of_two: Any):
-    dressed = apply_garment_advanced(model, garment_of_two, batch="one per image")
+def test_comfyuis_own_context_windows(model: Any, garment_of_two: Any):
+    with_garment = apply_garment_advanced(model, garment_of_two, batch="one per image")
     windows = {"context_length": 3, "context_overlap": 1, "context_schedule": "standard_static", "context_stride": 1}
     windows |= {"closed_loop": False, "fuse_method": "flat", "dim": 0, "freenoise": False}
     latent = torch.zeros(5, 4, 10, 8)
-    ours = sample(comfyui.call("ContextWindowsManual", model=dressed, **windows), latent=latent, steps=1)
-    assert parity.relative_error(ours, sample(dressed, latent=latent, steps=1)) <= 2e-4
+    ours = sample(comfyui.call("ContextWindowsManual", model=with_garment, **windows), latent=latent, steps=1)
+    assert parity.relative_error(ours, sample(with_garment, latent=latent, steps=1)) <= 2e-4

@@ -120,6 +120,6 @@ def test_a_layer_of_another_nodes_own_is_left_out_and_said(caplog: pytest.LogCap
 @pytest.mark.usefixtures("attention_that_can_be_traced")
 def test_a_layer_that_was_another_nodes_own_is_reached_again_once_that_node_is_gone(caplog: pytest.LogCaptureFixture):
     sample(stand_ins.forward_replaced(narrow_model()), steps=1)
-    dressed = apply_garment(narrow_model())
-    assert relative_error(sample(compiled(dressed), steps=STEPS), sample(dressed, steps=STEPS)) <= LIMIT
+    with_garment = apply_garment(narrow_model())
+    assert relative_error(sample(compiled(with_garment), steps=STEPS), sample(with_garment, steps=STEPS)) <= LIMIT
     assert "does not act" not in caplog.text

@@ -9,7 +9,7 @@ from support import comfyui_process as comfyui
 from support import other_nodes, parity, sampling
 from support.narrow_unet import narrow_model
 from support.other_nodes import MODEL_PATCHES, PROMPT_PATCHES
-from support.plain_reference import wearing
+from support.plain_reference import garment_by_hooks
 from support.sampling import prompt, sample
 from torch import Tensor
 
@@ -21,14 +21,14 @@ def apply_garment(model: Any, garment: Any, **inputs: Any) -> Any:
     return sampling.apply_garment(model, garment, strength=STRENGTH, **inputs)
 
 
-def assert_same_dress(ours: Tensor, reference: Tensor, plain: Tensor) -> None:
+def assert_same_garment(ours: Tensor, reference: Tensor, plain: Tensor) -> None:
     """Assert that what the garment changes is the same, and that it changes something."""
     assert parity.relative_error(reference, plain) > 0.01
     assert parity.relative_error(ours, reference) <= LIMIT
 
 
-def worn(model: Any, garment: Any, prompts: Sequence[Tensor] = ()) -> Any:
-    return wearing(model, garment, STRENGTH, [parity.vectors()["input.prompt"], *prompts])
+def by_hooks(model: Any, garment: Any, prompts: Sequence[Tensor] = ()) -> Any:
+    return garment_by_hooks(model, garment, STRENGTH, [parity.vectors()["input.prompt"], *prompts])
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
@@ -39,21 +39,21 @@ def test_with_what_other_nodes_do_to_the_model(model: Any, garment: Any, name: s
     patched = patch(model)
     # Large enough for HyperTile to cut, and for SAG to find the shape of the middle block's tokens.
     latent = torch.zeros(1, 4, 16, 16) if name in ("HyperTile", "SAG") else None
-    with worn(model, garment):
+    with by_hooks(model, garment):
         reference = sample(patched, latent=latent)
     plain = sample(patched, latent=latent)
     assert parity.relative_error(plain, sample(model, latent=latent)) > 1e-5, "the other node does nothing here"
-    assert_same_dress(sample(both, latent=latent), reference, plain)
+    assert_same_garment(sample(both, latent=latent), reference, plain)
 
 
 @pytest.mark.parametrize("name", PROMPT_PATCHES)
 def test_with_what_other_nodes_do_to_the_prompt(model: Any, garment: Any, name: str):
     conditioning = PROMPT_PATCHES[name](prompt("prompt"), prompt("negative"))
-    with worn(model, garment, [other_nodes.second_prompt()]):
+    with by_hooks(model, garment, [other_nodes.second_prompt()]):
         reference = sample(model, *conditioning)
     plain = sample(model, *conditioning)
     assert parity.relative_error(plain, sample(model)) > 1e-5, "the other node does nothing here"
-    assert_same_dress(sample(apply_garment(model, garment), *conditioning), reference, plain)
+    assert_same_garment(sample(apply_garment(model, garment), *conditioning), reference, plain)
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
@@ -65,27 +65,27 @@ def test_with_everything_at_once(model: Any, garment: Any, order: str):
 
     conditioning = PROMPT_PATCHES["ControlNet"](prompt("prompt"), prompt("negative"))
     both = apply_garment(patch(model), garment) if order == "before" else patch(apply_garment(model, garment))
-    with worn(model, garment):
+    with by_hooks(model, garment):
         reference = sample(patch(model), *conditioning)
-    assert_same_dress(sample(both, *conditioning), reference, sample(patch(model), *conditioning))
+    assert_same_garment(sample(both, *conditioning), reference, sample(patch(model), *conditioning))
 
 
 def test_at_cfg_1_only_the_conditional_row_exists(model: Any, garment: Any):
-    with worn(model, garment):
+    with by_hooks(model, garment):
         reference = sample(model, cfg=1.0)
-    assert_same_dress(sample(apply_garment(model, garment), cfg=1.0), reference, sample(model, cfg=1.0))
+    assert_same_garment(sample(apply_garment(model, garment), cfg=1.0), reference, sample(model, cfg=1.0))
 
 
 def test_conditional_and_unconditional_in_separate_calls(model: Any, garment: Any, monkeypatch: pytest.MonkeyPatch):
     import comfy.model_management
 
-    dressed = apply_garment(model, garment)
-    together = sample(dressed)
+    with_garment = apply_garment(model, garment)
+    together = sample(with_garment)
     rows: list[int] = []
     hook = model.model.diffusion_model.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
     free = comfy.model_management.get_free_memory
     monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *args: free(*args) if any(args[1:]) else 0)
-    apart = sample(dressed)
+    apart = sample(with_garment)
     hook.remove()
     assert set(rows) == {1}, "ComfyUI was meant to compute one prompt at a time"
     assert parity.relative_error(apart, together) <= 1e-4
@@ -93,9 +93,9 @@ def test_conditional_and_unconditional_in_separate_calls(model: Any, garment: An
 
 @pytest.mark.parametrize("sampler", ["dpmpp_2m", "uni_pc", "lcm", "heun"])
 def test_with_other_samplers(model: Any, garment: Any, sampler: str):
-    with worn(model, garment):
+    with by_hooks(model, garment):
         reference = sample(model, sampler_name=sampler)
-    assert_same_dress(
+    assert_same_garment(
         sample(apply_garment(model, garment), sampler_name=sampler), reference, sample(model, sampler_name=sampler)
     )
 
@@ -108,11 +108,11 @@ def test_in_a_second_pass_at_another_size(model: Any, garment: Any):
         )
         return sample(model, latent=larger["samples"], denoise=0.5)
 
-    with worn(model, garment):
+    with by_hooks(model, garment):
         reference = two_passes(model)
     ours = two_passes(apply_garment(model, garment))
     assert ours.shape == (1, 4, 15, 12)
-    assert_same_dress(ours, reference, two_passes(model))
+    assert_same_garment(ours, reference, two_passes(model))
 
 
 def guided(guider: Any) -> Tensor:
@@ -149,17 +149,17 @@ GUIDERS = {
 def test_with_guiders_of_three_prompts(model: Any, garment: Any, name: str):
     make = GUIDERS[name]
     also = [other_nodes.second_prompt()] if name == "dual cfg" else []
-    with worn(model, garment, also):
+    with by_hooks(model, garment, also):
         reference = guided(make(model))
-    assert_same_dress(guided(make(apply_garment(model, garment))), reference, guided(make(model)))
+    assert_same_garment(guided(make(apply_garment(model, garment))), reference, guided(make(model)))
 
 
-def test_a_region_acts_where_its_mask_is(model: Any, garment: Any):
+def test_a_garment_acts_where_its_mask_is(model: Any, garment: Any):
     mask = torch.zeros(200, 100)
     mask[60:150, 20:70] = torch.linspace(0, 1, 50)
-    with wearing(model, garment, STRENGTH, [parity.vectors()["input.prompt"]], mask):
+    with garment_by_hooks(model, garment, STRENGTH, [parity.vectors()["input.prompt"]], mask):
         reference = sample(model)
-    assert_same_dress(sample(apply_garment(model, garment, mask=mask.unsqueeze(0))), reference, sample(model))
+    assert_same_garment(sample(apply_garment(model, garment, mask=mask.unsqueeze(0))), reference, sample(model))
 
 
 @pytest.mark.parametrize("name", ["HyperTile", "ToMe"])
@@ -177,8 +177,11 @@ def test_where_tokens_are_tiled_or_merged_a_mask_warns_once_and_acts_everywhere(
 def test_outfits_add_up_over_one_base_attention(model: Any, garment: Any, other_garment: Any):
     upper, lower = torch.zeros(1, 80, 64), torch.zeros(1, 80, 64)
     upper[:, :40], lower[:, 40:] = 1, 1
-    dressed = apply_garment(apply_garment(model, garment, mask=upper), other_garment, mask=lower)
+    with_garment = apply_garment(apply_garment(model, garment, mask=upper), other_garment, mask=lower)
     texts = [parity.vectors()["input.prompt"]]
-    with wearing(model, garment, STRENGTH, texts, upper[0]), wearing(model, other_garment, STRENGTH, texts, lower[0]):
+    with (
+        garment_by_hooks(model, garment, STRENGTH, texts, upper[0]),
+        garment_by_hooks(model, other_garment, STRENGTH, texts, lower[0]),
+    ):
         reference = sample(model)
-    assert_same_dress(sample(dressed), reference, sample(model))
+    assert_same_garment(sample(with_garment), reference, sample(model))

@@ -82,10 +82,10 @@ def test_the_garment_is_attended_to_by_the_conditional_rows_alone(
 
 
 def test_nothing_of_a_run_stays_in_memory(model: Any, garment: Any):
-    dressed = apply_garment(model, garment, mask=torch.rand(1, 80, 64))
-    sample(dressed)  # what ComfyUI keeps of a first run, it keeps
+    with_garment = apply_garment(model, garment, mask=torch.rand(1, 80, 64))
+    sample(with_garment)  # what ComfyUI keeps of a first run, it keeps
     before = _bytes_of_tensors()
-    sample(dressed, steps=STEPS)
+    sample(with_garment, steps=STEPS)
     assert _bytes_of_tensors() <= before  # less, where something of an earlier test was let go meanwhile
 
 

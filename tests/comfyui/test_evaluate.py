@@ -81,6 +81,17 @@ def test_missing_models_cost_their_own_scores_only_and_say_where_to_put_them():
         assert str(Path("models/imagdressing_evaluation") / model) in text
 
 
+@pytest.mark.parametrize(("gpu", "used"), [("cuda:0", "cuda:0"), ("meta", "cpu")], ids=["CUDA", "another"])
+def test_the_metrics_run_on_a_gpu_only_where_all_of_them_can(monkeypatch: pytest.MonkeyPatch, gpu: str, used: str):
+    import comfy.model_management as management
+
+    room: list[Any] = []
+    monkeypatch.setattr(management, "get_torch_device", lambda: torch.device(gpu))  # which is not there
+    monkeypatch.setattr(management, "free_memory", lambda wanted, device: room.append((wanted > 0, str(device))))
+    assert comfyui.pack("nodes.evaluate")._device() == used
+    assert room == ([(True, used)] if used != "cpu" else [])
+
+
 def test_a_missing_library_says_which_command_installs_it_and_the_rest_is_scored(monkeypatch: pytest.MonkeyPatch):
     for name in [name for name in sys.modules if name.endswith("imagdressing_core.metrics.cami")]:
         monkeypatch.delitem(sys.modules, name)

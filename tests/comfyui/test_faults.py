@@ -50,16 +50,16 @@ def test_sampling_that_fails_at_any_allocation_leaves_the_model_as_it_was(
 ):
     mask = torch.zeros(1, 40, 32)
     mask[:, :20] = 1
-    dressed = apply_garment(
+    with_garment = apply_garment(
         apply_garment_advanced(model, other_garment, layers="texture", schedule="ease in"), garment, mask=mask
     )
-    bare, worn = sample(model, steps=1), sample(dressed, steps=1)
+    bare, worn = sample(model, steps=1), sample(with_garment, steps=1)
 
     def unchanged() -> bool:
-        assert "imagdressing" not in dressed.model_options["transformer_options"]
-        return torch.equal(sample(dressed, steps=1), worn)
+        assert "imagdressing" not in with_garment.model_options["transformer_options"]
+        return torch.equal(sample(with_garment, steps=1), worn)
 
-    fail_everywhere(lambda: sample(dressed, steps=1), error, unchanged)
+    fail_everywhere(lambda: sample(with_garment, steps=1), error, unchanged)
     assert torch.equal(sample(model, steps=1), bare)
 
 
@@ -149,11 +149,11 @@ def test_extreme_attention_stays_finite_where_plain_attention_does(dtype: torch.
     plain = attend(q, k, v)
     assert torch.isfinite(plain).all()
     if joint:
-        dressed = concatenated(plain, q, k, v, garment_k, garment_v, 1.0, attend)
+        with_garment = concatenated(plain, q, k, v, garment_k, garment_v, 1.0, attend)
     else:
-        dressed = hybrid(plain, q, layer_kv(garment_k, garment_v), 1.0, attend)
-    assert torch.isfinite(dressed).all()
-    assert not torch.equal(dressed, plain)
+        with_garment = hybrid(plain, q, layer_kv(garment_k, garment_v), 1.0, attend)
+    assert torch.isfinite(with_garment).all()
+    assert not torch.equal(with_garment, plain)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6, -1e30])

@@ -52,8 +52,9 @@ def test_any_size_and_kind_of_image_is_encoded(encoder: Any, fit: str, shape: tu
     assert shapes[:3] == [(1, 80, CHANNELS), (1, 80, CHANNELS), (1, 20, CHANNELS)]
 
 
-def test_sizes_between_the_steps_are_rounded_down_to_the_latents_grid(encoder: Any):
-    garment = encode(encoder, random_image(1, 90, 70, 3), width=71, height=87)
+@pytest.mark.parametrize(("width", "height"), [(71, 87), (71.5, 80.0)], ids=["whole", "from a node of floats"])
+def test_sizes_between_the_steps_are_rounded_down_to_the_latents_grid(encoder: Any, width: float, height: float):
+    garment = encode(encoder, random_image(1, 90, 70, 3), width=width, height=height)
     origin = garment.images[0].origin
     assert (origin.width, origin.height) == (64, 80)
 
@@ -91,7 +92,7 @@ def test_leaving_the_background_out_needs_a_mask(encoder: Any):
         ("fp8_e5m2_unet", torch.float8_e5m2, 0.8),
     ],
 )
-def test_the_hosts_weight_type_is_the_garment_unets(
+def test_comfyuis_weight_type_is_the_garment_unets(
     monkeypatch: pytest.MonkeyPatch, official_garment: Any, flag: str, dtype: torch.dtype, limit: float
 ):
     from comfy.cli_args import args

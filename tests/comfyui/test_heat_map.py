@@ -31,9 +31,9 @@ def left_half() -> torch.Tensor:
 
 
 def test_each_garment_is_hot_in_its_own_mask_only(model: Any, garment: Any, other_garment: Any):
-    dressed = apply_garment(model, garment, mask=left_half())
-    dressed = apply_garment(dressed, other_garment, mask=1 - left_half())
-    images, shares = look(dressed, layers="texture")
+    with_garment = apply_garment(model, garment, mask=left_half())
+    with_garment = apply_garment(with_garment, other_garment, mask=1 - left_half())
+    images, shares = look(with_garment, layers="texture")
     assert images.shape == (4, 96, 64, 3)
     assert shares.shape == (4, 96, 64)
     left, right = shares[:, :, :16].mean((1, 2)), shares[:, :, 48:].mean((1, 2))
@@ -53,11 +53,21 @@ def test_the_same_garment_twice_gives_two_maps(model: Any, garment: Any):
 
 
 def test_only_the_chosen_layers_and_steps_count(model: Any, garment: Any):
-    dressed = apply_garment_advanced(model, garment, layers="texture", end_percent=0.5)
-    every, texture = (look(dressed, layers=layers)[1] for layers in ("all", "texture"))
+    with_garment = apply_garment_advanced(model, garment, layers="texture", end_percent=0.5)
+    every, texture = (look(with_garment, layers=layers)[1] for layers in ("all", "texture"))
     assert 0 < every.mean() < texture.mean()
     with pytest.raises(Exception, match="No garment acts in the chosen layers"):
-        look(dressed, layers="shape", steps=1)
+        look(with_garment, layers="shape", steps=1)
+
+
+def test_a_number_of_steps_from_a_node_of_floats_is_taken(model: Any, garment: Any):
+    applied = apply_garment(model, garment)
+    assert torch.equal(look(applied, steps=2.0)[1], look(applied, steps=2)[1])
+
+
+def test_weights_below_zero_are_refused(model: Any, garment: Any):
+    with pytest.raises(Exception, match="layers has the weight -1 for layer 1, and a heat map adds up shares"):
+        look(apply_garment(model, garment), layers="0:1, 1:-1")
 
 
 def test_one_garment_for_each_image(model: Any, garment_of_two: Any):
@@ -66,14 +76,14 @@ def test_one_garment_for_each_image(model: Any, garment_of_two: Any):
     assert bool((shares.mean((1, 2)) > 0).all())
 
 
-def test_a_model_that_wears_nothing_is_refused_in_words(model: Any, garment: Any):
+def test_a_model_without_a_garment_is_rejected_with_a_message(model: Any, garment: Any):
     with pytest.raises(Exception, match="model has no garment"):
         look(apply_garment(model, garment, strength=0.0))
 
 
 def test_looking_leaves_the_model_and_its_images_as_they_were(model: Any, garment: Any):
-    dressed = apply_garment(model, garment)
-    before, image = traces(dressed), sample(dressed)
-    look(dressed)
-    assert traces(dressed) == before
-    assert torch.equal(sample(dressed), image)
+    with_garment = apply_garment(model, garment)
+    before, image = traces(with_garment), sample(with_garment)
+    look(with_garment)
+    assert traces(with_garment) == before
+    assert torch.equal(sample(with_garment), image)

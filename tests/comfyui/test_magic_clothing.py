@@ -116,8 +116,8 @@ def test_a_lora_on_the_dressing_unet_acts_on_the_garment_too(model: Any, joint_g
     assert parity.relative_error(sample(both), reference) <= LIMIT
 
 
-def test_its_own_guidance_of_three_branches_is_the_hosts_dual_cfg(model: Any, joint_garment: Any):
-    # ε_u + s_T (ε_text − ε_cloth) + s_G (ε_cloth − ε_u): cond2 has the negative prompt too, but wears the garment.
+def test_its_own_guidance_of_three_branches_is_comfyuis_dual_cfg(model: Any, joint_garment: Any):
+    # ε_u + s_T (ε_text − ε_cloth) + s_G (ε_cloth − ε_u): cond2 has the negative prompt too, but gets the garment.
     def guided(model: Any, cond2: Tensor) -> Tensor:
         guider = comfyui.call(
             "DualCFGGuider",
@@ -157,13 +157,13 @@ def test_the_images_own_attention_is_computed_once_where_no_other_node_owns_it(
         return original(q, k, v, options["n_heads"], attn_precision=options["attn_precision"])
 
     monkeypatch.setattr(attention, "optimized_attention", counting)
-    noise, dressed = parity.vectors()["input.noise"], model
+    noise, with_garment = parity.vectors()["input.noise"], model
     for _ in range(garments):
-        dressed = apply_garment(dressed, joint_garment, strength=0.6)
-    ours = predict(dressed, noise)
+        with_garment = apply_garment(with_garment, joint_garment, strength=0.6)
+    ours = predict(with_garment, noise)
     # One row: the image's own attention, the garment's, and what is beneath each further garment.
     assert len(calls) == len(LAYERS) * (1 + garments + (garments - 1)) + len(LAYERS)  # those of the text
-    by_another_node = dressed.clone()
+    by_another_node = with_garment.clone()
     for layer in LAYERS:
         by_another_node.set_model_attn1_replace(owned, *layer.block)
     assert parity.relative_error(predict(by_another_node, noise), ours) <= 1e-6
@@ -225,7 +225,7 @@ def test_it_is_encoded_with_the_empty_prompt_on_grey():
     assert garment.images[0].thumbnail[2, 30].tolist() == [128, 128, 128]
 
 
-def test_garments_of_both_kinds_are_worn_together_but_not_joined(model: Any, garment: Any, joint_garment: Any):
+def test_garments_of_both_kinds_are_applied_together_but_not_joined(model: Any, garment: Any, joint_garment: Any):
     both = apply_garment(apply_garment(model, garment, strength=0.5), joint_garment, strength=0.5)
     assert bool(torch.isfinite(sample(both)).all())
     with pytest.raises(Exception, match="different rules"):

@@ -32,6 +32,6 @@ def test_every_attention_function_of_comfyui_gives_the_official_prediction(monke
 
     from_latent, _ = parity.encoded()
     monkeypatch.setattr(attention, "optimized_attention", counting)
-    ours = parity.noise_prediction(parity.dressed(from_latent.garment, 1.0), 501)
+    ours = parity.noise_prediction(parity.with_garment(from_latent.garment, 1.0), 501)
     assert len(called) == 16 + 16 + 16  # self-attention, garment, cross-attention
     assert parity.relative_error(ours, parity.vectors()["noise_pred.t501.lambda1.0"]) <= 1e-4

@@ -1,4 +1,4 @@
-"""What does not fit is refused in words: which socket, what was found, what to do."""
+"""What does not fit is rejected with a message: which socket, what was found, what to do."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -122,7 +122,7 @@ def test_nan_is_found_at_encoding_not_in_the_image():
         narrow_encoder().encode(latent, parity.vectors()["input.clip_hidden"])
 
 
-def test_a_host_that_is_too_old_is_told_which_it_should_be(monkeypatch: pytest.MonkeyPatch):
+def test_a_comfyui_that_is_too_old_is_told_which_it_should_be(monkeypatch: pytest.MonkeyPatch):
     import comfyui_version
 
     monkeypatch.setattr(comfyui_version, "__version__", "0.15.9")

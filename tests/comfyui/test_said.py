@@ -9,7 +9,7 @@ from support import comfyui_process as comfyui
 from support import stand_ins
 from support.narrow_unet import POSITIVE, apply_garment, narrow_garment, narrow_model, prompt, sample
 from support.parity import relative_error
-from support.plain_reference import wearing
+from support.plain_reference import garment_by_hooks
 from torch import Tensor
 
 
@@ -132,8 +132,8 @@ def test_rows_that_nothing_explains(said: Any):
         apply(x[:1].repeat(3, 1, 1, 1), sigma[:1].repeat(3), **c | {"c_crossattn": context})
         return apply(x, sigma, **c)
 
-    dressed = sample(apply_garment(stand_ins.function_wrapper(other_texts)(narrow_model())))
-    assert torch.equal(dressed, sample(apply_garment(narrow_model())))
+    with_garment = sample(apply_garment(stand_ins.function_wrapper(other_texts)(narrow_model())))
+    assert torch.equal(with_garment, sample(apply_garment(narrow_model())))
     (text,) = said()
     assert text.startswith("Some rows of the batch go without the garment")
 
@@ -176,7 +176,10 @@ def test_a_node_that_copies_options_between_two_garments_loses_neither(said: Any
     other = narrow_garment(1, 8, 8)
     both = apply_garment(stand_ins.options_copied(apply_garment(narrow_model())), other)
     texts = [prompt(POSITIVE)[0][0]]
-    with wearing(narrow_model(), narrow_garment(), 1.0, texts), wearing(narrow_model(), other, 1.0, texts):
+    with (
+        garment_by_hooks(narrow_model(), narrow_garment(), 1.0, texts),
+        garment_by_hooks(narrow_model(), other, 1.0, texts),
+    ):
         reference = sample(stand_ins.options_copied(narrow_model()))
     assert relative_error(sample(both), reference) <= 1e-5
     assert said() == []
@@ -193,7 +196,7 @@ def test_what_was_put_into_another_nodes_options_is_taken_out_again():
         return [*comfy.samplers.calc_cond_batch(args["model"], conds, x, sigma, kept), *args["conds_out"][1:]]
 
     patched.set_model_sampler_pre_cfg_function(pre_cfg)
-    dressed = sample(apply_garment(patched))
+    with_garment = sample(apply_garment(patched))
     acts = comfyui.tells_callbacks_its_options()
-    assert (relative_error(dressed, sample(patched)) > 0.01) == acts
+    assert (relative_error(with_garment, sample(patched)) > 0.01) == acts
     assert kept["transformer_options"].get("wrappers") == ({"apply_model": {}} if acts else None)

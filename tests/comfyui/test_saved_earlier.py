@@ -1,4 +1,4 @@
-"""A garment file saved before the code got its present names loads, and is worn by a full-sized model.
+"""A garment file saved before the code got its present names loads, and acts in a full-sized model.
 
 ``tests/reference/saved_earlier/garment.safetensors`` was written by the Save Garment node of commit bb516ee: a garment
 of 64 × 64 pixels in fp16, its numbers random. It is never written anew.
@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from support import comfyui_process as comfyui
 from support import parity
-from support.plain_reference import wearing
+from support.plain_reference import garment_by_hooks
 
 SAVED = parity.REFERENCE / "saved_earlier"
 LAYERS = comfyui.pack("imagdressing_core.model.layers").LAYERS
@@ -39,9 +39,9 @@ def test_it_loads_bit_for_bit_with_its_origin(saved: Any):
     assert origin.fingerprint == "0123456789abcdef" * 4
 
 
-def test_it_is_worn_as_equation_5_says(saved: Any):
+def test_it_acts_as_equation_5_says(saved: Any):
     model, prompt = parity.dressing_model(), parity.vectors()["input.prompt"]
-    with wearing(model, saved, 1.0, [prompt]):
+    with garment_by_hooks(model, saved, 1.0, [prompt]):
         reference = parity.noise_prediction(model, 501)
     assert parity.relative_error(reference, parity.noise_prediction(model, 501)) > 0.01
-    assert parity.relative_error(parity.noise_prediction(parity.dressed(saved, 1.0), 501), reference) <= 1e-4
+    assert parity.relative_error(parity.noise_prediction(parity.with_garment(saved, 1.0), 501), reference) <= 1e-4

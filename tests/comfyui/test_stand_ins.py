@@ -13,7 +13,7 @@ import torch
 from support import comfyui_process as comfyui
 from support.narrow_unet import POSITIVE, apply_garment, narrow_garment, narrow_model, prompt, sample
 from support.parity import relative_error
-from support.plain_reference import wearing
+from support.plain_reference import garment_by_hooks
 from support.stand_ins import STAND_INS, UNKNOWN_ROWS
 from torch import Tensor
 
@@ -52,7 +52,7 @@ def both(name: str, order: str, **inputs: Any) -> Any:
 
 def by_hooks(name: str, strength: float = 1.0, batch: int = 1) -> Tensor:
     model = narrow_model()
-    with wearing(model, narrow_garment(), strength, [prompt(POSITIVE)[0][0]]):
+    with garment_by_hooks(model, narrow_garment(), strength, [prompt(POSITIVE)[0][0]]):
         return sample(STAND_INS[name](model), batch)
 
 

@@ -48,7 +48,7 @@ def train(model: Any, checkpointing: bool) -> float:
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["plain", "gradient checkpointing"])
 def test_a_lora_is_trained_through_a_model_with_a_garment(trainable: Any, garment: Any, checkpointing: bool):
     before = garment.images[0].layers[0].k.clone()
-    dressed = train(apply_garment(trainable, garment), checkpointing)
-    assert torch.isfinite(torch.tensor(dressed))
-    assert dressed != train(trainable, checkpointing)
+    with_garment = train(apply_garment(trainable, garment), checkpointing)
+    assert torch.isfinite(torch.tensor(with_garment))
+    assert with_garment != train(trainable, checkpointing)
     assert torch.equal(garment.images[0].layers[0].k, before)

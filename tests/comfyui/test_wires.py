@@ -99,8 +99,9 @@ def test_a_wrong_value_on_a_wire_is_said_on_the_node(
         ("IMAGDressingApply", "strength"),
         *(("IMAGDressingApplyAdvanced", name) for name in ("layers", "schedule", "branches", "batch")),
         ("IMAGDressingSaveGarment", "filename_prefix"),
-        ("IMAGDressingEvaluate", "mode"),
+        *(("IMAGDressingEvaluate", name) for name in ("mode", "prompt")),
         ("IMAGDressingHeatMap", "steps"),
+        *(("IMAGDressingCropToMask", name) for name in ("margin", "size")),
         ("IMAGDressingPasteBack", "feather"),
     ],
 )
@@ -143,3 +144,11 @@ def test_a_mask_means_the_same_in_every_shape(inputs: dict[str, dict[str, Any]])
     ]
     assert all(torch.equal(one, pasted[0]) for one in pasted)
     assert torch.equal(pasted[0][0, ..., 0], mask)
+
+
+def test_other_packs_can_compare_a_garment_and_use_it_as_a_key():
+    one, other = small_values.garment(), small_values.garment()
+    both, again = (comfyui_process.call("IMAGDressingJoinGarments", garment_1=one, garment_2=other) for _ in "ab")
+    for first, second in ((both, again), (one, other), (one.images[0], other.images[0])):
+        assert first == first and first != second and second in [first, second]
+        assert {first: 1, second: 2}[second] == 2

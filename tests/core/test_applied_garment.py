@@ -1,4 +1,4 @@
-"""Who wears which garment, where and how strongly."""
+"""Which image gets which garment, where and how strongly."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def garment(images: int, tokens: int = 80) -> Garment:
 
 
 def numbers(applied: AppliedGarment, image_indices: list[int]) -> list[list[int]]:
-    """Return which of the garment's images each of these images of the batch wears."""
+    """Return which of the garment's images each of these images of the batch gets."""
     ids = [id(image) for image in applied.garment.images]
     return [[ids.index(id(image)) for image in applied.images_for(index)] for index in image_indices]
 
@@ -69,7 +69,7 @@ def test_strengths_are_read_where_they_are_used(device: torch.device | None):
 
 
 @pytest.mark.parametrize(
-    "worn",
+    "applied",
     [
         {"strength": 0.0},
         {"start_percent": 0.5, "end_percent": 0.5},
@@ -78,13 +78,13 @@ def test_strengths_are_read_where_they_are_used(device: torch.device | None):
     ],
     ids=["strength", "window", "layers", "schedule"],
 )
-def test_what_never_acts_says_so(worn: dict[str, Any]):
-    assert not AppliedGarment(garment(1), **worn).ever_acts
+def test_what_never_acts_says_so(applied: dict[str, Any]):
+    assert not AppliedGarment(garment(1), **applied).ever_acts
 
 
 def test_a_schedule_runs_along_the_garments_own_window():
-    worn = AppliedGarment(garment(1), start_percent=0.2, end_percent=0.6, schedule=parse_schedule("0:0, 1:1"))
-    assert [worn.factor_at(percent) for percent in (0.2, 0.4, 0.6)] == pytest.approx([0.0, 0.5, 1.0])
+    applied = AppliedGarment(garment(1), start_percent=0.2, end_percent=0.6, schedule=parse_schedule("0:0, 1:1"))
+    assert [applied.factor_at(percent) for percent in (0.2, 0.4, 0.6)] == pytest.approx([0.0, 0.5, 1.0])
 
 
 def test_views_are_joined_token_by_token():

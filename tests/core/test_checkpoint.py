@@ -1,4 +1,4 @@
-"""Checkpoint files: every published layout is read, everything else is refused in words."""
+"""Checkpoint files: every published layout is read, everything else is rejected with a message."""
 
 import os
 import pickle

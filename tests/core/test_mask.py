@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from imagdressing_core.model.layers import LAYERS
-from imagdressing_core.model.mask import crop_mask, mask_tokens
+from imagdressing_core.model.mask import as_masks, crop_mask, mask_tokens
 
 
 @pytest.mark.parametrize("latent", [(80, 64), (10, 8), (9, 15)], ids=str)
@@ -34,3 +34,7 @@ def test_an_area_gets_its_own_part_of_the_mask():
     upper = crop_mask(mask, (10, 8), (5, 8, 0, 0))
     assert torch.equal(lower, torch.ones(1, 5, 8))
     assert torch.equal(upper, torch.zeros(1, 5, 8))
+
+
+def test_a_mask_of_truth_values_is_one_of_numbers():
+    assert torch.equal(1 - as_masks(torch.tensor([[True, False]])), torch.tensor([[[0.0, 1.0]]]))

@@ -1,4 +1,4 @@
-"""Masks that are rarely meant as they are: said in words, and only those."""
+"""Masks that look unintended get a warning, and only those."""
 
 import pytest
 import torch

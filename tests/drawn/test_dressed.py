@@ -35,7 +35,7 @@ def inference_mode() -> Iterator[None]:
 
 
 @cache
-def host() -> ComfyUI:
+def in_comfyui() -> ComfyUI:
     folder: Path = HOME / "drawn" / "models"
     models.make_models(folder)
     return ComfyUI(folder)
@@ -45,7 +45,7 @@ def host() -> ComfyUI:
 def images(dress: str, people: int = len(PEOPLE), **applied: Any) -> list[Any]:
     """Return an image of each of the first ``PEOPLE``. dress: "own", "another" or "none"."""
     clothes = {"own": SHIRTS[:people], "another": OTHERS[:people], "none": None}[dress]
-    return host().make(PEOPLE[:people], clothes, WIDTH, steps=STEPS, **applied)
+    return in_comfyui().make(PEOPLE[:people], clothes, WIDTH, steps=STEPS, **applied)
 
 
 def mean(name: str, made: list[Any], clothes: list[drawing.Cloth] = SHIRTS) -> float:
@@ -80,7 +80,7 @@ def test_the_prompts_scene_is_there_with_a_garment_and_without() -> None:
 @pytest.mark.parametrize("dress", ["none", "own"])
 def test_the_prompts_pose_is_there_with_a_garment_and_without(dress: str) -> None:
     people = [replace(one, scene="studio", pose=pose) for one, pose in zip(PEOPLE, world.POSES, strict=True)]
-    made = host().make(people, SHIRTS if dress == "own" else None, WIDTH, steps=STEPS)
+    made = in_comfyui().make(people, SHIRTS if dress == "own" else None, WIDTH, steps=STEPS)
     assert sum(measure.pose_of(image) == one.pose for image, one in zip(made, people, strict=True)) >= 3
 
 
@@ -97,7 +97,7 @@ def test_strength_orders_the_effect() -> None:
 def test_a_mask_keeps_the_garment_to_its_half() -> None:
     mask = torch.zeros(1, 160, 128)
     mask[:, :, :64] = 1
-    masked = host().make(PEOPLE[:2], SHIRTS[:2], WIDTH, steps=STEPS, mask=mask)
+    masked = in_comfyui().make(PEOPLE[:2], SHIRTS[:2], WIDTH, steps=STEPS, mask=mask)
     left, right = (difference(masked, images("none")[:2], half) for half in (slice(0, 48), slice(80, None)))
     assert left > 3 * right
 
@@ -107,9 +107,11 @@ def test_shirt_and_trousers_each_land_where_they_belong() -> None:
     upper[:, :92] = 1
     made: list[Any] = []
     for number, one in enumerate(PEOPLE[:2]):
-        dressed = host().dressed(host().garment(one.shirt, WIDTH), mask=upper)
-        dressed = host().dressed(host().garment(one.trousers, WIDTH), dressed, mask=1 - upper)
-        made += host().sample(dressed, world.caption(one), WIDTH, STEPS, noise=number)
+        with_garment = in_comfyui().with_garment(in_comfyui().garment(one.shirt, WIDTH), mask=upper)
+        with_garment = in_comfyui().with_garment(
+            in_comfyui().garment(one.trousers, WIDTH), with_garment, mask=1 - upper
+        )
+        made += in_comfyui().sample(with_garment, world.caption(one), WIDTH, STEPS, noise=number)
     for kind, other in (("shirt", "trousers"), ("trousers", "shirt")):
         own, swapped = (errors(made, kind, colours) for colours in (kind, other))
         assert own < 0.6 * swapped
@@ -126,12 +128,18 @@ def errors(made: list[Any], kind: str, colours: str) -> float:
 
 def test_the_heat_map_is_hotter_on_the_torso_than_elsewhere() -> None:
     one = PEOPLE[0]
-    dressed = host().dressed(host().garment(one.shirt, WIDTH))
-    latent = host().latent(dressed, world.caption(one), WIDTH, STEPS)
-    positive = comfyui.call("CLIPTextEncode", clip=host().clip, text=world.caption(one))
-    pixels = comfyui.call("VAEDecode", samples=latent, vae=host().vae)
+    with_garment = in_comfyui().with_garment(in_comfyui().garment(one.shirt, WIDTH))
+    latent = in_comfyui().latent(with_garment, world.caption(one), WIDTH, STEPS)
+    positive = comfyui.call("CLIPTextEncode", clip=in_comfyui().clip, text=world.caption(one))
+    pixels = comfyui.call("VAEDecode", samples=latent, vae=in_comfyui().vae)
     _, shares = comfyui.call(
-        "IMAGDressingHeatMap", model=dressed, positive=positive, samples=latent, image=pixels, layers="all", steps=4
+        "IMAGDressingHeatMap",
+        model=with_garment,
+        positive=positive,
+        samples=latent,
+        image=pixels,
+        layers="all",
+        steps=4,
     )
     torso = torch.zeros(160, 128, dtype=torch.bool)
     torso[62:92, 52:76] = True
@@ -141,22 +149,22 @@ def test_the_heat_map_is_hotter_on_the_torso_than_elsewhere() -> None:
 
 def test_a_saved_garment_dresses_the_same(tmp_path: Path) -> None:
     garment_file = comfyui.pack("imagdressing_core.files.garment_file")
-    garment = host().garment(SHIRTS[0], WIDTH)
+    garment = in_comfyui().garment(SHIRTS[0], WIDTH)
     garment_file.save_garment(garment, tmp_path / "shirt.safetensors")
-    dressed = host().dressed(garment_file.load_garment(tmp_path / "shirt.safetensors"))
-    assert difference(host().sample(dressed, world.caption(PEOPLE[0]), WIDTH, STEPS), images("own")[:1]) == 0
+    with_garment = in_comfyui().with_garment(garment_file.load_garment(tmp_path / "shirt.safetensors"))
+    assert difference(in_comfyui().sample(with_garment, world.caption(PEOPLE[0]), WIDTH, STEPS), images("own")[:1]) == 0
 
 
 def test_each_image_of_a_batch_wears_its_own_garment() -> None:
-    one, two = (host().garment(cloth, WIDTH) for cloth in SHIRTS[:2])
-    dressed = comfyui.call(
+    one, two = (in_comfyui().garment(cloth, WIDTH) for cloth in SHIRTS[:2])
+    with_garment = comfyui.call(
         "IMAGDressingApplyAdvanced",
-        model=host().model,
+        model=in_comfyui().model,
         garment=comfyui.call("IMAGDressingJoinGarments", garment_1=one, garment_2=two),
         batch="one per image",
         **EVERYWHERE,
     )
-    made = host().sample(dressed, world.caption(PEOPLE[0]), WIDTH, STEPS, batch=2)
+    made = in_comfyui().sample(with_garment, world.caption(PEOPLE[0]), WIDTH, STEPS, batch=2)
     errors = [[measure.score(image, PEOPLE[0], cloth)["colour_error"] for cloth in SHIRTS[:2]] for image in made]
     assert errors[0][0] < errors[0][1] and errors[1][1] < errors[1][0]
 
@@ -165,7 +173,7 @@ def test_pasted_back_into_a_photo_the_garment_is_new_and_all_else_is_the_photo()
     one, cloth = PEOPLE[0], SHIRTS[1]
     photo = as_tensor(world.image(one, WIDTH))
     mask = torch.from_numpy(numpy.array(world.mask(one, "shirt", WIDTH))).float()[None] / 255
-    texts = {name: comfyui.call("CLIPTextEncode", clip=host().clip, text=world.caption(one)) for name in TEXTS}
+    texts = {name: comfyui.call("CLIPTextEncode", clip=in_comfyui().clip, text=world.caption(one)) for name in TEXTS}
     guided = comfyui.call(
         "ControlNetApplyAdvanced",
         **texts,
@@ -175,13 +183,13 @@ def test_pasted_back_into_a_photo_the_garment_is_new_and_all_else_is_the_photo()
         start_percent=0.0,
         end_percent=1.0,
     )
-    latent = comfyui.call("VAEEncode", pixels=photo, vae=host().vae)
+    latent = comfyui.call("VAEEncode", pixels=photo, vae=in_comfyui().vae)
     latent = comfyui.call("SetLatentNoiseMask", samples=latent, mask=mask)
-    dressed = host().dressed(host().garment(cloth, WIDTH))
+    with_garment = in_comfyui().with_garment(in_comfyui().garment(cloth, WIDTH))
     settings = {"seed": measure.SEED, "steps": STEPS, "cfg": measure.GUIDANCE, **SAMPLER}
     conditioning = dict(zip(TEXTS, guided, strict=True))
-    latent = comfyui.call("KSampler", model=dressed, **conditioning, latent_image=latent, **settings)
-    generated = comfyui.call("VAEDecode", samples=latent, vae=host().vae)
+    latent = comfyui.call("KSampler", model=with_garment, **conditioning, latent_image=latent, **settings)
+    generated = comfyui.call("VAEDecode", samples=latent, vae=in_comfyui().vae)
     pasted = comfyui.call(
         "IMAGDressingPasteBack", original=photo, generated=generated, mask=mask, feather=0, match_color=False
     )

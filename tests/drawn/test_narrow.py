@@ -47,10 +47,13 @@ def test_a_widened_denoising_unet_with_a_widened_garment_predicts_the_same_noise
         worn = GarmentInputs(garment(flat, clip_hidden))
         return noise_prediction(unet, latent, torch.tensor([300]), text, worn)
 
-    dressed, wide_dressed = prediction(unet, garment, context), prediction(wide_unet, wide_garment, wide_context)
+    with_garment, wide_with_garment = (
+        prediction(unet, garment, context),
+        prediction(wide_unet, wide_garment, wide_context),
+    )
 
-    assert difference(dressed, wide_dressed) < EXACT
-    assert difference(dressed, noise_prediction(unet, latent, torch.tensor([300]), context)) > 1e-3
+    assert difference(with_garment, wide_with_garment) < EXACT
+    assert difference(with_garment, noise_prediction(unet, latent, torch.tensor([300]), context)) > 1e-3
 
 
 def test_a_widened_controlnet_controls_alike() -> None:

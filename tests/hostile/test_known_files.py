@@ -1,4 +1,4 @@
-"""Every kind of file that once ran, killed or filled something is refused in words, at no cost."""
+"""Every kind of file that once ran code, killed the process or filled memory is rejected with a message, at no cost."""
 
 import json
 from pathlib import Path

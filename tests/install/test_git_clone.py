@@ -55,11 +55,11 @@ def first_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FirstStart
     yield FirstStart(base, home, nodes, templates, folders, help_page, before, fresh.content(pack), seen, log)
 
 
-def test_the_host_lists_every_node(first_start: FirstStart):
+def test_comfyui_lists_every_node(first_start: FirstStart):
     assert set(contract.RELEASED) <= set(first_start.nodes), first_start.log
 
 
-def test_the_host_lists_workflows_model_folders_and_help(first_start: FirstStart):
+def test_comfyui_lists_workflows_model_folders_and_help(first_start: FirstStart):
     assert "1 Dress a person (start here)" in first_start.templates[PACK_NAME]
     assert {"imagdressing", "imagdressing_garments"} <= set(first_start.folders)
     assert "Apply Garment" in first_start.help_page
@@ -69,7 +69,7 @@ def test_the_packs_folder_stays_as_it_was_cloned(first_start: FirstStart):
     assert first_start.after == first_start.before
 
 
-def test_nothing_is_written_outside_the_hosts_folders(first_start: FirstStart):
+def test_nothing_is_written_outside_comfyuis_folders(first_start: FirstStart):
     allowed = (first_start.base, first_start.base.parent / "scratch", Path("/dev"))
     outside = [
         path

@@ -57,7 +57,7 @@ def test_loading_the_same_folder_again_is_no_second_copy():
 
 
 @pytest.mark.parametrize("gone", ["comfy_api", "comfy_api.latest"])
-def test_a_host_without_the_v3_api_is_told_its_oldest_version(
+def test_a_comfyui_without_the_v3_api_is_told_its_oldest_version(
     copy: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, gone: str
 ):
     for name in [name for name in sys.modules if name == gone or name.startswith(f"{gone}.")]:
@@ -68,7 +68,7 @@ def test_a_host_without_the_v3_api_is_told_its_oldest_version(
     )
 
 
-def test_a_host_of_an_older_version_with_that_api_is_told_both_versions(
+def test_a_comfyui_of_an_older_version_with_that_api_is_told_both_versions(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     comfyui_process.start()
@@ -77,7 +77,7 @@ def test_a_host_of_an_older_version_with_that_api_is_told_both_versions(
     assert "needs ComfyUI 0.16.3 or newer; this is 0.3.68. Update ComfyUI." in caplog.messages[-1]
 
 
-def test_an_incomplete_copy_is_not_taken_for_an_old_host(copy: Path, caplog: pytest.LogCaptureFixture):
+def test_an_incomplete_copy_is_not_taken_for_an_old_comfyui(copy: Path, caplog: pytest.LogCaptureFixture):
     shutil.rmtree(copy / "imagdressing_core")
     assert not load(copy)
     assert "imagdressing_core" in caplog.messages[-1]

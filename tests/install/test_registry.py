@@ -89,7 +89,7 @@ def test_the_archive_holds_what_runs_and_no_more(pack: Path, archive: zipfile.Zi
     assert set(archive.namelist()) == {*held, *FILES, *COMMANDS}
 
 
-def test_the_archive_dresses_a_person_in_the_real_host(archive: zipfile.ZipFile, tmp_path: Path):
+def test_the_archive_dresses_a_person_in_the_real_comfyui(archive: zipfile.ZipFile, tmp_path: Path):
     base = fresh.with_synthetic_models(fresh.base(tmp_path / "base"))
     archive.extractall(base / "custom_nodes" / PACK_NAME)
     with serving(base=base) as server:

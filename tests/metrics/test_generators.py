@@ -153,7 +153,7 @@ def test_all_wrong_rows_are_named_before_any_image_is_made(cases: list[Case], tm
     assert not painter.painted
 
 
-def test_no_host_is_said_with_its_address():
+def test_no_comfyui_is_said_with_its_address():
     with pytest.raises(IMAGDressingError, match=r"http://127\.0\.0\.1:9 does not answer.*--url"):
         on_comfyui.imagdressing("http://127.0.0.1:9/")
 

@@ -1,4 +1,4 @@
-"""A host that was interrupted, starved, cut off or killed makes, afterwards, the image that it made before."""
+"""A ComfyUI that was interrupted, starved, cut off or killed makes, afterwards, the image that it made before."""
 
 import asyncio
 import contextlib
@@ -119,27 +119,27 @@ def saving(prompt: Prompt, prefix: Any) -> Prompt:
     return prompt | {"save garment": {"class_type": "IMAGDressingSaveGarment", "inputs": save}}
 
 
-def wearing_saved(prompt: Prompt, name: Any) -> Prompt:
-    wearing = json.loads(json.dumps(prompt))
-    wearing["load"] = {"class_type": "IMAGDressingLoadGarment", "inputs": {"garment_name": name}}
-    inputs(wearing, "IMAGDressingApply")["garment"] = ["load", 0]
-    return wearing
+def with_saved_garment(prompt: Prompt, name: Any) -> Prompt:
+    with_saved = json.loads(json.dumps(prompt))
+    with_saved["load"] = {"class_type": "IMAGDressingLoadGarment", "inputs": {"garment_name": name}}
+    inputs(with_saved, "IMAGDressingApply")["garment"] = ["load", 0]
+    return with_saved
 
 
 def test_a_garment_whose_file_is_cut_while_it_is_loaded_is_refused_until_it_is_whole_again(
     server: ComfyUIServer, prompt: Prompt, saved: Path
 ):
-    wearing = wearing_saved(prompt, saved.name)
-    before = image(server, wearing)
+    with_saved = with_saved_garment(prompt, saved.name)
+    before = image(server, with_saved)
     whole = saved.read_bytes()
     with saved.open("r+b") as file:
         file.truncate(1000)  # in place: whoever still had it mapped would die of it
-    inputs(wearing, "KSampler")["seed"] += 5
-    error = server.run(wearing).error
+    inputs(with_saved, "KSampler")["seed"] += 5
+    error = server.run(with_saved).error
     assert error is not None and f"{saved.name} is damaged, incomplete or something else (1,000 bytes found)" in error
-    inputs(wearing, "KSampler")["seed"] -= 5
+    inputs(with_saved, "KSampler")["seed"] -= 5
     saved.write_bytes(whole)
-    assert image(server, wearing) == before
+    assert image(server, with_saved) == before
 
 
 NAN = float("nan")
@@ -214,7 +214,7 @@ def everything_below(folder: Path) -> set[Path]:
 def test_a_garment_name_that_leads_out_of_the_folder_is_refused(
     server: ComfyUIServer, prompt: Prompt, saved: Path, name: str
 ):
-    assert "No saved garment named" in refused(server, wearing_saved(prompt, name))
+    assert "No saved garment named" in refused(server, with_saved_garment(prompt, name))
 
 
 def test_a_link_to_what_is_no_garment_tells_nothing_of_it(
@@ -225,7 +225,7 @@ def test_a_link_to_what_is_no_garment_tells_nothing_of_it(
     link = saved.with_name("link.safetensors")
     link.symlink_to(secret)
     try:
-        error = refused(server, wearing_saved(prompt, link.name))
+        error = refused(server, with_saved_garment(prompt, link.name))
         assert "link.safetensors is damaged, incomplete or something else" in error
         assert "secret" not in error
     finally:
@@ -234,7 +234,7 @@ def test_a_link_to_what_is_no_garment_tells_nothing_of_it(
 
 @pytest.fixture(scope="module")
 def image_before(server: ComfyUIServer) -> bytes:
-    """The image of the tiny workflow, from a host that was never disturbed; that host then makes room."""
+    """The image of the tiny workflow, from a ComfyUI that was never disturbed; that one then makes room."""
     made = image(server, make_small(shipped_prompt(server)))
     forget(server)
     return made
@@ -250,7 +250,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(image_before: bytes):
         assert image(server, prompt) == image_before
 
 
-def test_a_host_killed_with_a_queue_makes_the_same_image_when_it_is_back(image_before: bytes):
+def test_a_comfyui_killed_with_a_queue_makes_the_same_image_when_it_is_back(image_before: bytes):
     base = synthetic_base()
     garments = base / GARMENTS
     with contextlib.suppress(requests.ConnectionError), serving(*HALF, base=base) as server:
@@ -264,7 +264,7 @@ def test_a_host_killed_with_a_queue_makes_the_same_image_when_it_is_back(image_b
         prompt = make_small(shipped_prompt(server))
         assert image(server, prompt) == image_before
         for file in garments.glob("killed_*"):
-            assert server.run(wearing_saved(prompt, file.name)).error is None  # whole, since it is there
+            assert server.run(with_saved_garment(prompt, file.name)).error is None  # whole, since it is there
             file.unlink()
     for scratch in garments.glob(".imagdressing-*"):
         scratch.unlink()

@@ -29,5 +29,5 @@ def test_the_workflow_runs_under(flags: list[str]):
             line for line in log.splitlines() if "WARNING" in line or "diffusers" in line or "missing" in line
         ]
         assert [line for line in suspicious if "No VAE weights" not in line] == []  # of the checkpoint without VAE
-        # Some releases log a trace of their own, of the database that this host keeps in memory.
+        # Some releases log a trace of their own, of the database that this ComfyUI keeps in memory.
         assert "Traceback" not in log or PACK_NAME not in log.partition("Traceback")[2]

@@ -127,7 +127,7 @@ def test_a_face_needs_the_pack_that_reads_it(server: ComfyUIServer):
         on_comfyui.imagdressing(server.url, follows=["pose", "face"])
 
 
-def test_what_the_host_refuses_is_said_with_the_garment(server: ComfyUIServer, cases: list[Case], tmp_path: Path):
+def test_what_comfyui_refuses_is_said_with_the_garment(server: ComfyUIServer, cases: list[Case], tmp_path: Path):
     recipe = small(on_comfyui.imagdressing(server.url))
     inputs(recipe, "IMAGDressingModelLoader")["model_name"] = "absent.pt"
     with pytest.raises(IMAGDressingError, match=r"(?s)imagdressing_shirt\.png: ComfyUI made no image.*absent\.pt"):

@@ -17,7 +17,7 @@ from support import parity
 with torch.inference_mode():
     garment = parity.garment_of_vectors()
     parity.garment_encoder.cache_clear()
-    parity.noise_prediction(parity.dressed(garment, 1.0), 501)
+    parity.noise_prediction(parity.with_garment(garment, 1.0), 501)
 print("an image")
 """)
     assert done.returncode == 0, done.stderr[-2000:]

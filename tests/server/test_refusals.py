@@ -1,4 +1,4 @@
-"""What goes wrong is said in words in ComfyUI's dialog, and the next prompt runs."""
+"""ComfyUI's dialog shows a message for whatever goes wrong, and the next prompt runs."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def test_a_name_that_is_not_in_the_folders_is_refused_with_what_is_there(
     assert "misshapen.pt" in error
 
 
-def test_the_folder_of_extra_model_paths_comes_with_the_hosts_own(server: ComfyUIServer):
+def test_the_folder_of_extra_model_paths_comes_with_comfyuis_own(server: ComfyUIServer):
     info = server.get("/object_info/IMAGDressingModelLoader")["IMAGDressingModelLoader"]
     names = info["input"]["required"]["model_name"][1]["options"]
     assert {"IMAGDressing-v1_512.pt", "misshapen.pt"} <= set(names)

@@ -76,8 +76,8 @@ def test_strength_zero_is_the_image_of_the_workflow_without_the_node(server: Com
 
 
 def test_converting_writes_a_small_file_that_dresses_alike(server: ComfyUIServer, prompt: Prompt, extra_models: Any):
-    node(prompt, "KSampler")["seed"] = 11  # a host that has it all cached would show no image
-    dressed = image(server, server.run(prompt))
+    node(prompt, "KSampler")["seed"] = 11  # a ComfyUI that has all of it cached would show no image
+    with_garment = image(server, server.run(prompt))
     convert = {"class_type": "IMAGDressingConvertCheckpoint", "inputs": {"model_name": GARMENT.name, "dtype": "fp16"}}
     result = server.run({"1": convert})
     assert result.error is None
@@ -88,7 +88,7 @@ def test_converting_writes_a_small_file_that_dresses_alike(server: ComfyUIServer
 
     node(prompt, "IMAGDressingModelLoader")["model_name"] = converted.name
     again = image(server, server.run(prompt))
-    assert again.size == dressed.size
-    difference = sum(abs(a - b) for a, b in zip(again.tobytes(), dressed.tobytes(), strict=True))
-    assert difference / len(dressed.tobytes()) < 3
+    assert again.size == with_garment.size
+    difference = sum(abs(a - b) for a, b in zip(again.tobytes(), with_garment.tobytes(), strict=True))
+    assert difference / len(with_garment.tobytes()) < 3
     converted.unlink()

@@ -1,4 +1,4 @@
-"""Failing at a chosen allocation: every operator that makes new memory, by the line of the pack or host that asks."""
+"""Fails at a chosen allocation: any operator that makes new memory, by the line of the pack or ComfyUI that asks."""
 
 import sys
 from collections.abc import Callable
@@ -64,14 +64,14 @@ def interrupt() -> BaseException:
 
 
 def _site() -> Site:
-    pack = host = ""
+    pack = comfyui = ""
     frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while frame is not None and not pack:
         file = Path(frame.f_code.co_filename).resolve()
         where = f"{file.name}:{frame.f_lineno}"
         if file.is_relative_to(REPOSITORY / "imagdressing_core") or file.is_relative_to(REPOSITORY / "nodes"):
             pack = where
-        elif not host and file.is_relative_to(comfyui_path()):
-            host = where
+        elif not comfyui and file.is_relative_to(comfyui_path()):
+            comfyui = where
         frame = frame.f_back
-    return pack, host
+    return pack, comfyui

@@ -66,15 +66,15 @@ def rows_of_layers(plain: Any, garment: Any, dtype: str) -> Iterator[Row]:
         parity.noise_prediction(model, TIMESTEP, cfg=7.5)
     image, errors = garment.images[0], {True: [], False: []}
     for index, layer in seen.items():
-        for i, wears in enumerate(conditional):
+        for i, has_garment in enumerate(conditional):
             expected = plain_attention(layer["q"][i], layer["k"][i], layer["v"][i], HEADS)
-            if wears:
+            if has_garment:
                 k, v = (tensor[0].to(layer["q"]) for tensor in (image.layers[index].k, image.layers[index].v))
                 expected = expected + plain_attention(layer["q"][i], k, v, HEADS)
-            errors[wears].append(relative_error(layer["z"][i], expected.cpu()))
-    for wears, name in ((True, "with the garment"), (False, "without")):
-        assert len(errors[wears]) == 16
-        yield Row(f"Eq. 5 from the step's own Q, K, V, rows {name}, {dtype}", max(errors[wears]), LIMITS[dtype])
+            errors[has_garment].append(relative_error(layer["z"][i], expected.cpu()))
+    for has_garment, name in ((True, "with the garment"), (False, "without")):
+        assert len(errors[has_garment]) == 16
+        yield Row(f"Eq. 5 from the step's own Q, K, V, rows {name}, {dtype}", max(errors[has_garment]), LIMITS[dtype])
 
 
 def row_over_plain(plain: Any, garment: Any, dtype: str) -> Row:

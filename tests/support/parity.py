@@ -84,7 +84,7 @@ def reference_image() -> Tensor:
     return torch.from_numpy(pixels).float()[None] / 255
 
 
-def dressed(garment: Any, strength: float) -> Any:
+def with_garment(garment: Any, strength: float) -> Any:
     return comfyui.call(
         "IMAGDressingApply",
         model=dressing_model(),
@@ -169,14 +169,14 @@ def rows_of_vectors() -> Iterator[Row]:
     yield from from_latent.rows
     for timestep in (981, 501, 1):
         for strength in (0.0, 0.5, 1.0):
-            ours = noise_prediction(dressed(from_latent.garment, strength), timestep)
+            ours = noise_prediction(with_garment(from_latent.garment, strength), timestep)
             error = relative_error(ours, reference[f"noise_pred.t{timestep}.lambda{strength}"])
             yield Row(f"noise prediction, t = {timestep}, λ = {strength}", error, 1e-4)
-        ours = noise_prediction(dressed(from_latent.garment, 1.0), timestep, cfg=0.0)
+        ours = noise_prediction(with_garment(from_latent.garment, 1.0), timestep, cfg=0.0)
         error = relative_error(ours, reference[f"noise_pred.t{timestep}.uncond"])
         yield Row(f"noise prediction, t = {timestep}, unconditional", error, 1e-4)
 
-    ours = ddim(dressed(from_latent.garment, 1.0))
+    ours = ddim(with_garment(from_latent.garment, 1.0))
     yield Row("latent after ten DDIM steps, cfg 7.5", relative_error(ours, reference["latent.ddim10.cfg7.5"]), 1e-3)
 
 
@@ -185,7 +185,7 @@ def rows_of_image() -> Iterator[Row]:
     reference, (_, from_image) = image_vectors(), encoded()
     yield from from_image.rows
     for strength in (0.0, 1.0):
-        ours = noise_prediction(dressed(from_image.garment, strength), 501)
+        ours = noise_prediction(with_garment(from_image.garment, strength), 501)
         error = relative_error(ours, reference[f"noise_pred.t501.lambda{strength}"])
         yield Row(f"noise prediction from the image, t = 501, λ = {strength}", error, 1e-2)
 

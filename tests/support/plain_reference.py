@@ -15,10 +15,10 @@ from support import comfyui_process as comfyui
 
 
 @contextmanager
-def wearing(
+def garment_by_hooks(
     model: Any, garment: Any, strength: float, prompts: Sequence[Tensor], mask: Tensor | None = None
 ) -> Iterator[None]:
-    """While it lasts, rows of ``model`` whose context is one of ``prompts`` wear the garment's first image.
+    """While it lasts, rows of ``model`` whose context is one of ``prompts`` get the garment's first image.
 
     mask: (height, width), where it acts.
     """

@@ -295,4 +295,4 @@ STAND_INS: dict[str, Patch] = {
 
 
 UNKNOWN_ROWS = "a prompt of its own"
-"""Nothing tells whether these rows should wear the garment: they go without it, and that is said."""
+"""Nothing tells whether these rows should get the garment: they go without it, with a warning."""

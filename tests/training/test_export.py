@@ -73,7 +73,7 @@ def test_narrow_weights_run_and_continue_as_the_card_says(run: Path, models: Pat
     expected = load_file(state / "ema.safetensors")
     assert all(torch.equal(one, expected[name]) for name, one in trainer.garment.state_dict().items())
     save_file({"proj.latents": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(IMAGDressingError, match=r"other\.safetensors does not fit these models: \d+ tensors"):
+    with pytest.raises(IMAGDressingError, match=r"other\.safetensors does not fit these models: \d+ "):
         load_pipeline(models, tmp_path / "other.safetensors", models / "image_encoder")
 
 

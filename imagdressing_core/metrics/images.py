@@ -23,20 +23,25 @@ EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "
 WHITE_FROM = 128  # a mask's grey edge is garment from here
 
 
-def read_image(path: Path) -> ImageArray:
-    """Read an image as RGB (height, width, 3), turned as its EXIF entry says, transparent parts on white.
+def open_image(path: Path) -> Image.Image:
+    """Read an image in RGB, turned as its EXIF entry says, transparent parts on white.
 
     Raises:
         NoScore: the file is missing, unreadable or damaged, under 16 pixels on a side, or not of 8 bits a channel.
     """
-    return numpy.array(upright_on_white(_opened(path)))
+    return upright_on_white(_opened(path))
+
+
+def read_image(path: Path) -> ImageArray:
+    """Return :func:`open_image` as an array (height, width, 3)."""
+    return numpy.array(open_image(path))
 
 
 def read_mask(path: Path) -> Mask:
     """Read a mask (height, width): True where the file is lighter than mid grey.
 
     Raises:
-        NoScore: as in :func:`read_image`.
+        NoScore: as in :func:`open_image`.
     """
     return numpy.array(_opened(path).convert("L")) >= WHITE_FROM
 

@@ -196,8 +196,7 @@ class Preparation:
 
     def _annotate(self, work: Sequence[Work], model: ClothesParser | PoseEstimator, title: str) -> None:
         own = self._ours.share_of(work)
-        with tqdm(total=len(own), desc=title, unit=" images", disable=not self._ours.is_first) as bar:
-            annotate(own, model.made_with, model.load, lambda done: _move(bar, done))
+        annotate(tqdm(own, desc=title, unit=" images", disable=not self._ours.is_first), model)
 
     def _make(self, method: Method) -> None:
         """Run a method's command: every process of a launch runs it, and it takes its share of the manifest."""
@@ -275,7 +274,3 @@ def _beside(image: Path, folder: Path, name: str) -> Path:
 
 def _file_name(method: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in method)
-
-
-def _move(bar: Any, done: int) -> None:
-    bar.update(done - bar.n)

@@ -99,7 +99,7 @@ def test_ours_on_diffusers_makes_in_a_batch_what_it_makes_alone(
 ):
     cases = [replace(case, pose=case.garment) for case in cases]
     for out, recipe in (("batch", ours), ("alone", replace(ours, batch=1))):
-        assert generate(cases, recipe, tmp_path / out, lambda done, total: None) == 3
+        assert generate(cases, recipe, tmp_path / out) == 3
     for case in cases[:2]:
         batch, alone = (np.array(Image.open(tmp_path / out / case.file_name), float) for out in ("batch", "alone"))
         assert np.abs(batch - alone).max() <= 2
@@ -132,7 +132,7 @@ def test_ip_adapter_has_the_official_base_and_sampler(ip_adapter: pipelines.Pipe
 
 
 def test_a_pipeline_fills_a_folder(ip_adapter: pipelines.PipelineRecipe, cases: list[Case], tmp_path: Path):
-    assert generate(cases[:2], ip_adapter, tmp_path / "out", lambda done, total: None) == 2
+    assert generate(cases[:2], ip_adapter, tmp_path / "out") == 2
     found = json.loads((tmp_path / "out" / "1.png.json").read_text())
     assert found["settings"]["num_inference_steps"] == 2
     assert found["weights"]["adapter"].endswith("models/ip-adapter-plus_sd15.safetensors at scale 0.5")

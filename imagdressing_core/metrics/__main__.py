@@ -15,7 +15,7 @@ from .field import DISTANCES, FIELD, distances_of
 from .launch import Processes, joined_processes, launched_process, own_device
 from .manifest import MASKS, POSES, Case, Method, PairFiles, parse_method, read_manifest
 from .paper import Mode
-from .provenance import Provenance
+from .provenance import provenance
 from .report import corrections, grids, markdown, wrapped, write_report
 from .run import BATCH, Setting, evaluate
 from .scoring import SCORERS, Scorer
@@ -130,7 +130,7 @@ def _evaluate(
         found = evaluate(pairs, scoring.scorers, setting, output, move, ours)
     if ours.is_first:
         typer.echo("Computing the table …", err=True)
-        origin = Provenance(found.task, setting.device, ours.count).entries()
+        origin = provenance(found.task, setting.device, ours.count)
         whole = distances_of(pairs, scoring.distances, setting.weights.get(INCEPTION.name), setting.device)
         table = make_table(pairs, found.scores, scoring.reference, setting.mode, scoring.scorers, whole)
         _report(table, pairs, origin, output, images)

@@ -190,9 +190,3 @@ def collated(samples: Sequence[Sample | IMAGDressingError]) -> dict[str, Any] | 
         broken += sample.get("broken", [])
         whole.append({name: value for name, value in sample.items() if name != "broken"})
     return default_collate(whole) | {"broken": broken}
-
-
-def tensors_to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Move a batch's tensors. Other devices than CUDA may read a copy that does not block before it is complete."""
-    is_cuda = device.type == "cuda"
-    return {key: one.to(device, non_blocking=is_cuda) if isinstance(one, Tensor) else one for key, one in batch.items()}

@@ -42,7 +42,7 @@ def posed_ip_adapter(tmp_path_factory: pytest.TempPathFactory) -> pipelines.Pipe
     models = folder / "adapter" / "models"
     adapter = load_file(models / "ip-adapter-plus_sd15.safetensors")
     save_file({key: -one for key, one in adapter.items()}, models / "ip-adapter-plus-face_sd15.safetensors")
-    tiny_models.save_tiny_controlnet(folder / "controlnet", base.unet)
+    tiny_pipelines.save_controlnet(folder / "controlnet", base.unet)
     names = (str(folder / name) for name in ("base", "base/vae", "adapter"))
     recipe = pipelines.ip_adapter(*names, controlnet=str(folder / "controlnet"), face=True)
     return replace(recipe, settings={**recipe.settings, **SMALL})
@@ -53,8 +53,8 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> on_diffusers.DressingRecip
     folder = tmp_path_factory.mktemp("ours")
     tiny_models.save_tiny_models(folder)
     tiny_pipelines.stable_diffusion().vae.save_pretrained(folder / "vae")
-    tiny_models.save_tiny_controlnet(folder / "controlnet", tiny_models.tiny_unet())
-    tiny_models.save_tiny_checkpoint(folder / "own.safetensors")
+    tiny_pipelines.save_controlnet(folder / "controlnet", tiny_models.tiny_unet())
+    tiny_pipelines.save_checkpoint(folder / "own.safetensors")
     recipe = on_diffusers.imagdressing(
         folder, folder / "own.safetensors", folder / "image_encoder", None, folder / "controlnet", batch=2
     )

@@ -65,6 +65,13 @@ def checked_mask(image: ImageArray, mask: Mask | None, of: str) -> Mask:
     return mask
 
 
+def cut_to_box(image: ImageArray, mask: Mask) -> tuple[ImageArray, Mask]:
+    """Return both cut to the box around the mask's pixels, of which there is one at least."""
+    rows, columns = numpy.flatnonzero(mask.any(axis=1)), numpy.flatnonzero(mask.any(axis=0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return image[box], mask[box]
+
+
 def clip_pixels(images: Sequence[ImageArray], size: int) -> "Tensor":
     """Return images as OpenAI's CLIP and BLIP see them: the middle square, ``size`` pixels wide, normalised.
 

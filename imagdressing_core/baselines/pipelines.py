@@ -34,7 +34,12 @@ IP_ADAPTER_SCALE = 0.5  # from IP-Adapter's README, for images with a prompt
 BLIP_DIFFUSION_VERSIONS = {"diffusers": "0.33.1", "transformers": "4.51.3"}
 TEXT_TO_IMAGE = 0.75  # from diffusers' own example for this pipeline
 
-SIZE = {"width": OFFICIAL_WIDTH, "height": OFFICIAL_HEIGHT}
+SHARED = {
+    "num_inference_steps": STEPS,
+    "guidance_scale": GUIDANCE,
+    "width": OFFICIAL_WIDTH,
+    "height": OFFICIAL_HEIGHT,
+}
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def ip_adapter(
     return PipelineRecipe(
         "IP-Adapter",
         _placed(pipeline, device),
-        {"negative_prompt": NEGATIVE_PROMPT, "num_inference_steps": STEPS, "guidance_scale": GUIDANCE, **SIZE},
+        {"negative_prompt": NEGATIVE_PROMPT, **SHARED},
         {**weights, "adapter": f"{adapter}/models/{' and '.join(files)} at scale {IP_ADAPTER_SCALE}"},
         versions(),
         arguments,
@@ -157,9 +162,7 @@ def blip_diffusion(
             "source_subject_category": [category],
             "target_subject_category": [category],
             "neg_prompt": NEGATIVE_PROMPT,
-            "num_inference_steps": STEPS,
-            "guidance_scale": GUIDANCE,
-            **SIZE,
+            **SHARED,
         },
         {"pipeline": weights},
         found,
@@ -178,12 +181,7 @@ def versatile_diffusion(weights: str = VERSATILE_DIFFUSION.hub_id, device: str =
     return PipelineRecipe(
         "Versatile Diffusion",
         _placed(pipeline, device),
-        {
-            "text_to_image_strength": TEXT_TO_IMAGE,
-            "num_inference_steps": STEPS,
-            "guidance_scale": GUIDANCE,
-            **SIZE,
-        },
+        {"text_to_image_strength": TEXT_TO_IMAGE, **SHARED},
         {"pipeline": weights},
         versions(),
         lambda order: {"prompt": order.text, "image": open_image(order.garment)},

@@ -85,13 +85,15 @@ def run_file_command(
     What is there already is kept: the same command resumes where a stopped one was. Started by accelerate launch or
     torchrun, on one machine or several that share the output folder, the processes share the work.
     """
+    import torch
+
     from .run_file import Preparation, read_run_file
 
     run = read_run_file(file)
     reference = _reference(list(run.methods), run.compare)
     scorers, distances = _scorers(run.score)
     named = _weights([f"{name}={path}" for name, path in run.weights.items()], scorers)
-    wanted = processes or (_gpus() if run.device == "cuda" else 1)
+    wanted = processes or (torch.cuda.device_count() if run.device == "cuda" else 1)
     if wanted > 1 and launched_process().count == 1:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={wanted}"]
         raise typer.Exit(subprocess.call([*launcher, "-m", "imagdressing_core.metrics", "run", str(file)]))
@@ -179,12 +181,6 @@ def _annotate(folder: Path, target: Path, annotator: Any) -> None:
         typer.echo(problem, err=True)
     typer.echo(f"{len(work) - len(problems)} of {len(work)} images have one in {target}")
     raise typer.Exit(1 if problems else 0)
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def _report(table: Table, pairs: Sequence[PairFiles], origin: Mapping[str, str], folder: Path, images: int) -> None:

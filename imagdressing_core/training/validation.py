@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from ..on_diffusers.pipeline import denoise, images_from_pixels, official_scheduler
 from ..on_diffusers.unet import GarmentInputs
@@ -13,7 +14,7 @@ from .config import Data, Dropout, Objective, TrainingConfig, Validation
 from .data import cover, whole_pairs
 from .model import Frozen, TrainingBatch, encoded, training_loss
 from .pairs import TrainingPair
-from .samples import SampleMaker, collated
+from .samples import SampleMaker
 
 NOTHING_DROPPED = Dropout(image=0, text=0, both=0)
 
@@ -91,8 +92,8 @@ def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
     size = config.run.batch
     chunks = [places[i : i + size] for places in of_size.values() for i in range(0, len(places), size)]
     pairs = [pairs[i] for chunk in chunks for i in chunk]
-    batches = [collated([samples[i] for i in chunk]) for chunk in chunks]
-    return Validator(config.validation, pairs, [batch for batch in batches if isinstance(batch, dict)], config.data)
+    batches = [default_collate([samples[i] for i in chunk]) for chunk in chunks]
+    return Validator(config.validation, pairs, batches, config.data)
 
 
 def sheet(rows: list[list[Image.Image]]) -> Image.Image:

@@ -26,13 +26,15 @@ SAMPLER = {"sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0}
 class ComfyUI:
     """The demo's models, loaded by ComfyUI's and the pack's own nodes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dtype: str = "default") -> None:
+        """dtype: in which the U-Net computes, as *Model Compute Dtype* names it; by default ComfyUI's own choice."""
         comfyui.start()
         import folder_paths
 
         for name in ("checkpoints", "vae", "clip_vision", "controlnet", "imagdressing"):
             folder_paths.add_model_folder_path(name, str(folder / name), is_default=True)
-        self.model, self.clip, _ = comfyui.call("CheckpointLoaderSimple", ckpt_name=DENOISING.name)
+        loaded, self.clip, _ = comfyui.call("CheckpointLoaderSimple", ckpt_name=DENOISING.name)
+        self.model = comfyui.call("ModelComputeDtype", model=loaded, dtype=dtype)
         self.vae = comfyui.call("VAELoader", vae_name=VAE.name)
         self.clip_vision = comfyui.call("CLIPVisionLoader", clip_name=CLIP_VISION.name)
         self.imagdressing = comfyui.call("IMAGDressingModelLoader", model_name=GARMENT.name)
@@ -45,36 +47,40 @@ class ComfyUI:
         steps: int = measure.STEPS,
         **applied: Any,
     ) -> list[Image.Image]:
-        """Return an image of each person's caption, in the clothes given, each from noise of its own.
+        """Return an image of each person's caption, in the clothes given, from ``measure.make``'s noise.
 
         applied: inputs of *Apply Garment*: strength, mask, …
         """
         garments = [None] * len(people) if clothes is None else [self.garment(cloth, width) for cloth in clothes]
         return [
-            self.sample(self.dressed(garment, **applied), world.caption(person), width, steps, measure.SEED + number)[0]
+            self.sample(self.dressed(garment, **applied), world.caption(person), width, steps, noise=number)[0]
             for number, (person, garment) in enumerate(zip(people, garments, strict=True))
         ]
 
     def sample(
-        self, model: Any, text: str, width: int, steps: int = measure.STEPS, seed: int = measure.SEED, batch: int = 1
+        self, model: Any, text: str, width: int, steps: int = measure.STEPS, noise: int = 0, batch: int = 1
     ) -> list[Image.Image]:
         """Return the images that ComfyUI's sampler makes of a prompt."""
-        latent = self.latent(model, text, width, steps, seed, batch)
+        latent = self.latent(model, text, width, steps, noise, batch)
         return [as_image(one) for one in comfyui.call("VAEDecode", samples=latent, vae=self.vae)]
 
     def latent(
-        self, model: Any, text: str, width: int, steps: int = measure.STEPS, seed: int = measure.SEED, batch: int = 1
+        self, model: Any, text: str, width: int, steps: int = measure.STEPS, noise: int = 0, batch: int = 1
     ) -> Any:
-        """Return the LATENT that ComfyUI's sampler makes of a prompt."""
+        """Return the LATENT that ComfyUI's sampler makes of a prompt.
+
+        noise: the first image's place in a large batch of ``measure.SEED``.
+        """
         positive, negative = (comfyui.call("CLIPTextEncode", clip=self.clip, text=one) for one in (text, ""))
         (rows, columns) = (round(width * drawing.ASPECT) // data.CELL, width // data.CELL)
+        empty = torch.zeros(batch, data.LATENT_CHANNELS, rows, columns)
         return comfyui.call(
             "KSampler",
             model=model,
             positive=positive,
             negative=negative,
-            latent_image={"samples": torch.zeros(batch, data.LATENT_CHANNELS, rows, columns)},
-            seed=seed,
+            latent_image={"samples": empty, "batch_index": list(range(noise, noise + batch))},
+            seed=measure.SEED,
             steps=steps,
             cfg=measure.GUIDANCE,
             **SAMPLER,
@@ -116,12 +122,17 @@ def main() -> None:
     parser.add_argument("models", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--width", type=int, default=data.WIDTH)
-    parser.add_argument("--people", type=int, default=measure.UNSEEN, help="how many; each is made three times")
+    parser.add_argument("--people", type=int, default=measure.UNSEEN)
+    parser.add_argument("--dresses", nargs="+", choices=measure.DRESSES, default=measure.DRESSES)
+    parser.add_argument("--dtype", default="default", help="bf16 is faster on processors that have it")
     arguments = parser.parse_args()
     with torch.inference_mode():
-        host = ComfyUI(arguments.models)
+        host = ComfyUI(arguments.models, arguments.dtype)
         scores = measure.report(
-            lambda people, clothes: host.make(people, clothes, arguments.width), arguments.folder, arguments.people
+            lambda people, clothes: host.make(people, clothes, arguments.width),
+            arguments.folder,
+            arguments.people,
+            arguments.dresses,
         )
     print(json.dumps(scores, indent=2))
 

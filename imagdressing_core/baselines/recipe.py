@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from PIL import Image
 
 from .. import __version__
-from ..errors import IMAGDressingError, packages
+from ..errors import IMAGDressingError, packages, shown
 from ..files.storage import written_whole
 from ..metrics.images import read_image, read_mask
 from ..metrics.manifest import Case, require_none
@@ -167,12 +167,8 @@ def _require_same(image: Path, made_from: dict[str, Any]) -> None:
     different = [key for key in made_from if found.get(key) != made_from[key]]
     if different:
         key = different[0]
+        before, now = (shown(json.dumps(one.get(key), ensure_ascii=False)) for one in (found, made_from))
         raise IMAGDressingError(
-            f"{image} was made with other {', '.join(different)} ({key}: {_short(found.get(key))}, "
-            f"now {_short(made_from[key])}). Move the old images, or choose another folder."
+            f"{image} was made with other {', '.join(different)} ({key}: {before}, now {now}). Move the old images, or "
+            "choose another folder."
         )
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 120 else f"{text[:119]}…"

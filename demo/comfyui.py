@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy
 import torch
@@ -51,11 +52,18 @@ class ComfyUI:
 
         applied: inputs of *Apply Garment*: strength, mask, …
         """
-        garments = [None] * len(people) if clothes is None else [self.garment(cloth, width) for cloth in clothes]
+        worn = clothes or [None] * len(people)
         return [
-            self.sample(self.dressed(garment, **applied), world.caption(person), width, steps, noise=number)[0]
-            for number, (person, garment) in enumerate(zip(people, garments, strict=True))
+            self.make_one(person, cloth, number, width, steps, **applied)
+            for number, (person, cloth) in enumerate(zip(people, worn, strict=True))
         ]
+
+    def make_one(
+        self, person: world.Person, cloth: drawing.Cloth | None, number: int, width: int, steps: int, **applied: Any
+    ) -> Image.Image:
+        """Return an image of a person's caption, in a cloth if one is given. number: see ``latent``'s noise."""
+        dressed = self.dressed(None if cloth is None else self.garment(cloth, width), **applied)
+        return self.sample(dressed, world.caption(person), width, steps, noise=number)[0]
 
     def sample(
         self, model: Any, text: str, width: int, steps: int = measure.STEPS, noise: int = 0, batch: int = 1
@@ -120,20 +128,27 @@ def as_image(pixels: Tensor) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", type=Path)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="for the scores, and for each image; one that is there is kept")
     parser.add_argument("--width", type=int, default=data.WIDTH)
     parser.add_argument("--people", type=int, default=measure.UNSEEN)
     parser.add_argument("--dresses", nargs="+", choices=measure.DRESSES, default=measure.DRESSES)
     parser.add_argument("--dtype", default="default", help="bf16 is faster on processors that have it")
     arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode():
         host = ComfyUI(arguments.models, arguments.dtype)
-        scores = measure.report(
-            lambda people, clothes: host.make(people, clothes, arguments.width),
-            arguments.folder,
-            arguments.people,
-            arguments.dresses,
-        )
+
+        def make(people: Sequence[world.Person], clothes: Sequence[drawing.Cloth] | None) -> list[Image.Image]:
+            made: list[Image.Image] = []
+            for number, person in enumerate(people):
+                cloth = clothes[number] if clothes else None
+                path = arguments.folder / f"{number:02}-{crc32(repr(cloth).encode()):08x}.png"
+                if not path.exists():
+                    host.make_one(person, cloth, number, arguments.width, measure.STEPS).save(path)
+                made.append(Image.open(path))
+            return made
+
+        scores = measure.report(make, arguments.folder, arguments.people, arguments.dresses)
     print(json.dumps(scores, indent=2))
 
 

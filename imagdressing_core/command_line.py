@@ -1,14 +1,18 @@
 """Errors, devices and configuration files, alike in the commands of evaluation, baselines, training and catalogues."""
 
+import shlex
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TypeVar
 
+from . import __version__
 from .errors import IMAGDressingError, first_line, packages
 
 Content = TypeVar("Content")
+CHUNK = 1 << 24  # bytes of a file that are in memory at once
 
 
 def run_command(command: Callable[[], object]) -> None:
@@ -37,6 +41,22 @@ def require_device(name: str) -> None:
         raise IMAGDressingError(
             f"--device {name} cannot be used: {first_line(error)}. PyTorch finds these devices here: {there}."
         ) from error
+
+
+def made_by() -> dict[str, str]:
+    """Return {"version", "command", "date"}, which stand in every output."""
+    return {
+        "version": __version__,
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def add_file(digest: Any, path: Path) -> None:
+    """Add the content of a file to a digest of hashlib."""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
 
 
 def read_toml(path: Path, kind: type[Content], called: str) -> Content:

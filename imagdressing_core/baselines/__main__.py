@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ..command_line import require_device, run_command
+from ..command_line import run_command
 from ..errors import IMAGDressingError, packages
-from ..metrics.launch import launched_process
+from ..metrics.launch import launched_process, own_device
 from ..metrics.manifest import read_manifest
 from . import on_comfyui, on_diffusers, pipelines
 from .recipe import Recipe, generate
 
 with packages("The command"):
     import typer
-    from tqdm import tqdm
 
 Manifest = Annotated[Path, typer.Option(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt.")]
 Out = Annotated[Path, typer.Option(help="The method's folder. Images that exist are kept.")]
@@ -60,7 +59,7 @@ def imagdressing(
     _make(
         manifest,
         out,
-        on_diffusers.imagdressing(base, file, image_encoder, vae, controlnet, _own(device), batch, tokenizer),
+        on_diffusers.imagdressing(base, file, image_encoder, vae, controlnet, own_device(device), batch, tokenizer),
     )
 
 
@@ -92,7 +91,7 @@ def ip_adapter(
     face: Annotated[bool, typer.Option("--face", help="Follow the manifest's faces, by IP-Adapter-Plus-Face.")] = False,
 ) -> None:
     """IP-Adapter-Plus, by diffusers."""
-    _make(manifest, out, pipelines.ip_adapter(base, vae, adapter, _own(device), controlnet, face))
+    _make(manifest, out, pipelines.ip_adapter(base, vae, adapter, own_device(device), controlnet, face))
 
 
 @app.command()
@@ -104,7 +103,7 @@ def blip_diffusion(
     device: Device = "cpu",
 ) -> None:
     """BLIP-Diffusion, by the last diffusers that runs it."""
-    _make(manifest, out, pipelines.blip_diffusion(weights, category, _own(device)))
+    _make(manifest, out, pipelines.blip_diffusion(weights, category, own_device(device)))
 
 
 @app.command()
@@ -112,26 +111,14 @@ def versatile_diffusion(
     manifest: Manifest, out: Out, weights: Weights = pipelines.VERSATILE_DIFFUSION.hub_id, device: Device = "cpu"
 ) -> None:
     """Versatile Diffusion, by diffusers."""
-    _make(manifest, out, pipelines.versatile_diffusion(weights, _own(device)))
-
-
-def _own(device: str) -> str:
-    """Return the device of this process among those of a launch."""
-    own = launched_process().device_of(device)
-    require_device(own)
-    return own
+    _make(manifest, out, pipelines.versatile_diffusion(weights, own_device(device)))
 
 
 def _make(manifest: Path, out: Path, recipe: Recipe) -> None:
     """Make this process's share of the images; there is one process without a launcher."""
     cases = launched_process().share_of(read_manifest(manifest))
-    with tqdm(total=len(cases), unit=" images") as bar:
-        made = generate(cases, recipe, out, lambda done, _: _move(bar, done))
+    made = generate(cases, recipe, out)
     typer.echo(f"{recipe.name}: {made} images made, {len(cases) - made} existed; all {len(cases)} in {out}")
-
-
-def _move(bar: tqdm, done: int) -> None:
-    bar.update(done - bar.n)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..errors import IMAGDressingError
 from ..images.preprocess import OFFICIAL_HEIGHT, OFFICIAL_WIDTH
-from ..metrics.images import read_image
+from ..metrics.images import open_image
 from ..metrics.provenance import file_digest
 from ..on_diffusers.loading import part_of
 from ..on_diffusers.official import GUIDANCE, NEGATIVE_PROMPT, STEPS
@@ -42,8 +42,8 @@ class DressingRecipe:
 
     def images(self, orders: Sequence[Order]) -> list[Image.Image]:
         size = {side: self.settings[side] for side in ("width", "height")}
-        garments = self.pipeline.encode_garments([_image(order.garment) for order in orders], **size)
-        poses = [_image(order.pose) for order in orders if order.pose] if "pose" in self.needs else None
+        garments = self.pipeline.encode_garments([open_image(order.garment) for order in orders], **size)
+        poses = [open_image(order.pose) for order in orders if order.pose] if "pose" in self.needs else None
         seeds = [order.seed for order in orders]
         return self.pipeline(garments, [order.text for order in orders], seed=seeds, poses=poses, **self.settings)
 
@@ -82,7 +82,3 @@ def imagdressing(
         batch,
         SETTINGS,
     )
-
-
-def _image(path: Path) -> Image.Image:
-    return Image.fromarray(read_image(path))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,40 +10,36 @@ from torch import Tensor, nn
 
 from ..errors import IMAGDressingError, packages
 from ..images.preprocess import OFFICIAL_HEIGHT, OFFICIAL_WIDTH
-from ..metrics.images import read_image
+from ..metrics.images import open_image
 from ..metrics.weights import Weights, loading_weights
 from ..on_diffusers.official import GUIDANCE, NEGATIVE_PROMPT, STEPS
 from ..on_diffusers.pipeline import official_scheduler
 from .recipe import Order
 
 # The base model and the VAE of the official scripts.
-BASE = Weights(
-    "", "The base model", "SG161222/Realistic_Vision_V4.0_noVAE", "huggingface.co/SG161222/Realistic_Vision_V4.0_noVAE"
-)
-VAE = Weights("", "The VAE", "stabilityai/sd-vae-ft-mse", "huggingface.co/stabilityai/sd-vae-ft-mse")
+BASE = Weights("", "The base model", "SG161222/Realistic_Vision_V4.0_noVAE")
+VAE = Weights("", "The VAE", "stabilityai/sd-vae-ft-mse")
 IP_ADAPTER = Weights(
     "",
     "IP-Adapter",
     "h94/IP-Adapter",
-    "huggingface.co/h94/IP-Adapter (models/ip-adapter-plus_sd15.safetensors and models/image_encoder)",
+    " (models/ip-adapter-plus_sd15.safetensors and models/image_encoder)",
     "ip-adapter-plus_sd15.safetensors",
 )
 IP_ADAPTER_FACE = "ip-adapter-plus-face_sd15.safetensors"  # beside it
-CONTROLNET = Weights(
-    "",
-    "The ControlNet",
-    "lllyasviel/control_v11p_sd15_openpose",
-    "huggingface.co/lllyasviel/control_v11p_sd15_openpose",
-)
-BLIP_DIFFUSION = Weights("", "BLIP-Diffusion", "Salesforce/blipdiffusion", "huggingface.co/Salesforce/blipdiffusion")
-VERSATILE_DIFFUSION = Weights(
-    "", "Versatile Diffusion", "shi-labs/versatile-diffusion", "huggingface.co/shi-labs/versatile-diffusion"
-)
+CONTROLNET = Weights("", "The ControlNet", "lllyasviel/control_v11p_sd15_openpose")
+BLIP_DIFFUSION = Weights("", "BLIP-Diffusion", "Salesforce/blipdiffusion")
+VERSATILE_DIFFUSION = Weights("", "Versatile Diffusion", "shi-labs/versatile-diffusion")
 IP_ADAPTER_SCALE = 0.5  # from IP-Adapter's README, for images with a prompt
 BLIP_DIFFUSION_VERSIONS = {"diffusers": "0.33.1", "transformers": "4.51.3"}
 TEXT_TO_IMAGE = 0.75  # from diffusers' own example for this pipeline
 
-SIZE = {"width": OFFICIAL_WIDTH, "height": OFFICIAL_HEIGHT}
+SHARED = {
+    "num_inference_steps": STEPS,
+    "guidance_scale": GUIDANCE,
+    "width": OFFICIAL_WIDTH,
+    "height": OFFICIAL_HEIGHT,
+}
 
 
 @dataclass(frozen=True)
@@ -103,13 +98,13 @@ def ip_adapter(
 
     def arguments(order: Order) -> dict[str, Any]:
         seen = [order.garment, *([order.face] if face else [])]
-        pose = {} if controlnet is None or order.pose is None else {"image": _image(order.pose)}
-        return {"prompt": order.text, "ip_adapter_image": [_image(path) for path in seen if path], **pose}
+        pose = {} if controlnet is None or order.pose is None else {"image": open_image(order.pose)}
+        return {"prompt": order.text, "ip_adapter_image": [open_image(path) for path in seen if path], **pose}
 
     return PipelineRecipe(
         "IP-Adapter",
         _placed(pipeline, device),
-        {"negative_prompt": NEGATIVE_PROMPT, "num_inference_steps": STEPS, "guidance_scale": GUIDANCE, **SIZE},
+        {"negative_prompt": NEGATIVE_PROMPT, **SHARED},
         {**weights, "adapter": f"{adapter}/models/{' and '.join(files)} at scale {IP_ADAPTER_SCALE}"},
         versions(),
         arguments,
@@ -167,13 +162,11 @@ def blip_diffusion(
             "source_subject_category": [category],
             "target_subject_category": [category],
             "neg_prompt": NEGATIVE_PROMPT,
-            "num_inference_steps": STEPS,
-            "guidance_scale": GUIDANCE,
-            **SIZE,
+            **SHARED,
         },
         {"pipeline": weights},
         found,
-        lambda order: {"prompt": [f"worn by {order.text}"], "reference_image": _image(order.garment)},
+        lambda order: {"prompt": [f"worn by {order.text}"], "reference_image": open_image(order.garment)},
     )
 
 
@@ -188,15 +181,10 @@ def versatile_diffusion(weights: str = VERSATILE_DIFFUSION.hub_id, device: str =
     return PipelineRecipe(
         "Versatile Diffusion",
         _placed(pipeline, device),
-        {
-            "text_to_image_strength": TEXT_TO_IMAGE,
-            "num_inference_steps": STEPS,
-            "guidance_scale": GUIDANCE,
-            **SIZE,
-        },
+        {"text_to_image_strength": TEXT_TO_IMAGE, **SHARED},
         {"pipeline": weights},
         versions(),
-        lambda order: {"prompt": order.text, "image": _image(order.garment)},
+        lambda order: {"prompt": order.text, "image": open_image(order.garment)},
     )
 
 
@@ -247,10 +235,6 @@ def _take_masks(unet: nn.Module) -> None:
 def _placed(pipeline: Any, device: str) -> Any:
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device, torch.float16 if device.startswith("cuda") else torch.float32)
-
-
-def _image(path: Path) -> Image.Image:
-    return Image.fromarray(read_image(path))
 
 
 def versions() -> dict[str, str]:

@@ -10,13 +10,15 @@ from typing import Any, Protocol
 from PIL import Image
 
 from .. import __version__
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, packages, shown
 from ..files.storage import written_whole
 from ..metrics.images import read_image, read_mask
 from ..metrics.manifest import Case, require_none
 from ..metrics.outcome import NoScore
-from ..model.garment_unet import Progress
 from ..on_diffusers.official import QUALITY_PROMPT
+
+with packages("The baselines"):
+    from tqdm import tqdm
 
 PARTS = ("garment_mask", "pose", "face")
 
@@ -115,8 +117,10 @@ def provenance(recipe: Recipe, order: Order) -> dict[str, Any]:
     }
 
 
-def generate(cases: Sequence[Case], recipe: Recipe, folder: Path, progress: Progress) -> int:
+def generate(cases: Sequence[Case], recipe: Recipe, folder: Path) -> int:
     """Make the images that do not exist yet, each with its provenance beside it; return how many were made.
+
+    A progress bar counts them.
 
     Raises:
         IMAGDressingError: a row is wrong, and nothing was made; or an image cannot be made, or an existing one was
@@ -129,12 +133,12 @@ def generate(cases: Sequence[Case], recipe: Recipe, folder: Path, progress: Prog
             _require_same(path, provenance(recipe, order))
         else:
             todo.append((path, order))
-    for start in range(0, len(todo), recipe.batch):
-        progress(len(cases) - len(todo) + start, len(cases))
-        batch = todo[start : start + recipe.batch]
-        for (path, order), image in zip(batch, recipe.images([order for _, order in batch]), strict=True):
-            _keep(image, provenance(recipe, order), path)
-    progress(len(cases), len(cases))
+    with tqdm(total=len(cases), initial=len(cases) - len(todo), unit=" images") as bar:
+        for start in range(0, len(todo), recipe.batch):
+            batch = todo[start : start + recipe.batch]
+            for (path, order), image in zip(batch, recipe.images([order for _, order in batch]), strict=True):
+                _keep(image, provenance(recipe, order), path)
+            bar.update(len(batch))
     return len(todo)
 
 
@@ -163,12 +167,8 @@ def _require_same(image: Path, made_from: dict[str, Any]) -> None:
     different = [key for key in made_from if found.get(key) != made_from[key]]
     if different:
         key = different[0]
+        before, now = (shown(json.dumps(one.get(key), ensure_ascii=False)) for one in (found, made_from))
         raise IMAGDressingError(
-            f"{image} was made with other {', '.join(different)} ({key}: {_short(found.get(key))}, "
-            f"now {_short(made_from[key])}). Move the old images, or choose another folder."
+            f"{image} was made with other {', '.join(different)} ({key}: {before}, now {now}). Move the old images, or "
+            "choose another folder."
         )
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 120 else f"{text[:119]}…"

@@ -13,7 +13,7 @@ from .. import __version__
 from ..errors import IMAGDressingError
 from ..files.storage import written_whole
 from ..images.preprocess import OFFICIAL_HEIGHT, OFFICIAL_WIDTH
-from ..metrics.images import read_image
+from ..metrics.images import open_image
 from ..metrics.outcome import NoScore
 from ..model.garment import LayerKV, is_usable
 from ..on_diffusers.loading import part_of
@@ -102,7 +102,7 @@ class Maker:
                 yield from self._make(layers, same[start : start + self._batch])
 
     def _encode(self, garment: Path) -> Mapping[int, LayerKV]:
-        image = Image.fromarray(read_image(garment))
+        image = open_image(garment)
         layers = self._pipeline.encode_garments([image], self._style.fit, self._style.width, self._style.height)
         if not all(is_usable(tensor) for layer in layers.values() for tensor in layer.tensors.values()):
             raise IMAGDressingError("encoding it gave NaN, infinite values or larger ones than fp16 holds")
@@ -113,7 +113,7 @@ class Maker:
         for row in rows:
             try:
                 if row.pose is not None:
-                    poses[row.image.name] = Image.fromarray(read_image(row.pose))
+                    poses[row.image.name] = open_image(row.pose)
             except NoScore as reason:
                 yield row.image.name, f"pose: {reason}"
         rows = [row for row in rows if row.pose is None or row.image.name in poses]

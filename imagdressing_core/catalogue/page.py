@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from ..errors import packages
 from ..files.storage import written_whole
-from ..metrics.images import read_image
+from ..metrics.images import open_image
 from ..metrics.outcome import NoScore
 from ..metrics.provenance import text_digest
 from .rows import Catalogue, Row
@@ -67,7 +67,7 @@ def _sheet(garment: Path, rows: Sequence[Row]) -> Image.Image:
     for i, (path, text) in enumerate(cells):
         corner = (i % ACROSS * CELL[0], i // ACROSS * (CELL[1] + TEXT))
         try:
-            sheet.paste(ImageOps.pad(Image.fromarray(read_image(path)), CELL, color="white"), corner)
+            sheet.paste(ImageOps.pad(open_image(path), CELL, color="white"), corner)
         except NoScore:
             text = f"unreadable: {text}"
         letters = text.encode("latin-1", "replace").decode("latin-1")  # what Pillow's own font has

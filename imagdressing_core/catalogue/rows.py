@@ -1,6 +1,5 @@
 """The images of a catalogue as a table, one row each: the inputs, and the file that their digest names."""
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..errors import IMAGDressingError, first_line, packages, shown
+from ..metrics.manifest import require_known
 from ..metrics.provenance import file_digest, text_digest
 
 with packages("A catalogue", "cluster"):
@@ -92,13 +92,7 @@ def _read(manifest: Path) -> Frame:
 
 
 def _require_columns(manifest: Path, found: Sequence[str], lists: Mapping[str, Sequence[str]]) -> None:
-    unknown = [column for column in found if column not in COLUMNS]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], COLUMNS, 1)
-        hint = f" (is {near[0]!r} meant?)" if near else ""
-        raise IMAGDressingError(
-            f"{manifest} has the column {shown(unknown[0])!r}{hint}. The columns are {', '.join(COLUMNS)}."
-        )
+    require_known(manifest, found, COLUMNS)
     twice = [column for column in lists if column in found]
     if twice:
         raise IMAGDressingError(

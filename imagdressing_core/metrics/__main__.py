@@ -12,10 +12,10 @@ from typing import Annotated, Any
 from ..command_line import require_device, run_command
 from ..errors import IMAGDressingError, packages
 from .field import DISTANCES, FIELD, distances_of
-from .launch import Processes, joined_processes, launched_process
+from .launch import Processes, joined_processes, launched_process, own_device
 from .manifest import MASKS, POSES, Case, Method, PairFiles, parse_method, read_manifest
 from .paper import Mode
-from .provenance import Provenance
+from .provenance import provenance
 from .report import corrections, grids, markdown, wrapped, write_report
 from .run import BATCH, Setting, evaluate
 from .scoring import SCORERS, Scorer
@@ -85,13 +85,15 @@ def run_file_command(
     What is there already is kept: the same command resumes where a stopped one was. Started by accelerate launch or
     torchrun, on one machine or several that share the output folder, the processes share the work.
     """
+    import torch
+
     from .run_file import Preparation, read_run_file
 
     run = read_run_file(file)
     reference = _reference(list(run.methods), run.compare)
     scorers, distances = _scorers(run.score)
     named = _weights([f"{name}={path}" for name, path in run.weights.items()], scorers)
-    wanted = processes or (_gpus() if run.device == "cuda" else 1)
+    wanted = processes or (torch.cuda.device_count() if run.device == "cuda" else 1)
     if wanted > 1 and launched_process().count == 1:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={wanted}"]
         raise typer.Exit(subprocess.call([*launcher, "-m", "imagdressing_core.metrics", "run", str(file)]))
@@ -122,10 +124,15 @@ def _evaluate(
     if ours.is_first:
         typer.echo(_first_line(methods, len(pairs), scoring.scorers, setting, ours.count), err=True)
     with tqdm(unit=" scores", disable=not ours.is_first) as bar:
-        found = evaluate(pairs, scoring.scorers, setting, output, lambda done, total: _move(bar, done, total), ours)
+
+        def move(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        found = evaluate(pairs, scoring.scorers, setting, output, move, ours)
     if ours.is_first:
         typer.echo("Computing the table …", err=True)
-        origin = Provenance(found.task, setting.device, ours.count).entries()
+        origin = provenance(found.task, setting.device, ours.count)
         whole = distances_of(pairs, scoring.distances, setting.weights.get(INCEPTION.name), setting.device)
         table = make_table(pairs, found.scores, scoring.reference, setting.mode, scoring.scorers, whole)
         _report(table, pairs, origin, output, images)
@@ -144,8 +151,7 @@ def masks_command(
     """Mark the garment in every image of a folder, by a clothes parser."""
     from .annotate import ClothesParser
 
-    own = _own(device)
-    _annotate(folder, out or folder / MASKS, ClothesParser(weights, tuple(label), own))
+    _annotate(folder, out or folder / MASKS, ClothesParser(weights, tuple(label), own_device(device)))
 
 
 @app.command("poses")
@@ -163,32 +169,18 @@ def poses_command(
     """Draw the poses in every image of a folder, in OpenPose's colours."""
     from .annotate import PoseEstimator
 
-    own = _own(device)
-    _annotate(folder, out or folder / POSES, PoseEstimator(weights, detector, own))
+    _annotate(folder, out or folder / POSES, PoseEstimator(weights, detector, own_device(device)))
 
 
-def _own(device: str) -> str:
-    own = launched_process().device_of(device)
-    require_device(own)
-    return own
-
-
-def _annotate(folder: Path, target: Path, model: Any) -> None:
+def _annotate(folder: Path, target: Path, annotator: Any) -> None:
     from .annotate import annotate, folder_work
 
     work = launched_process().share_of(folder_work(folder, target))
-    with tqdm(total=len(work), unit=" images") as bar:
-        problems = annotate(work, model.made_with, model.load, lambda done: _move(bar, done, len(work)))
+    problems = annotate(tqdm(work, unit=" images"), annotator)
     for problem in problems:
         typer.echo(problem, err=True)
     typer.echo(f"{len(work) - len(problems)} of {len(work)} images have one in {target}")
     raise typer.Exit(1 if problems else 0)
-
-
-def _gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def _report(table: Table, pairs: Sequence[PairFiles], origin: Mapping[str, str], folder: Path, images: int) -> None:
@@ -267,11 +259,6 @@ def _weights(texts: Sequence[str], scorers: Sequence[Scorer]) -> dict[str, str]:
     if wrong:
         raise IMAGDressingError(f"--weights {wrong[0]}: write NAME=PATH, with NAME one of {', '.join(names)}.")
     return {name: path for name, _, path in pairs}
-
-
-def _move(bar: tqdm, done: int, total: int) -> None:
-    bar.total = total
-    bar.update(done - bar.n)
 
 
 def main() -> None:

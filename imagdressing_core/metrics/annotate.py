@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import torch
 from PIL import Image
@@ -31,16 +31,8 @@ COCO = (0, None, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 NECK, SHOULDERS = 1, (2, 5)
 
 
-class Annotator(Protocol):
-    """A model that draws an image of the same size for an image.
-
-    Attributes:
-        made_with: Everything that a drawing depends on besides its image.
-    """
-
-    @property
-    def made_with(self) -> str: ...
-    def draw(self, image: ImageArray) -> Image.Image: ...
+Draw: TypeAlias = Callable[[ImageArray], Image.Image]
+"""Draws an image of the same size for an image."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +43,17 @@ class Work:
     target: Path
 
 
-def annotate(
-    work: Sequence[Work], made_with: str, load: Callable[[], Annotator], progress: Callable[[int], None]
-) -> list[str]:
+def annotate(work: Iterable[Work], annotator: "ClothesParser | PoseEstimator") -> list[str]:
     """Make the files that are missing or made otherwise, and return what is wrong with images that have none.
 
-    Args:
-        work: The images and their files.
-        made_with: The model's, so that it is loaded only if there is something to make.
-        load: Loads the model.
-        progress: Is called with the number of images done.
+    The models are loaded only if there is something to make.
     """
-    model: Annotator | None = None
+    draw: Draw | None = None
     problems: list[str] = []
-    for done, one in enumerate(work):
-        progress(done)
-        made_from = json.dumps({"version": __version__, "made_with": made_with, "image": file_digest(one.image)})
+    for one in work:
+        made_from = json.dumps(
+            {"version": __version__, "made_with": annotator.made_with, "image": file_digest(one.image)}
+        )
         if _is_made(one.target, made_from):
             continue
         try:
@@ -74,13 +61,11 @@ def annotate(
         except NoScore as reason:
             problems.append(str(reason))
             continue
-        model = model or load()
+        draw = draw or annotator.load()
         note = PngInfo()
         note.add_text(NOTE, made_from)
-        one.target.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(one.target) as unfinished:
-            model.draw(image).save(unfinished, format="PNG", pnginfo=note)
-    progress(len(work))
+            draw(image).save(unfinished, format="PNG", pnginfo=note)
     return problems
 
 
@@ -124,44 +109,33 @@ class ClothesParser:
 
     @property
     def made_with(self) -> str:
+        """Everything that a mask depends on besides its image."""
         return f"{self.weights}: {', '.join(self.labels)}"
 
-    def load(self) -> "LoadedParser":
-        """Load the model.
+    def load(self) -> Draw:
+        """Return what draws a mask in 8 bits, white on the garment; black where the model finds none.
 
         Raises:
             IMAGDressingError: a package or the weights are missing, or the model has no such label.
         """
         with packages("Masks"):
-            from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
-        with loading_weights(PARSER, self.weights):
-            processor = AutoImageProcessor.from_pretrained(self.weights)
-            model: Any = AutoModelForSemanticSegmentation.from_pretrained(self.weights).eval().to(self.device)
+            from transformers import AutoModelForSemanticSegmentation
+        processor, model = _loaded(PARSER, self.weights, AutoModelForSemanticSegmentation, self.device)
         numbers = {name.lower(): int(number) for number, name in model.config.id2label.items()}
         unknown = [name for name in self.labels if name.lower() not in numbers]
         if unknown:
             raise IMAGDressingError(
                 f"{self.weights} has no label {unknown[0]!r}. It has {', '.join(model.config.id2label.values())}."
             )
-        return LoadedParser(
-            self.made_with, processor, model, torch.tensor([numbers[one.lower()] for one in self.labels])
-        )
+        wanted = torch.tensor([numbers[one.lower()] for one in self.labels])
 
+        @torch.inference_mode()
+        def draw(image: ImageArray) -> Image.Image:
+            found = model(**processor(images=image, return_tensors="pt").to(model.device))
+            (labels,) = processor.post_process_semantic_segmentation(found, target_sizes=[image.shape[:2]])
+            return Image.fromarray((torch.isin(labels.cpu(), wanted).numpy() * 255).astype("uint8"))
 
-@dataclass(frozen=True)
-class LoadedParser:
-    made_with: str
-    processor: Any
-    model: Any
-    numbers: torch.Tensor
-
-    @torch.inference_mode()
-    def draw(self, image: ImageArray) -> Image.Image:
-        """Return the mask in 8 bits, white on the garment; black where the model finds none."""
-        pixels = self.processor(images=image, return_tensors="pt").to(self.model.device)
-        found = self.model(**pixels)
-        (labels,) = self.processor.post_process_semantic_segmentation(found, target_sizes=[image.shape[:2]])
-        return Image.fromarray((torch.isin(labels.cpu(), self.numbers).numpy() * 255).astype("uint8"))
+        return draw
 
 
 @dataclass(frozen=True)
@@ -178,45 +152,47 @@ class PoseEstimator:
 
     @property
     def made_with(self) -> str:
+        """Everything that a drawing depends on besides its image."""
         return f"{self.weights} in the persons of {self.detector}" if self.detector else self.weights
 
-    def load(self) -> "LoadedEstimator":
-        """Load the models.
+    def load(self) -> Draw:
+        """Return what draws the poses on black; all black where nobody is found.
 
         Raises:
             IMAGDressingError: a package or the weights are missing, or a model is of another kind.
         """
         with packages("Poses"):
             from transformers import AutoModelForObjectDetection, VitPoseForPoseEstimation
-        estimator = self._pair(POSE_ESTIMATOR, self.weights, VitPoseForPoseEstimation)
-        detector = self._pair(DETECTOR, self.detector, AutoModelForObjectDetection) if self.detector else None
-        if detector is not None and PERSON not in detector[1].config.id2label.values():
+        estimator = _loaded(POSE_ESTIMATOR, self.weights, VitPoseForPoseEstimation, self.device)
+        if not self.detector:
+            return LoadedEstimator(*estimator, None, None).draw
+        detector = _loaded(DETECTOR, self.detector, AutoModelForObjectDetection, self.device)
+        if PERSON not in detector[1].config.id2label.values():
             raise IMAGDressingError(f"{self.detector} finds no {PERSON}: it is no detector that was trained on COCO.")
-        return LoadedEstimator(self.made_with, *estimator, *(detector or (None, None)))
+        return LoadedEstimator(*estimator, *detector).draw
 
-    def _pair(self, weights: Weights, path: str, kind: Any) -> tuple[Any, Any]:
-        from transformers import AutoImageProcessor
 
-        with loading_weights(weights, path):
-            model = kind.from_pretrained(path).eval().to(self.device)
-            return AutoImageProcessor.from_pretrained(path), model
+def _loaded(weights: Weights, path: str, kind: Any, device: str) -> tuple[Any, Any]:
+    """Return the image processor and the model of weights."""
+    from transformers import AutoImageProcessor
+
+    with loading_weights(weights, path):
+        return AutoImageProcessor.from_pretrained(path), kind.from_pretrained(path).eval().to(device)
 
 
 @dataclass(frozen=True)
 class LoadedEstimator:
-    made_with: str
     processor: Any
     model: Any
     detector_processor: Any
     detector: Any
 
+    @torch.inference_mode()
     def draw(self, image: ImageArray) -> Image.Image:
-        """Return the drawing on black; all black where nobody is found."""
         height, width = image.shape[:2]
         boxes = self._boxes(image)
         return draw_poses(self._points(image, boxes) if boxes else (), width, height)
 
-    @torch.inference_mode()
     def _boxes(self, image: ImageArray) -> list[list[float]]:
         """Return the persons' boxes as left, top, width, height in pixels."""
         height, width = image.shape[:2]
@@ -234,7 +210,6 @@ class LoadedEstimator:
             if names[label] == PERSON and right > left and bottom > top
         ]
 
-    @torch.inference_mode()
     def _points(self, image: ImageArray, boxes: list[list[float]]) -> list[list[Point | None]]:
         inputs = self.processor(images=image, boxes=[boxes], return_tensors="pt").to(self.model.device)
         if getattr(self.model.config.backbone_config, "num_experts", 1) > 1:

@@ -15,7 +15,7 @@ import numpy
 from numpy.typing import NDArray
 
 from ..errors import packages
-from .images import ImageArray, Mask, checked_mask
+from .images import ImageArray, Mask, checked_mask, cut_to_box
 from .outcome import NoScore, Outcome, attempt
 from .paper import PROTOCOLS, CamiProtocol
 
@@ -76,8 +76,8 @@ def compare(
     generated_mask = checked_mask(generated, generated_mask, "generated image")
     photograph = garment
     if protocol.garments_aligned:
-        garment, garment_mask = _cut_to_box(garment, garment_mask)
-        generated, generated_mask = _cut_to_box(generated, generated_mask)
+        garment, garment_mask = cut_to_box(garment, garment_mask)
+        generated, generated_mask = cut_to_box(generated, generated_mask)
         garment = _blackened(garment, garment_mask)
     generated = _blackened(generated, generated_mask)
     height, width = generated.shape[:2]
@@ -233,12 +233,6 @@ def pose(asked: ImageArray, generated: ImageArray, protocol: CamiProtocol = PROT
     if protocol.pose_found and not redrawn.any():
         raise NoScore("no pose in the generated image", "its drawing is black")
     return float(numpy.count_nonzero(both) / numpy.count_nonzero(drawn))
-
-
-def _cut_to_box(image: ImageArray, mask: Mask) -> tuple[ImageArray, Mask]:
-    rows, columns = numpy.flatnonzero(mask.any(axis=1)), numpy.flatnonzero(mask.any(axis=0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    return image[box], mask[box]
 
 
 def _resized(image: ImageArray, mask: Mask, width: int, height: int, protocol: CamiProtocol) -> tuple[ImageArray, Mask]:

@@ -11,7 +11,7 @@ import numpy
 from PIL import Image, ImageOps
 
 from ..errors import packages
-from .images import ImageArray, Mask, checked_mask, clip_pixels, read_image
+from .images import ImageArray, Mask, checked_mask, clip_pixels, cut_to_box, read_image
 from .manifest import PairFiles
 from .outcome import NoScore, checked
 from .paper import CamiProtocol, Column
@@ -34,10 +34,8 @@ def framed(image: ImageArray, mask: Mask | None, side: int) -> ImageArray:
     Raises:
         NoScore: the mask is empty or of another size than its image.
     """
-    where = checked_mask(image, mask, "image")
-    rows, columns = numpy.flatnonzero(where.any(axis=1)), numpy.flatnonzero(where.any(axis=0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    garment = numpy.where(where[..., None], image, numpy.uint8(255))[box]
+    cut, where = cut_to_box(image, checked_mask(image, mask, "image"))
+    garment = numpy.where(where[..., None], cut, numpy.uint8(255))
     return numpy.array(ImageOps.pad(Image.fromarray(garment), (side, side), Image.Resampling.BICUBIC, "white"))
 
 

@@ -128,18 +128,13 @@ def load_model(path: Path, architecture: Architecture = Architecture()) -> Rewar
     with torch.device("meta"):
         model = RewardModel(architecture)
     state = from_official(state)
-    _require_shapes(path, state, model)
+    problems = misfits(state, {key: tuple(value.shape) for key, value in model.state_dict().items()})
+    if problems:
+        raise IMAGDressingError(f"{path} is not ImageReward's file: {problems}. Get {IMAGE_REWARD.source}.")
     model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
     positions = torch.arange(architecture.positions)[None]  # in no file: it is a buffer that BLIP does not save
     model.text.embeddings.register_buffer("position_ids", positions, persistent=False)
     return model.eval()
-
-
-def _require_shapes(path: Path, state: Mapping[str, Any], model: RewardModel) -> None:
-    expected = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    problems = misfits(state, expected)
-    if problems:
-        raise IMAGDressingError(f"{path} is not ImageReward's file: {problems}. Get {IMAGE_REWARD.source}.")
 
 
 class ImageReward:

@@ -23,20 +23,25 @@ EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "
 WHITE_FROM = 128  # a mask's grey edge is garment from here
 
 
-def read_image(path: Path) -> ImageArray:
-    """Read an image as RGB (height, width, 3), turned as its EXIF entry says, transparent parts on white.
+def open_image(path: Path) -> Image.Image:
+    """Read an image in RGB, turned as its EXIF entry says, transparent parts on white.
 
     Raises:
         NoScore: the file is missing, unreadable or damaged, under 16 pixels on a side, or not of 8 bits a channel.
     """
-    return numpy.array(upright_on_white(_opened(path)))
+    return upright_on_white(_opened(path))
+
+
+def read_image(path: Path) -> ImageArray:
+    """Return :func:`open_image` as an array (height, width, 3)."""
+    return numpy.array(open_image(path))
 
 
 def read_mask(path: Path) -> Mask:
     """Read a mask (height, width): True where the file is lighter than mid grey.
 
     Raises:
-        NoScore: as in :func:`read_image`.
+        NoScore: as in :func:`open_image`.
     """
     return numpy.array(_opened(path).convert("L")) >= WHITE_FROM
 
@@ -58,6 +63,13 @@ def checked_mask(image: ImageArray, mask: Mask | None, of: str) -> Mask:
     if not mask.any():
         raise NoScore(f"empty mask of the {of}")
     return mask
+
+
+def cut_to_box(image: ImageArray, mask: Mask) -> tuple[ImageArray, Mask]:
+    """Return both cut to the box around the mask's pixels, of which there is one at least."""
+    rows, columns = numpy.flatnonzero(mask.any(axis=1)), numpy.flatnonzero(mask.any(axis=0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    return image[box], mask[box]
 
 
 def clip_pixels(images: Sequence[ImageArray], size: int) -> "Tensor":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
+from ..command_line import require_device
 from ..errors import IMAGDressingError, first_line, packages
 
 Item = TypeVar("Item")
@@ -77,6 +78,17 @@ def launched_process() -> Processes:
     """Return this process as its launcher numbered it, without waiting for the others."""
     names = ("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")
     return Processes(*(int(os.environ.get(*name)) for name in names))
+
+
+def own_device(name: str) -> str:
+    """Return the device of this process among those of a launch.
+
+    Raises:
+        IMAGDressingError: PyTorch cannot use it.
+    """
+    own = launched_process().device_of(name)
+    require_device(own)
+    return own
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import csv
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -83,12 +83,7 @@ def read_manifest(path: Path) -> tuple[Case, ...]:
     rows = _rows(path)
     if not rows:
         raise IMAGDressingError(f"{path} holds no image: there is nothing to evaluate.")
-    unknown = sorted({column for row in rows for column in row} - set(COLUMNS))
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], COLUMNS, 1)
-        hint = f" (is {near[0]!r} meant?)" if near else ""
-        column = shown(unknown[0])
-        raise IMAGDressingError(f"{path} has the column {column!r}{hint}. The columns are {', '.join(COLUMNS)}.")
+    require_known(path, sorted({column for row in rows for column in row}), COLUMNS)
     problems = [f"row {i}: {problem}" for i, row in enumerate(rows, 1) for problem in _problems(row)]
     require_none(f"{path}:", problems + _repeated(rows))
     return tuple(_case(row, path.parent) for row in rows)
@@ -142,6 +137,17 @@ def write_manifest(cases: Sequence[Case], path: Path) -> None:
         for case in cases:
             values = [case.file_name, *(getattr(case, column) for column in COLUMNS[1:])]
             writer.writerow([value.resolve() if isinstance(value, Path) else value for value in values])
+
+
+def require_known(path: Path, found: Iterable[str], columns: Sequence[str]) -> None:
+    """Raise IMAGDressingError if a column that was found in a table is none of ``columns``."""
+    for column in found:
+        if column not in columns:
+            near = difflib.get_close_matches(column, columns, 1)
+            hint = f" (is {near[0]!r} meant?)" if near else ""
+            raise IMAGDressingError(
+                f"{path} has the column {shown(column)!r}{hint}. The columns are {', '.join(columns)}."
+            )
 
 
 def require_none(heading: str, problems: Sequence[str]) -> None:

@@ -206,7 +206,9 @@ class DiffusionFeatures:
         pipeline.to(device)
         self._context = pipeline.encode_prompt(PROMPT, device, 1, False)[0]  # (1, 77, 1024)
         self._vae = pipeline.vae
-        self._unet = _until_up_block(pipeline.unet, UP_BLOCK)
+        self._unet = pipeline.unet  # cut off behind an up block, whose output it then returns
+        self._unet.up_blocks = self._unet.up_blocks[: UP_BLOCK + 1]
+        self._unet.conv_norm_out, self._unet.conv_out = None, nn.Identity()
         self._scheduler: Any = DDIMScheduler.from_config(pipeline.scheduler.config)
         self._device = device
 
@@ -231,11 +233,3 @@ class DiffusionFeatures:
         noisy = self._scheduler.add_noise(latents, noise, torch.tensor([TIMESTEP]))  # (8, 4, 64, 64)
         context = self._context.expand(ENSEMBLE, -1, -1)
         return self._unet(noisy, TIMESTEP, encoder_hidden_states=context).sample.mean(0)
-
-
-def _until_up_block(unet: Any, index: int) -> Any:
-    """Cut a diffusers U-Net off behind an up block, whose output it then returns."""
-    unet.up_blocks = unet.up_blocks[: index + 1]
-    unet.conv_norm_out = None
-    unet.conv_out = nn.Identity()
-    return unet

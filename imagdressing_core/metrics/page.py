@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from ..errors import packages
-from .images import read_image
+from .images import open_image
 from .manifest import Case, PairFiles
 from .outcome import NoScore
 from .report import Grid
@@ -76,7 +76,7 @@ def _shown(files: PairFiles, scores: Frame) -> Mapping[str, object]:
 def _thumbnail(path: Path) -> str | None:
     """Return a small copy of an image as a data URI; None where it cannot be read."""
     try:
-        image = Image.fromarray(read_image(path))
+        image = open_image(path)
     except NoScore:
         return None
     file = io.BytesIO()

@@ -51,24 +51,22 @@ NO_CAMI_S = "the paper leaves it empty: “incompatible with several plugins”"
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A method's row in a table of the paper: its values by column, and why the other columns are empty."""
+    """A method's row in a table of the paper: its values by column, without those that the paper leaves empty."""
 
     table: str
     method: str
     values: Mapping[str, float]
-    gaps: Mapping[str, str]
+
+    @property
+    def gaps(self) -> dict[str, str]:
+        """The reasons for the empty columns."""
+        return {column.name: NO_CAMI_S for column in COLUMNS if column.name not in self.values}
 
 
 def _row(table: str, method: str, *values: float | None) -> PaperRow:
-    """Return a row from the values in the paper's order of columns; None is an empty cell."""
-    columns = ("ImageReward", "MP-LPIPS", "CAMI-U", "CAMI-S")
-    cells = dict(zip(columns, values, strict=True))
-    return PaperRow(
-        table,
-        method,
-        values={column: value for column, value in cells.items() if value is not None},
-        gaps={column: NO_CAMI_S for column, value in cells.items() if value is None},
-    )
+    """Return a row from the values in the order of ``COLUMNS``; None is an empty cell."""
+    cells = zip(COLUMNS, values, strict=True)
+    return PaperRow(table, method, {column.name: value for column, value in cells if value is not None})
 
 
 BASELINES, ABLATION = "Table 2", "Table 3"

@@ -2,53 +2,35 @@
 
 import hashlib
 import platform
-import shlex
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..command_line import add_file, made_by
 from .weights import FACE, Weights
 
 PACKAGES = ("torch", "transformers", "diffusers", "torchmetrics", "insightface", "opencv-python-headless",
             "scikit-image", "scipy")  # fmt: skip
 BYTES = 16
-CHUNK = 1 << 22
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """The origin of a report.
+def provenance(task: Mapping[str, str], device: str, processes: int) -> dict[str, str]:
+    """Return all that is known of a report's origin, by name. Two reports of the same ``run`` may be compared.
 
-    Attributes:
+    Args:
         task: By name, everything that the scores depend on but the images.
         device: The device of the models.
         processes: The number of processes that shared the work.
     """
-
-    task: Mapping[str, str]
-    device: str
-    processes: int
-
-    @property
-    def run(self) -> str:
-        """A short digest of the task: two files with one digest may be compared."""
-        return text_digest(repr(sorted(self.task.items())))[:12]
-
-    def entries(self) -> dict[str, str]:
-        """Return all that is known, by name."""
-        return {
-            "run": self.run,
-            **self.task,
-            "command": shlex.join(sys.argv),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "device": self.device,
-            "processes": str(self.processes),
-            "python": f"{platform.python_version()} on {platform.platform()}",
-            **{name: found for name in PACKAGES if (found := _version(name))},
-        }
+    return {
+        "run": text_digest(repr(sorted(task.items())))[:12],
+        **task,
+        **made_by(),
+        "device": device,
+        "processes": str(processes),
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        **{name: found for name in PACKAGES if (found := _version(name))},
+    }
 
 
 def _version(package: str) -> str:
@@ -66,9 +48,7 @@ def file_digest(path: Path) -> str | None:
     """Return a digest of the file's content; None where it cannot be read."""
     found = hashlib.blake2b(digest_size=BYTES)
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                found.update(chunk)
+        add_file(found, path)
     except OSError:
         return None
     return found.hexdigest()

@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,13 @@ def grids(table: Table) -> list[Grid]:
         _differences(table, f"Difference from {table.reference}", paper),
         _means(table, "Terms", terms),
         _differences(table, f"Difference from {table.reference}, by term", terms),
-        replace(_means(table, "Not in the paper", others), note=NOT_THE_PAPERS),
+        _means(table, "Not in the paper", others, NOT_THE_PAPERS),
         _differences(table, f"Difference from {table.reference}, not in the paper", of_images),
         _gaps(table),
         _failures(table),
         _unmasked(table),
     )
-    return [grid for grid in found if len(grid.frame)]
+    return [grid for grid in found if len(grid.frame) and len(grid.frame.columns) > 1]
 
 
 def markdown(grid: Grid) -> str:
@@ -142,7 +142,8 @@ def _results(table: Table) -> Grid:
     """Return the methods' means, each beside its row of the paper; Table 3 only where one of its methods is given."""
     here = _means(table, "", COLUMNS)
     here.frame.insert(1, "source", HERE)
-    here.frame.insert(2, "pictures", [str(len(set(_of(table, name)["picture"]))) for name in here.frame["method"]])
+    counts = table.scores.groupby("method")["picture"].nunique()
+    here.frame.insert(2, "pictures", here.frame["method"].map(counts).astype(str))
     rows = [row for row in PAPER_ROWS if row.table != ABLATION or row.method in table.methods]
     texts = [
         [row.method, row.table, EMPTY, *(_number(one, row.values.get(one.name)) for one in COLUMNS)] for row in rows
@@ -164,53 +165,43 @@ def _results(table: Table) -> Grid:
     return Grid(f"Results (mode: {table.mode})", frame.iloc[order].reset_index(drop=True), note, best)
 
 
-def _means(table: Table, title: str, columns: Sequence[Column]) -> Grid:
-    cells = table.cells.set_index(["method", "column"])
-    rows: list[list[str]] = []
+def _by_method(table: Table, columns: Sequence[Column], text: Callable[[Column, Any], str]) -> Frame:
+    """Return a row of texts for each method, each of a cell of :attr:`Table.cells`; EMPTY where there is no cell."""
+    cells = {(cell["method"], cell["column"]): cell for cell in table.cells.to_dict("records")}
+    rows = [
+        [method, *(text(one, cells[method, one.name]) if (method, one.name) in cells else EMPTY for one in columns)]
+        for method in table.methods
+    ]
+    return pandas.DataFrame(rows, columns=["method", *(one.heading for one in columns)])
+
+
+def _means(table: Table, title: str, columns: Sequence[Column], note: str = "") -> Grid:
     best: set[tuple[int, int]] = set()
-    for method in table.methods:
-        found = [cells.loc[(method, one.name)] if (method, one.name) in cells.index else None for one in columns]
-        rows.append([method, *(_cell_text(*both) for both in zip(columns, found, strict=True))])
-    for i, one in enumerate(columns):
+    for i, one in enumerate(columns, 1):
         means = table.cells[(table.cells["column"] == one.name) & table.cells["mean"].notna()]
         if len(means) > 1 and not means["note"].any():
             place = means["mean"].idxmax() if one.higher_is_better else means["mean"].idxmin()
-            best.add((table.methods.index(str(means.loc[place, "method"])), i + 1))
-    return Grid(
-        title, _frame(["method", *(one.heading for one in columns)], rows if columns else []), best=frozenset(best)
-    )
+            best.add((table.methods.index(str(means.loc[place, "method"])), i))
+    return Grid(title, _by_method(table, columns, _mean_text), note, frozenset(best))
 
 
 def _common(table: Table, columns: Sequence[Column]) -> Grid:
     """Return the means over the images that every method has a score for, if that leaves any out."""
-    cells = table.cells
-    if not (cells["pictures"] > cells["common_pictures"]).any():
+    if not (table.cells["pictures"] > table.cells["common_pictures"]).any():
         return Grid("", pandas.DataFrame())
-    rows = []
-    for method in table.methods:
-        own = cells[cells["method"] == method].set_index("column")
-        texts = [
-            f"{_number(one, own.loc[one.name, 'common_mean'])} ({own.loc[one.name, 'common_pictures']} pictures)"
-            for one in columns
-        ]
-        rows.append([method, *texts])
     note = "A method that fails on difficult images loses them from its mean above, but not from this one."
-    headings = ["method", *(one.heading for one in columns)]
-    return Grid("Over the images that all methods have a score for", _frame(headings, rows), note)
+    frame = _by_method(table, columns, _common_text)
+    return Grid("Over the images that all methods have a score for", frame, note)
 
 
 def _differences(table: Table, title: str, columns: Sequence[Column]) -> Grid:
-    rows = []
-    for method in table.methods:
-        own = table.cells[table.cells["method"] == method].set_index("column")
-        texts = [_difference_text(one, own.loc[one.name]) for one in columns]
-        if method != table.reference and set(texts) != {EMPTY}:
-            rows.append([method, *texts])
+    frame = _by_method(table, columns, _difference_text)
+    compared = (frame["method"] != table.reference) & (frame.drop(columns="method") != EMPTY).any(axis=1)
     note = (
         "Over the pictures that both have a score for, as means of garments, with the paired 95 % t interval; p is "
         "two-sided, of a paired permutation test; Holm is the same, corrected for the number of tests in this report."
     )
-    return Grid(title, _frame(["method", *(one.heading for one in columns)], rows), note)
+    return Grid(title, frame[compared], note)
 
 
 def _gaps(table: Table) -> Grid:
@@ -219,7 +210,7 @@ def _gaps(table: Table) -> Grid:
     for row in PAPER_ROWS:
         if row.method in table.methods:
             rows += [[row.method, row.table, name, reason] for name, reason in row.gaps.items()]
-    return Grid("Why a cell is empty", _frame(["method", "source", "column", "reason"], rows))
+    return Grid("Why a cell is empty", pandas.DataFrame(rows, columns=["method", "source", "column", "reason"]))
 
 
 def _failures(table: Table) -> Grid:
@@ -234,16 +225,8 @@ def _unmasked(table: Table) -> Grid:
     return Grid("Pairs without a mask", counts.rename(columns={"masks": "masks given"}), note)
 
 
-def _of(table: Table, method: str) -> Frame:
-    return table.scores[table.scores["method"] == method]
-
-
-def _frame(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Frame:
-    return pandas.DataFrame(rows, columns=list(headings)) if rows else pandas.DataFrame(columns=list(headings))
-
-
-def _cell_text(column: Column, cell: Any) -> str:
-    if cell is None or not pandas.notna(cell["mean"]):
+def _mean_text(column: Column, cell: Any) -> str:
+    if not pandas.notna(cell["mean"]):
         return EMPTY
     text = _number(column, cell["mean"])
     if pandas.notna(cell["low"]):
@@ -253,10 +236,14 @@ def _cell_text(column: Column, cell: Any) -> str:
     return text + "".join(sign for sign in (UNMASKED, OTHER_SIZE) if sign in cell["note"])
 
 
+def _common_text(column: Column, cell: Any) -> str:
+    return f"{_number(column, cell['common_mean'])} ({cell['common_pictures']} pictures)"
+
+
 def _difference_text(column: Column, cell: Any) -> str:
     if "not compared" in cell["note"]:
         return cell["note"].rpartition("; ")[2]
-    if not pandas.notna(cell.get("difference")):
+    if not pandas.notna(cell["difference"]):
         return EMPTY
     low, high = _number(column, cell["difference_low"]), _number(column, cell["difference_high"])
     sign = OTHER_SIZE if OTHER_SIZE in cell["note"] else ""

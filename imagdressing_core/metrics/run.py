@@ -123,18 +123,17 @@ def _load_all(scorers: Sequence[Scorer], setting: Setting) -> dict[str, Score]:
 def _task(pairs: Sequence[PairFiles], scorers: Sequence[Scorer], setting: Setting) -> dict[str, str]:
     cases = dict.fromkeys(one.case for one in pairs)
     rows = [(one.file_name, one.garment.name, one.prompt, bool(one.garment_mask)) for one in cases]
-    named = zip(
-        (one for scorer in scorers for one in scorer.weights),
-        (path for scorer in scorers for path in setting.weights_of(scorer)),
-        strict=True,
-    )
     return {
         "version": __version__,
         "mode": setting.mode,
         "scores": ", ".join(scorer.name for scorer in scorers),
         "methods": ", ".join(dict.fromkeys(one.method.name for one in pairs)),
         "manifest": f"{len(rows)} rows, digest {text_digest(repr(rows))}",
-        **{f"weights of {one.name}": weights_digest(one, path) for one, path in named},
+        **{
+            f"weights of {one.name}": weights_digest(one, path)
+            for scorer in scorers
+            for one, path in zip(scorer.weights, setting.weights_of(scorer), strict=True)
+        },
     }
 
 

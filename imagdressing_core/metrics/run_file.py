@@ -126,8 +126,13 @@ class Preparation:
     def __init__(self, run: RunFile, ours: Processes) -> None:
         self._run = run
         self._ours = ours
-        self._device = ours.device_of(run.device)
         self._failed: list[str] = []
+        self._annotators: dict[str, ClothesParser | PoseEstimator] = {}
+        device = ours.device_of(run.device)
+        if run.masks is not None:
+            self._annotators[MASKS] = ClothesParser(run.masks.weights, run.masks.labels, device)
+        if run.poses is not None:
+            self._annotators[POSES] = PoseEstimator(run.poses.weights, run.poses.detector, device)
 
     def prepare(self) -> tuple[list[Case], list[Method]]:
         """Make what is missing and return the cases and the methods.
@@ -143,11 +148,9 @@ class Preparation:
             self._step(method.name, lambda one=method: self._make(one))
         for method in methods:
             images = [method.folder / case.file_name for case in cases]
-            images = [image for image in images if image.is_file()]
-            masks = [Work(image, _beside(image, method.folder, MASKS)) for image in images]
-            poses = [Work(image, _beside(image, method.folder, POSES)) for image in images]
-            self._step(f"masks of {method.name}", lambda work=masks, name=method.name: self._mask(work, name))
-            self._step(f"poses of {method.name}", lambda work=poses, name=method.name: self._pose(work, name))
+            for kind in self._annotators:
+                work = [Work(one, _beside(one, method.folder, kind)) for one in images if one.is_file()]
+                self._annotate(kind, work, method.name)
         failed = list(dict.fromkeys(self._ours.gathered(self._failed)))
         if failed:
             raise IMAGDressingError(
@@ -169,35 +172,27 @@ class Preparation:
         folder, masks, poses = self._run.output / INPUTS, [], []
         completed: list[Case] = []
         for case in cases:
-            if case.garment_mask is None and self._run.masks is not None:
+            if case.garment_mask is None and MASKS in self._annotators:
                 masks.append(Work(case.garment, folder / MASKS / _made_name(case.garment)))
                 case = replace(case, garment_mask=masks[-1].target)
-            if case.pose is None and case.person is not None and self._run.poses is not None:
+            if case.pose is None and case.person is not None and POSES in self._annotators:
                 poses.append(Work(case.person, folder / POSES / _made_name(case.person)))
                 case = replace(case, pose=poses[-1].target)
             completed.append(case)
-        self._step("masks of the garments", lambda: self._mask(list(dict.fromkeys(masks)), "the garments"))
-        self._step("poses of the persons", lambda: self._pose(list(dict.fromkeys(poses)), "the persons"))
+        self._annotate(MASKS, list(dict.fromkeys(masks)), "the garments")
+        self._annotate(POSES, list(dict.fromkeys(poses)), "the persons")
         if self._ours.is_first:
             folder.mkdir(parents=True, exist_ok=True)
             write_manifest(completed, self._run.output / MANIFEST)
         self._ours.gathered([None])
         return list(read_manifest(self._run.output / MANIFEST))
 
-    def _mask(self, work: Sequence[Work], of: str) -> None:
-        if self._run.masks is not None:
-            parser = ClothesParser(self._run.masks.weights, self._run.masks.labels, self._device)
-            self._annotate(work, parser, f"masks of {of}")
-
-    def _pose(self, work: Sequence[Work], of: str) -> None:
-        if self._run.poses is not None:
-            estimator = PoseEstimator(self._run.poses.weights, self._run.poses.detector, self._device)
-            self._annotate(work, estimator, f"poses of {of}")
-
-    def _annotate(self, work: Sequence[Work], model: ClothesParser | PoseEstimator, title: str) -> None:
-        own = self._ours.share_of(work)
-        with tqdm(total=len(own), desc=title, unit=" images", disable=not self._ours.is_first) as bar:
-            annotate(own, model.made_with, model.load, lambda done: _move(bar, done))
+    def _annotate(self, kind: str, work: Sequence[Work], of: str) -> None:
+        """Make the masks or poses that are missing, if a model for them is named."""
+        if kind in self._annotators:
+            title, own = f"{kind} of {of}", self._ours.share_of(work)
+            bar = tqdm(own, desc=title, unit=" images", disable=not self._ours.is_first)
+            self._step(title, lambda: annotate(bar, self._annotators[kind]))
 
     def _make(self, method: Method) -> None:
         """Run a method's command: every process of a launch runs it, and it takes its share of the manifest."""
@@ -275,7 +270,3 @@ def _beside(image: Path, folder: Path, name: str) -> Path:
 
 def _file_name(method: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in method)
-
-
-def _move(bar: Any, done: int) -> None:
-    bar.update(done - bar.n)

@@ -98,38 +98,26 @@ def score(pairs: Sequence[PairContent], scorer: Scorer, loaded: Score) -> list[S
 def _load_cami_u(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .cami import cami_u_terms
 
-    def scored(
-        garment: list[ImageArray],
-        generated: list[ImageArray],
-        garment_mask: list[Mask | None],
-        generated_mask: list[Mask | None],
-    ) -> list[Scores]:
-        pairs = zip(garment, generated, garment_mask, generated_mask, strict=True)
-        return [cami_u_terms(*pair, protocol) for pair in pairs]
-
-    return scored
+    return lambda garment, generated, garment_mask, generated_mask: [
+        cami_u_terms(*pair, protocol) for pair in zip(garment, generated, garment_mask, generated_mask, strict=True)
+    ]
 
 
 def _load_pose(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .cami import pose as pose_overlap
 
-    def scored(pose: list[ImageArray], generated_pose: list[ImageArray]) -> list[Scores]:
-        pairs = zip(pose, generated_pose, strict=True)
-        return [{"pose": attempt(partial(pose_overlap, *pair, protocol))} for pair in pairs]
-
-    return scored
+    return lambda pose, generated_pose: [
+        {"pose": attempt(partial(pose_overlap, *pair, protocol))} for pair in zip(pose, generated_pose, strict=True)
+    ]
 
 
 def _load_face(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .face import FaceEmbedder
 
-    embedder = FaceEmbedder.load(weights[0], device)
-
-    def scored(face: list[ImageArray], generated: list[ImageArray]) -> list[Scores]:
-        both = zip(embedder.embed(face), embedder.embed(generated), strict=True)
-        return [{"face": face_similarity(asked, found)} for asked, found in both]
-
-    return scored
+    embed = FaceEmbedder.load(weights[0], device).embed
+    return lambda face, generated: [
+        {"face": face_similarity(*both)} for both in zip(embed(face), embed(generated), strict=True)
+    ]
 
 
 def face_similarity(asked: numpy.ndarray | None, found: numpy.ndarray | None) -> Outcome:

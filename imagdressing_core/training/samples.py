@@ -6,7 +6,6 @@ same samples per step, therefore sees the same samples with the same noise.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -135,7 +134,8 @@ class PairSamples(Dataset[Any]):
         self._maker = maker
         self._group = group
         self._buckets = pair_buckets(pairs, maker.data) if maker.data.buckets else None
-        self._order = lru_cache(maxsize=3)(self._shuffled)
+        self._orders = {0: self._shuffled(0)}  # of the epochs at hand
+        self._epoch_size = len(self._orders[0])
 
     def __getitem__(self, position: int) -> Sample | IMAGDressingError:
         """Return the sample at ``position``, or the error that ends the run.
@@ -153,20 +153,16 @@ class PairSamples(Dataset[Any]):
         return IMAGDressingError(broken[0])
 
     def _pair(self, position: int) -> TrainingPair:
-        epoch, place = divmod(position, len(self._order(0)))
-        return self._pairs[int(self._order(epoch)[place])]
+        epoch, place = divmod(position, self._epoch_size)
+        if epoch not in self._orders:
+            self._orders = {near: one for near, one in self._orders.items() if abs(near - epoch) < 2}
+            self._orders[epoch] = self._shuffled(epoch)
+        return self._pairs[int(self._orders[epoch][place])]
 
     def _shuffled(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed((self._maker.seed << 20) + epoch)
         order = torch.randperm(len(self._pairs), generator=generator)
         return order if self._buckets is None else in_groups(order, self._buckets, self._group, generator)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_order"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state
-        self._order = lru_cache(maxsize=3)(self._shuffled)
 
 
 def loader(dataset: PairSamples, share: ProcessBatches, batches: range, workers: int) -> DataLoader[Any]:
@@ -190,9 +186,3 @@ def collated(samples: Sequence[Sample | IMAGDressingError]) -> dict[str, Any] | 
         broken += sample.get("broken", [])
         whole.append({name: value for name, value in sample.items() if name != "broken"})
     return default_collate(whole) | {"broken": broken}
-
-
-def tensors_to(batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
-    """Move a batch's tensors. Other devices than CUDA may read a copy that does not block before it is complete."""
-    is_cuda = device.type == "cuda"
-    return {key: one.to(device, non_blocking=is_cuda) if isinstance(one, Tensor) else one for key, one in batch.items()}

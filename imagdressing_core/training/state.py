@@ -114,14 +114,11 @@ def delete_old_states(output: Path, keep: int, milestone_every: int | None = Non
 
 def _needed(accelerator: Any, ema: dict[str, Tensor] | None) -> int:
     """Return about how many bytes a state takes on the disk."""
-    parameters = [parameter for model in _models(accelerator) for parameter in model.parameters()]
+    models: Sequence[torch.nn.Module] = accelerator._models  # pyright: ignore[reportPrivateUsage]
+    parameters = [parameter for model in models for parameter in model.parameters()]
     trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
     averaged = sum(tensor.nbytes for tensor in (ema or {}).values())
     return sum(parameter.nbytes for parameter in parameters) + BYTES_OF_ADAM * trained + averaged
-
-
-def _models(accelerator: Any) -> Sequence[torch.nn.Module]:
-    return accelerator._models  # pyright: ignore[reportPrivateUsage]
 
 
 def _prepare(unfinished: Path, needed: int) -> None:

@@ -1,6 +1,6 @@
 """A Stable Diffusion 1.5 in miniature, in the official folder formats: the same 16 layers, a few channels wide.
 
-Random until trained. For the trial, the tests and the benchmark.
+Random until trained. For the trial and the tests.
 """
 
 from pathlib import Path
@@ -16,24 +16,21 @@ LATENT_CHANNELS = 4
 TEXT_TOKENS = 24
 
 
-def tiny_unet(
-    channels: tuple[int, ...] = UNET_CHANNELS, heads: int = 4, latent: int = LATENT_CHANNELS, groups: int = 8
-) -> Any:
-    """Return a U-Net of these widths; heads, groups: of its attention and of its normalisation."""
+def tiny_unet() -> Any:
     from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
     return UNet2DConditionModel(
-        block_out_channels=channels,  # pyright: ignore[reportArgumentType]
-        attention_head_dim=heads,  # the number of heads, as in SD1.5's configuration
-        norm_num_groups=groups,
+        block_out_channels=UNET_CHANNELS,  # pyright: ignore[reportArgumentType]
+        attention_head_dim=4,  # the number of heads, as in SD1.5's configuration
+        norm_num_groups=8,
         cross_attention_dim=CONTEXT,
-        in_channels=latent,
-        out_channels=latent,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
         sample_size=16,
     )
 
 
-def tiny_vae(channels: tuple[int, ...] = (8, 16), latent: int = LATENT_CHANNELS) -> Any:
+def tiny_vae(channels: tuple[int, ...] = (8, 16)) -> Any:
     """Return a VAE that halves each side once for every entry of ``channels`` after the first."""
     from diffusers import AutoencoderKL  # pyright: ignore[reportPrivateImportUsage]
 
@@ -41,7 +38,7 @@ def tiny_vae(channels: tuple[int, ...] = (8, 16), latent: int = LATENT_CHANNELS)
         down_block_types=("DownEncoderBlock2D",) * len(channels),  # pyright: ignore[reportArgumentType]
         up_block_types=("UpDecoderBlock2D",) * len(channels),  # pyright: ignore[reportArgumentType]
         block_out_channels=channels,  # pyright: ignore[reportArgumentType]
-        latent_channels=latent,
+        latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
         layers_per_block=1,
         scaling_factor=0.5,
@@ -75,8 +72,8 @@ def tiny_tokenizer() -> Any:
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=TEXT_TOKENS)
 
 
-def tiny_image_encoder(patch: int = 56) -> nn.Module:
-    """Return a CLIP vision model for 224 × 224 pixels that makes (224 / patch)² + 1 tokens."""
+def tiny_image_encoder() -> nn.Module:
+    """Return a CLIP vision model for 224 × 224 pixels that makes 17 tokens."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     return CLIPVisionModelWithProjection(
@@ -85,31 +82,11 @@ def tiny_image_encoder(patch: int = 56) -> nn.Module:
             intermediate_size=2 * CLIP_CHANNELS,
             num_hidden_layers=2,
             num_attention_heads=4,
-            patch_size=patch,
+            patch_size=56,
             projection_dim=16,
             hidden_act="gelu",
         )
     )
-
-
-def save_tiny_controlnet(folder: Path, unet: Any) -> None:
-    """Write a ControlNet for ``unet`` that has an effect: layers that are zeros until they are trained are random."""
-    from diffusers import ControlNetModel  # pyright: ignore[reportPrivateImportUsage]
-
-    control: Any = ControlNetModel.from_unet(unet)
-    for layer in (*control.controlnet_down_blocks, control.controlnet_cond_embedding.conv_out):
-        nn.init.normal_(layer.weight)
-    control.save_pretrained(str(folder))
-
-
-def save_tiny_checkpoint(path: Path) -> None:
-    """Write random trained parts that fit :func:`tiny_unet`."""
-    from safetensors.torch import save_file
-
-    from imagdressing_core.on_diffusers.unet import garment_model
-
-    trained = garment_model(tiny_unet(), CLIP_CHANNELS).state_dict()
-    save_file({key: one.contiguous().clone() for key, one in trained.items()}, path)
 
 
 def save_tiny_models(folder: Path, seed: int = 0) -> None:

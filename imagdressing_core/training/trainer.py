@@ -20,7 +20,7 @@ from .model import choose_parts, encoded, load_models, null_clip_hidden, trainin
 from .objective import noise_schedule
 from .provenance import provenance
 from .resume import changes, require_allowed, require_resumable
-from .samples import PairSamples, ProcessBatches, SampleMaker, loader, tensors_to
+from .samples import PairSamples, ProcessBatches, SampleMaker, loader
 from .setup import (
     DTYPES,
     accelerator_for,
@@ -169,7 +169,7 @@ class Trainer:
                 raise samples
             self._new_broken.update(samples["broken"])
             with self.accelerator.accumulate(self.garment), self.accelerator.autocast():
-                batch = encoded(tensors_to(samples, self.accelerator.device), self.frozen, self.null_clip)
+                batch = encoded(samples, self.frozen, self.null_clip)
                 loss = training_loss(self.frozen.unet, self.garment, batch, self.config.objective, self.alphas)
                 self.accelerator.backward(loss)
                 losses.append(loss.detach())

@@ -18,39 +18,6 @@ WIDTH, HEIGHT = 64, 80
 PAIRS, UNSEEN = 64, 8
 SHIRT = ((20, 14), (44, 14), (58, 34), (48, 42), (44, 36), (44, 70), (20, 70), (20, 36), (16, 42), (6, 34))
 COMMAND = (sys.executable, "-m", "imagdressing_core.training")
-# The entries of a real run; docs/training.md says what each is for.
-CONFIGURATION = """\
-[models]
-base = {models}
-image_encoder = {encoder}
-
-[data]
-format = "folder"
-path = {pairs}
-width = {width}
-height = {height}
-cache = {cache}
-workers = 0
-
-[optimiser]
-learning_rate = 3e-3
-warmup_steps = 2
-
-[run]
-output = {output}
-steps = {steps}
-batch = 4
-ema_decay = 0.95
-save_every = {half}
-log_every = {quarter}
-trackers = []
-
-[validation]
-path = {unseen}
-every = {quarter}
-pairs = {unseen_count}
-pictures = 2
-"""
 
 
 def trial(folder: Path, steps: int, say: Callable[[str], None]) -> None:
@@ -106,18 +73,44 @@ def draw_pairs(folder: Path, numbers: range) -> None:
 
 
 def _configuration(folder: Path, steps: int) -> str:
-    """Return the run's TOML. JSON's strings are TOML's too."""
-    paths = {"models": "models", "encoder": "models/image_encoder", "pairs": "pairs", "unseen": "unseen",
-             "cache": "cache", "output": "run"}  # fmt: skip
-    return CONFIGURATION.format(
-        **{name: json.dumps((folder / path).as_posix()) for name, path in paths.items()},
-        width=WIDTH,
-        height=HEIGHT,
-        steps=steps,
-        half=max(1, steps // 2),
-        quarter=max(1, steps // 4),
-        unseen_count=UNSEEN,
-    )
+    """Return the TOML of the run, with the entries of a real one; docs/training.md says what each is for."""
+
+    def path(name: str) -> str:
+        return json.dumps((folder / name).as_posix())  # JSON's strings are TOML's too
+
+    half, quarter = max(1, steps // 2), max(1, steps // 4)
+    return f"""\
+[models]
+base = {path("models")}
+image_encoder = {path("models/image_encoder")}
+
+[data]
+format = "folder"
+path = {path("pairs")}
+width = {WIDTH}
+height = {HEIGHT}
+cache = {path("cache")}
+workers = 0
+
+[optimiser]
+learning_rate = 3e-3
+warmup_steps = 2
+
+[run]
+output = {path("run")}
+steps = {steps}
+batch = 4
+ema_decay = 0.95
+save_every = {half}
+log_every = {quarter}
+trackers = []
+
+[validation]
+path = {path("unseen")}
+every = {quarter}
+pairs = {UNSEEN}
+pictures = 2
+"""
 
 
 def _say_result(output: Path, folder: Path, say: Callable[[str], None]) -> None:

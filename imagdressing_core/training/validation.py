@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from ..on_diffusers.pipeline import denoise, images_from_pixels, official_scheduler
 from ..on_diffusers.unet import GarmentInputs
@@ -13,7 +14,7 @@ from .config import Data, Dropout, Objective, TrainingConfig, Validation
 from .data import cover, whole_pairs
 from .model import Frozen, TrainingBatch, encoded, training_loss
 from .pairs import TrainingPair
-from .samples import SampleMaker, collated, tensors_to
+from .samples import SampleMaker
 
 NOTHING_DROPPED = Dropout(image=0, text=0, both=0)
 
@@ -32,7 +33,7 @@ class Validator:
         """Return the mean loss over all pairs."""
         total = 0.0
         for samples in self.batches:
-            batch = encoded(tensors_to(samples, null_clip.device), frozen, null_clip)
+            batch = encoded(samples, frozen, null_clip)
             total += float(training_loss(frozen.unet, garment, batch, objective, alphas)) * len(batch.text)
         return total / len(self.pairs)
 
@@ -42,10 +43,9 @@ class Validator:
         rows: list[list[Image.Image]] = []
         negative: Tensor | None = None
         for pair, samples in zip(self.pairs[: self.config.pictures], self._single(), strict=False):
-            batch = encoded(tensors_to(samples, null_clip.device), frozen, null_clip)
+            batch = encoded(samples, frozen, null_clip)
             if negative is None:
-                empty = {**samples, "caption": [""]}
-                negative = encoded(tensors_to(empty, null_clip.device), frozen, null_clip).text
+                negative = encoded({**samples, "caption": [""]}, frozen, null_clip).text
             made = self._sample(frozen, garment, batch, negative)
             opened = [pair.garment.open(), pair.person.open()]
             size = self.data.width, self.data.height
@@ -92,8 +92,8 @@ def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
     size = config.run.batch
     chunks = [places[i : i + size] for places in of_size.values() for i in range(0, len(places), size)]
     pairs = [pairs[i] for chunk in chunks for i in chunk]
-    batches = [collated([samples[i] for i in chunk]) for chunk in chunks]
-    return Validator(config.validation, pairs, [batch for batch in batches if isinstance(batch, dict)], config.data)
+    batches = [default_collate([samples[i] for i in chunk]) for chunk in chunks]
+    return Validator(config.validation, pairs, batches, config.data)
 
 
 def sheet(rows: list[list[Image.Image]]) -> Image.Image:

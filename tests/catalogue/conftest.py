@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from support import tiny_pipelines
 from support.training_set import drawn_image
 from typer.testing import CliRunner
 
 from imagdressing_core.catalogue.__main__ import app
 from imagdressing_core.training.tiny_models import (
-    save_tiny_checkpoint,
-    save_tiny_controlnet,
     save_tiny_models,
     tiny_unet,
     tiny_vae,
@@ -34,8 +33,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     save_tiny_models(folder)
     vae: Any = tiny_vae((8, 8, 8, 16))  # a ControlNet expects latents of an eighth
     vae.save_pretrained(str(folder / "vae"))
-    save_tiny_controlnet(folder / "controlnet", tiny_unet())
-    save_tiny_checkpoint(folder / "checkpoint.safetensors")
+    tiny_pipelines.save_controlnet(folder / "controlnet", tiny_unet())
+    tiny_pipelines.save_checkpoint(folder / "checkpoint.safetensors")
     options = {"base": folder, "checkpoint": folder / "checkpoint.safetensors"}
     options |= {"image-encoder": folder / "image_encoder", "controlnet": folder / "controlnet"}
     return [text for name, path in options.items() for text in (f"--{name}", str(path))]

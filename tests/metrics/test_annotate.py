@@ -36,7 +36,7 @@ def test_a_mask_is_white_where_the_parser_finds_one_of_the_labels(models: Path):
     from transformers import SegformerForSemanticSegmentation, SegformerImageProcessor
 
     image, weights = drawn.garment(1)[0], str(models / "parser")
-    mask = numpy.array(ClothesParser(weights, ("upper-clothes", "Hat")).load().draw(image))
+    mask = numpy.array(ClothesParser(weights, ("upper-clothes", "Hat")).load()(image))
     processor = SegformerImageProcessor.from_pretrained(weights)
     model = SegformerForSemanticSegmentation.from_pretrained(weights)
     with torch.inference_mode():
@@ -55,7 +55,7 @@ def test_a_label_that_the_parser_does_not_know_is_named_with_those_it_knows(mode
 def test_a_pose_is_drawn_for_each_person_that_the_detector_finds(models: Path):
     image = drawn.garment(1)[0]
     found, nobody, whole = (
-        numpy.array(PoseEstimator(str(models / "estimator"), detector).load().draw(image))
+        numpy.array(PoseEstimator(str(models / "estimator"), detector).load()(image))
         for detector in (str(models / "detector"), str(models / "blind"), "")
     )
     assert found.shape == nobody.shape == whole.shape == image.shape

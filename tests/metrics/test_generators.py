@@ -45,7 +45,7 @@ class Painter:
 
 
 def run(cases: list[Case], recipe: Painter, folder: Path) -> int:
-    return generate(cases, recipe, folder, lambda done, total: None)
+    return generate(cases, recipe, folder)
 
 
 def test_each_row_becomes_an_image_with_its_provenance_beside_it(cases: list[Case], tmp_path: Path):

@@ -42,7 +42,7 @@ def posed_ip_adapter(tmp_path_factory: pytest.TempPathFactory) -> pipelines.Pipe
     models = folder / "adapter" / "models"
     adapter = load_file(models / "ip-adapter-plus_sd15.safetensors")
     save_file({key: -one for key, one in adapter.items()}, models / "ip-adapter-plus-face_sd15.safetensors")
-    tiny_models.save_tiny_controlnet(folder / "controlnet", base.unet)
+    tiny_pipelines.save_controlnet(folder / "controlnet", base.unet)
     names = (str(folder / name) for name in ("base", "base/vae", "adapter"))
     recipe = pipelines.ip_adapter(*names, controlnet=str(folder / "controlnet"), face=True)
     return replace(recipe, settings={**recipe.settings, **SMALL})
@@ -53,8 +53,8 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> on_diffusers.DressingRecip
     folder = tmp_path_factory.mktemp("ours")
     tiny_models.save_tiny_models(folder)
     tiny_pipelines.stable_diffusion().vae.save_pretrained(folder / "vae")
-    tiny_models.save_tiny_controlnet(folder / "controlnet", tiny_models.tiny_unet())
-    tiny_models.save_tiny_checkpoint(folder / "own.safetensors")
+    tiny_pipelines.save_controlnet(folder / "controlnet", tiny_models.tiny_unet())
+    tiny_pipelines.save_checkpoint(folder / "own.safetensors")
     recipe = on_diffusers.imagdressing(
         folder, folder / "own.safetensors", folder / "image_encoder", None, folder / "controlnet", batch=2
     )
@@ -99,7 +99,7 @@ def test_ours_on_diffusers_makes_in_a_batch_what_it_makes_alone(
 ):
     cases = [replace(case, pose=case.garment) for case in cases]
     for out, recipe in (("batch", ours), ("alone", replace(ours, batch=1))):
-        assert generate(cases, recipe, tmp_path / out, lambda done, total: None) == 3
+        assert generate(cases, recipe, tmp_path / out) == 3
     for case in cases[:2]:
         batch, alone = (np.array(Image.open(tmp_path / out / case.file_name), float) for out in ("batch", "alone"))
         assert np.abs(batch - alone).max() <= 2
@@ -132,7 +132,7 @@ def test_ip_adapter_has_the_official_base_and_sampler(ip_adapter: pipelines.Pipe
 
 
 def test_a_pipeline_fills_a_folder(ip_adapter: pipelines.PipelineRecipe, cases: list[Case], tmp_path: Path):
-    assert generate(cases[:2], ip_adapter, tmp_path / "out", lambda done, total: None) == 2
+    assert generate(cases[:2], ip_adapter, tmp_path / "out") == 2
     found = json.loads((tmp_path / "out" / "1.png.json").read_text())
     assert found["settings"]["num_inference_steps"] == 2
     assert found["weights"]["adapter"].endswith("models/ip-adapter-plus_sd15.safetensors at scale 0.5")

@@ -65,6 +65,10 @@ def test_latex_has_signs_that_it_can_set(folder: Path):
     assert rows[1:][-1].startswith(OURS) and text.count(r"\textbf{") == 1
 
 
+def test_scores_that_nobody_asked_for_have_no_table(folder: Path):
+    assert "in the paper" not in run(folder)
+
+
 def test_every_file_says_what_made_it(folder: Path):
     run(folder)
     origin = json.loads((folder / "out/evaluation.json").read_text())

@@ -63,7 +63,7 @@ def test_ours_is_the_shipped_workflow_for_each_garment(server: ComfyUIServer, ca
     assert inputs(recipe, "KSampler")["steps"] == 50
     assert recipe.weights["model_name"] == GARMENT.name
     folder = tmp_path / "ours"
-    assert generate(cases, small(recipe), folder, lambda done, total: None) == 3
+    assert generate(cases, small(recipe), folder) == 3
     shirt, trousers, again = (Image.open(folder / case.file_name).tobytes() for case in cases)
     assert len(shirt) == 64 * 80 * 3
     assert shirt == again  # the same garment, prompt and seed, which ComfyUI had computed already
@@ -71,7 +71,7 @@ def test_ours_is_the_shipped_workflow_for_each_garment(server: ComfyUIServer, ca
     found = json.loads((folder / "1.png.json").read_text())
     assert (found["method"], found["garment"]) == ("IMAGDressing-v1", "imagdressing_trousers.png")
     assert "comfyui" in found["versions"]
-    assert generate(cases, recipe, folder, lambda done, total: None) == 0
+    assert generate(cases, recipe, folder) == 0
 
 
 def test_ours_takes_an_own_checkpoint(server: ComfyUIServer):
@@ -98,7 +98,7 @@ def test_magic_clothing_has_its_own_constants_and_dresses(
     )
     assert recipe.needs == ["garment_mask"]
     folder = tmp_path / "magic_clothing"
-    assert generate(cases[:2], small(recipe), folder, lambda done, total: None) == 2
+    assert generate(cases[:2], small(recipe), folder) == 2
     first, second = (Image.open(folder / case.file_name).tobytes() for case in cases[:2])
     assert first != second
     found = json.loads((folder / "0.png.json").read_text())
@@ -116,7 +116,7 @@ def test_both_methods_follow_the_manifests_poses(
     for recipe, needs in ((ours, ["pose"]), (theirs, ["pose", "garment_mask"])):
         assert recipe.needs == needs
         folder = tmp_path / recipe.name
-        assert generate(posed, small(recipe), folder, lambda done, total: None) == 2
+        assert generate(posed, small(recipe), folder) == 2
         assert json.loads((folder / "0.png.json").read_text())["pose"] == "imagdressing_pose.png"
         first, second = (Image.open(folder / case.file_name).tobytes() for case in posed)
         assert first != second
@@ -131,5 +131,5 @@ def test_what_comfyui_refuses_is_said_with_the_garment(server: ComfyUIServer, ca
     recipe = small(on_comfyui.imagdressing(server.url))
     inputs(recipe, "IMAGDressingModelLoader")["model_name"] = "absent.pt"
     with pytest.raises(IMAGDressingError, match=r"(?s)imagdressing_shirt\.png: ComfyUI made no image.*absent\.pt"):
-        generate(cases, recipe, tmp_path / "out", lambda done, total: None)
+        generate(cases, recipe, tmp_path / "out")
     assert not (tmp_path / "out" / "0.png").exists()

@@ -5,7 +5,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
+from imagdressing_core.on_diffusers.unet import garment_model
 from imagdressing_core.training import tiny_models
 from imagdressing_core.training.tiny_models import CLIP_CHANNELS, CONTEXT, UNET_CHANNELS
 from support.synthetic_weights import synthetic_tensor
@@ -34,6 +36,22 @@ def stable_diffusion() -> Any:
         feature_extractor=None,  # pyright: ignore[reportArgumentType]
         requires_safety_checker=False,
     )
+
+
+def save_controlnet(folder: Path, unet: Any) -> None:
+    """Write a ControlNet for ``unet`` that has an effect: layers that are zeros until they are trained are random."""
+    from diffusers import ControlNetModel  # pyright: ignore[reportPrivateImportUsage]
+
+    control: Any = ControlNetModel.from_unet(unet)
+    for layer in (*control.controlnet_down_blocks, control.controlnet_cond_embedding.conv_out):
+        nn.init.normal_(layer.weight)
+    control.save_pretrained(str(folder))
+
+
+def save_checkpoint(path: Path) -> None:
+    """Write random trained parts that fit :func:`tiny_unet`."""
+    trained = garment_model(tiny_models.tiny_unet(), CLIP_CHANNELS).state_dict()
+    save_file({key: one.contiguous().clone() for key, one in trained.items()}, path)
 
 
 def ip_adapter(pipeline: Any, folder: Path) -> None:

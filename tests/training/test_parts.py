@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from support import tiny_pipelines
 from support.training_set import config, forget_accelerate, write_toml
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from imagdressing_core.training.config import read_config
 from imagdressing_core.training.export import export
 from imagdressing_core.training.memory import requirements
 from imagdressing_core.training.state import require_state
-from imagdressing_core.training.tiny_models import CLIP_CHANNELS, save_tiny_checkpoint, tiny_unet
+from imagdressing_core.training.tiny_models import CLIP_CHANNELS, tiny_unet
 from imagdressing_core.training.trainer import Trainer
 
 
@@ -47,7 +48,7 @@ def test_parts_that_are_not_chosen_keep_their_weights(
 def lora_config(models: Path, pairs: Path, output: Path, steps: int = 4, run: Any = None) -> dict[str, Any]:
     first = output.parent / "start.safetensors"
     if not first.exists():
-        save_tiny_checkpoint(first)
+        tiny_pipelines.save_checkpoint(first)
     names = {"start_from": str(first)}
     optimiser = {"lora_rank": 2, "learning_rate": 0.01}
     return config(models, pairs, output, models=names, optimiser=optimiser, run={"steps": steps} | (run or {}))

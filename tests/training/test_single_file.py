@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from support import tiny_pipelines
 from support.training_set import config, write_toml
 from torch import Tensor
 
@@ -22,7 +23,6 @@ from imagdressing_core.training.config import read_config
 from imagdressing_core.training.provenance import weights_digest
 from imagdressing_core.training.state import require_state
 from imagdressing_core.training.tiny_models import (
-    save_tiny_checkpoint,
     tiny_image_encoder,
     tiny_text_encoder,
     tiny_unet,
@@ -102,7 +102,7 @@ def test_a_run_on_single_files_makes_the_weights_of_one_on_folders(
     file: Path, models: Path, pairs: Path, tmp_path: Path
 ):
     encoder = models / "image_encoder" / "model.safetensors"
-    save_tiny_checkpoint(tmp_path / "start.safetensors")  # a Q-Former without one starts at random
+    tiny_pipelines.save_checkpoint(tmp_path / "start.safetensors")  # a Q-Former without one starts at random
     names = {"base": str(file), "image_encoder": str(encoder), "tokenizer": str(models / "tokenizer")}
     start = {"start_from": str(tmp_path / "start.safetensors")}
     states: list[dict[str, Tensor]] = []
@@ -117,7 +117,7 @@ def test_a_run_on_single_files_makes_the_weights_of_one_on_folders(
 
 
 def test_images_and_a_catalogues_digests_come_of_one_file_too(file: Path, models: Path, tmp_path: Path):
-    save_tiny_checkpoint(tmp_path / "start.safetensors")
+    tiny_pipelines.save_checkpoint(tmp_path / "start.safetensors")
     encoder, tokenizer = models / "image_encoder", models / "tokenizer"
     single = load_pipeline(file, tmp_path / "start.safetensors", encoder, tokenizer=tokenizer)
     folders = load_pipeline(models, tmp_path / "start.safetensors", encoder)

@@ -1,7 +1,6 @@
 """The catalogue on a Ray cluster: two machines' worth of Ray on this one, workers killed, a machine that leaves."""
 
 import json
-import os
 import pickle
 import threading
 import time
@@ -21,15 +20,25 @@ from .conftest import Command, images
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two machines with a core each. A worker needs a core, so there is one on each machine."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
-    from ray.cluster_utils import Cluster
+    """Two machines with a core each. A worker needs a core, so there is one on each machine.
 
-    machine: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 500_000_000}
-    made: Any = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
-    made.leaves = made.add_node(**machine)
-    yield made
-    made.shutdown()
+    Their environment asks for more threads than a worker has cores: no image may depend on that.
+    """
+    settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    settings |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in settings.items():
+            environment.setenv(name, value)
+        from ray.cluster_utils import Cluster
+
+        machine: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 500_000_000}
+        made: Any = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
+        made.leaves = made.add_node(**machine)
+        yield made
+        processes = [one for one in psutil.Process().children(recursive=True) if "ray" in " ".join(one.cmdline())]
+        made.shutdown()
+    _, alive = psutil.wait_procs(processes, timeout=60)
+    assert processes and not alive
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import pickle
 import socket
 import uuid
@@ -68,6 +69,7 @@ def make_on_ray(
     Raises:
         IMAGDressingError: No cluster answers, or a worker has other files than this machine.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray, started here, would report its use to its makers
     with packages("A catalogue on several workers", "cluster"):
         import ray
         import ray.data
@@ -76,7 +78,9 @@ def make_on_ray(
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise IMAGDressingError(
-            f"No Ray cluster answers at {address}: {first_line(error)}. Start one with: ray start --head"
+            f"This machine cannot join the Ray cluster at {address}: {first_line(error)}. Start one with: ray start "
+            "--head. If it runs, give this command the same RAY_AUTH_MODE as ray start had: token, where "
+            "~/.ray/auth_token exists."
         ) from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     count, needs = _share(setting.device, workers)

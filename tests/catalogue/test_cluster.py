@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -104,6 +105,22 @@ def test_a_machine_that_leaves_loses_nothing(
 def test_no_cluster_is_said_with_its_address(command: Command, manifest: Path, tmp_path: Path):
     with pytest.raises(IMAGDressingError, match=r"No Ray cluster answers at 127\.0\.0\.1:9"):
         command(manifest, tmp_path / "out", "--address", "127.0.0.1:9")
+
+
+def test_where_a_cluster_cannot_be_joined_its_token_is_named(
+    command: Command, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What Ray raises there, it raises after half a minute; it does not name the token."""
+    import ray
+
+    def refused(**_: Any) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.setattr(ray, "init", refused)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(IMAGDressingError, match=f"join the Ray cluster at {address}: .*RAY_AUTH_MODE"):
+            command(manifest, tmp_path / "out", "--address", address)
 
 
 def test_a_worker_says_what_it_does_not_share_with_the_machine_that_started_the_run(

@@ -6,6 +6,7 @@ written after each part; at the end everything that was found goes into one arch
 """
 
 import argparse
+import contextlib
 import os
 import shlex
 import signal
@@ -16,7 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 import torch
 from bench import FOLDER, ON_GPU, environment, write_tables
@@ -139,12 +140,16 @@ class Session:
         return f"{card}; torch {torch.__version__}, CUDA {torch.version.cuda}"
 
 
+OWN_GROUP = os.name == "posix"
+RUNNING: set[subprocess.Popen[bytes]] = set()
+
+
 def _run(command: list[str], limit: float, output: IO[str], environment: dict[str, str]) -> str:
     """Run a command for at most ``limit`` seconds; with it ends whatever it started, a ComfyUI for instance."""
-    own_group = os.name == "posix"
     process = subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=own_group
+        command, cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=OWN_GROUP
     )
+    RUNNING.add(process)
     try:
         status = process.wait(limit)
         return "ok" if status == 0 else f"failed with status {status}"
@@ -152,10 +157,23 @@ def _run(command: list[str], limit: float, output: IO[str], environment: dict[st
         return f"stopped after {limit:.0f} s"
     finally:
         if process.poll() is None:
-            if own_group:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
+            _kill(process)
             process.wait()
+        RUNNING.discard(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if OWN_GROUP:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
+def _stop(*_: object) -> NoReturn:
+    """End with everything that runs: a part is in a group of its own, which a signal to this process does not reach."""
+    for process in list(RUNNING):
+        _kill(process)  # without waiting, since the lines that this signal interrupted may do so already
+    sys.exit("Stopped.")
 
 
 def _tells(line: str) -> bool:
@@ -170,6 +188,7 @@ def main() -> None:
     given = parser.parse_args()
     if not (given.rehearse or ON_GPU):
         sys.exit("PyTorch sees no GPU here. `make gpu REHEARSE=1` runs each part tiny on the CPU.")
+    signal.signal(signal.SIGTERM, _stop)
     chosen = given.parts or list(parts)
     session = Session(REPOSITORY / "artefacts" / ("gpu-rehearsal" if given.rehearse else "gpu"), given.rehearse)
     together = [part for part in TOGETHER if part.name in chosen]

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy
 import torch
@@ -26,13 +27,15 @@ SAMPLER = {"sampler_name": "ddim", "scheduler": "ddim_uniform", "denoise": 1.0}
 class ComfyUI:
     """The demo's models, loaded by ComfyUI's and the pack's own nodes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, dtype: str = "default") -> None:
+        """dtype: in which the U-Net computes, as *Model Compute Dtype* names it; by default ComfyUI's own choice."""
         comfyui.start()
         import folder_paths
 
         for name in ("checkpoints", "vae", "clip_vision", "controlnet", "imagdressing"):
             folder_paths.add_model_folder_path(name, str(folder / name), is_default=True)
-        self.model, self.clip, _ = comfyui.call("CheckpointLoaderSimple", ckpt_name=DENOISING.name)
+        loaded, self.clip, _ = comfyui.call("CheckpointLoaderSimple", ckpt_name=DENOISING.name)
+        self.model = comfyui.call("ModelComputeDtype", model=loaded, dtype=dtype)
         self.vae = comfyui.call("VAELoader", vae_name=VAE.name)
         self.clip_vision = comfyui.call("CLIPVisionLoader", clip_name=CLIP_VISION.name)
         self.imagdressing = comfyui.call("IMAGDressingModelLoader", model_name=GARMENT.name)
@@ -45,36 +48,47 @@ class ComfyUI:
         steps: int = measure.STEPS,
         **applied: Any,
     ) -> list[Image.Image]:
-        """Return an image of each person's caption, in the clothes given, each from noise of its own.
+        """Return an image of each person's caption, in the clothes given, from ``measure.make``'s noise.
 
         applied: inputs of *Apply Garment*: strength, mask, …
         """
-        garments = [None] * len(people) if clothes is None else [self.garment(cloth, width) for cloth in clothes]
+        worn = clothes or [None] * len(people)
         return [
-            self.sample(self.dressed(garment, **applied), world.caption(person), width, steps, measure.SEED + number)[0]
-            for number, (person, garment) in enumerate(zip(people, garments, strict=True))
+            self.make_one(person, cloth, number, width, steps, **applied)
+            for number, (person, cloth) in enumerate(zip(people, worn, strict=True))
         ]
 
+    def make_one(
+        self, person: world.Person, cloth: drawing.Cloth | None, number: int, width: int, steps: int, **applied: Any
+    ) -> Image.Image:
+        """Return an image of a person's caption, in a cloth if one is given. number: see ``latent``'s noise."""
+        dressed = self.dressed(None if cloth is None else self.garment(cloth, width), **applied)
+        return self.sample(dressed, world.caption(person), width, steps, noise=number)[0]
+
     def sample(
-        self, model: Any, text: str, width: int, steps: int = measure.STEPS, seed: int = measure.SEED, batch: int = 1
+        self, model: Any, text: str, width: int, steps: int = measure.STEPS, noise: int = 0, batch: int = 1
     ) -> list[Image.Image]:
         """Return the images that ComfyUI's sampler makes of a prompt."""
-        latent = self.latent(model, text, width, steps, seed, batch)
+        latent = self.latent(model, text, width, steps, noise, batch)
         return [as_image(one) for one in comfyui.call("VAEDecode", samples=latent, vae=self.vae)]
 
     def latent(
-        self, model: Any, text: str, width: int, steps: int = measure.STEPS, seed: int = measure.SEED, batch: int = 1
+        self, model: Any, text: str, width: int, steps: int = measure.STEPS, noise: int = 0, batch: int = 1
     ) -> Any:
-        """Return the LATENT that ComfyUI's sampler makes of a prompt."""
+        """Return the LATENT that ComfyUI's sampler makes of a prompt.
+
+        noise: the first image's place in a large batch of ``measure.SEED``.
+        """
         positive, negative = (comfyui.call("CLIPTextEncode", clip=self.clip, text=one) for one in (text, ""))
         (rows, columns) = (round(width * drawing.ASPECT) // data.CELL, width // data.CELL)
+        empty = torch.zeros(batch, data.LATENT_CHANNELS, rows, columns)
         return comfyui.call(
             "KSampler",
             model=model,
             positive=positive,
             negative=negative,
-            latent_image={"samples": torch.zeros(batch, data.LATENT_CHANNELS, rows, columns)},
-            seed=seed,
+            latent_image={"samples": empty, "batch_index": list(range(noise, noise + batch))},
+            seed=measure.SEED,
             steps=steps,
             cfg=measure.GUIDANCE,
             **SAMPLER,
@@ -114,15 +128,27 @@ def as_image(pixels: Tensor) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", type=Path)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="for the scores, and for each image; one that is there is kept")
     parser.add_argument("--width", type=int, default=data.WIDTH)
-    parser.add_argument("--people", type=int, default=measure.UNSEEN, help="how many; each is made three times")
+    parser.add_argument("--people", type=int, default=measure.UNSEEN)
+    parser.add_argument("--dresses", nargs="+", choices=measure.DRESSES, default=measure.DRESSES)
+    parser.add_argument("--dtype", default="default", help="bf16 is faster on processors that have it")
     arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode():
-        host = ComfyUI(arguments.models)
-        scores = measure.report(
-            lambda people, clothes: host.make(people, clothes, arguments.width), arguments.folder, arguments.people
-        )
+        host = ComfyUI(arguments.models, arguments.dtype)
+
+        def make(people: Sequence[world.Person], clothes: Sequence[drawing.Cloth] | None) -> list[Image.Image]:
+            made: list[Image.Image] = []
+            for number, person in enumerate(people):
+                cloth = clothes[number] if clothes else None
+                path = arguments.folder / f"{number:02}-{crc32(repr(cloth).encode()):08x}.png"
+                if not path.exists():
+                    host.make_one(person, cloth, number, arguments.width, measure.STEPS).save(path)
+                made.append(Image.open(path))
+            return made
+
+        scores = measure.report(make, arguments.folder, arguments.people, arguments.dresses)
     print(json.dumps(scores, indent=2))
 
 

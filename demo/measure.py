@@ -32,6 +32,7 @@ CENTRES, SIZES = (0.42, 0.46, 0.5, 0.54, 0.58), (0.94, 0.99, 1.04)
 EXAMPLES = 24  # of each scene and each pose
 OUTLINE = 0.1  # distance of colours
 SHOWN = 10
+DRESSES: Sequence[str] = ("its own garment", "another garment", "no garment")
 
 
 Maker = Callable[[Sequence[world.Person], Sequence[drawing.Cloth] | None], list[Image.Image]]
@@ -220,24 +221,23 @@ def sheet(rows: Sequence[Sequence[Image.Image]], titles: Sequence[str]) -> Image
     return whole
 
 
-def report(make: Maker, folder: Path, number: int = UNSEEN) -> dict[str, dict[str, tuple[float, float]]]:
+def report(
+    make: Maker, folder: Path, number: int = UNSEEN, dresses: Sequence[str] = DRESSES
+) -> dict[str, dict[str, tuple[float, float]]]:
     """Dress unseen garments, write ``scores.json`` and ``images.png`` into ``folder``, and return the scores.
 
-    make: of people and what each wears, or None for nothing, the images.
+    make: of people and what each wears, or None for nothing, the images. dresses: which of ``DRESSES`` to try.
     """
     people = [data.drawn(one, "unseen") for one in range(number)]
     clothes = [one.shirt for one in people]
-    made = {
-        "its own garment": make(people, clothes),
-        "another garment": make(people, [*clothes[1:], clothes[0]]),
-        "no garment": make(people, None),
-    }
+    wear = dict(zip(DRESSES, (clothes, [*clothes[1:], clothes[0]], None), strict=True))
+    made = {dress: make(people, wear[dress]) for dress in dresses}
     scores = {
         name: summary([score(*one) for one in zip(found, people, clothes, strict=True)]) for name, found in made.items()
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
-    width = made["no garment"][0].width
+    width = made[dresses[0]][0].width
     rows = [
         [drawing.garment_image(cloth, width), *images]
         for cloth, *images in list(zip(clothes, *made.values(), strict=True))[:SHOWN]

@@ -17,9 +17,10 @@ from support import comfyui_process as comfyui
 from support import stand_ins
 from support.narrow_unet import CHANNELS, NEGATIVE, POSITIVE, SD15, SD15_CHANNELS, apply_garment, narrow_garment, prompt
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 LAYERS = comfyui.pack("imagdressing_core.model.layers").LAYERS
+RUN = comfyui.pack("nodes.comfyui.sampling_run")
 BATCH, SIZE = 2, (12, 8)
 # Of the others PyTorch on a CPU knows the names alone; "meta" stands for whatever is not the CPU.
 DEVICES = ("cuda", "meta")
@@ -33,6 +34,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
 
     monkeypatch.setattr(comfy.model_management, "get_free_memory", free)  # of a device that is not there
     monkeypatch.setattr(attention, "optimized_attention", attention.attention_pytorch)
+    monkeypatch.setattr(RUN, "doubt", lambda *_: None)  # it looks into masks
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         yield mode
 
@@ -82,8 +84,15 @@ def alone(model: Any) -> Any:
     return apply_garment(model, narrow_garment.__wrapped__())  # past the cache: fake tensors are for one test alone
 
 
+def masked(model: Any) -> Any:
+    garment = narrow_garment.__wrapped__()
+    with unset_fake_temporarily():  # the node looks into its mask
+        return apply_garment(model, garment, mask=torch.eye(97)[None, :, :61])
+
+
 SITUATIONS: dict[str, Callable[[Any], Any]] = {
     "a garment": alone,
+    "with a mask of an odd size": masked,
     "one per image, and another in both branches": several,
     "beside a replacement": lambda model: alone(stand_ins.STAND_INS["replacement of a block"](model)),
 }

@@ -17,13 +17,15 @@ from support import comfyui_process as comfyui
 from support.comfyui_release import HOME
 
 from demo import data, drawing, measure, models, world
-from demo.comfyui import ComfyUI
+from demo.comfyui import SAMPLER, ComfyUI, as_image, as_tensor
+from imagdressing_core.files.official_files import CONTROLNET_INPAINT
 
 WIDTH, STEPS = data.SMALL_WIDTH, 10
 EVERYWHERE = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "layers": "all", "branches": "conditional"}
 PEOPLE = [data.drawn(number, "unseen") for number in range(4)]
 SHIRTS = [one.shirt for one in PEOPLE]
 OTHERS = [*SHIRTS[1:], SHIRTS[0]]
+TEXTS = ("positive", "negative")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -107,7 +109,7 @@ def test_shirt_and_trousers_each_land_where_they_belong() -> None:
     for number, one in enumerate(PEOPLE[:2]):
         dressed = host().dressed(host().garment(one.shirt, WIDTH), mask=upper)
         dressed = host().dressed(host().garment(one.trousers, WIDTH), dressed, mask=1 - upper)
-        made += host().sample(dressed, world.caption(one), WIDTH, STEPS, measure.SEED + number)
+        made += host().sample(dressed, world.caption(one), WIDTH, STEPS, noise=number)
     for kind, other in (("shirt", "trousers"), ("trousers", "shirt")):
         own, swapped = (errors(made, kind, colours) for colours in (kind, other))
         assert own < 0.6 * swapped
@@ -157,3 +159,32 @@ def test_each_image_of_a_batch_wears_its_own_garment() -> None:
     made = host().sample(dressed, world.caption(PEOPLE[0]), WIDTH, STEPS, batch=2)
     errors = [[measure.score(image, PEOPLE[0], cloth)["colour_error"] for cloth in SHIRTS[:2]] for image in made]
     assert errors[0][0] < errors[0][1] and errors[1][1] < errors[1][0]
+
+
+def test_pasted_back_into_a_photo_the_garment_is_new_and_all_else_is_the_photo() -> None:
+    one, cloth = PEOPLE[0], SHIRTS[1]
+    photo = as_tensor(world.image(one, WIDTH))
+    mask = torch.from_numpy(numpy.array(world.mask(one, "shirt", WIDTH))).float()[None] / 255
+    texts = {name: comfyui.call("CLIPTextEncode", clip=host().clip, text=world.caption(one)) for name in TEXTS}
+    guided = comfyui.call(
+        "ControlNetApplyAdvanced",
+        **texts,
+        control_net=comfyui.call("ControlNetLoader", control_net_name=CONTROLNET_INPAINT.name),
+        image=comfyui.call("IMAGDressingInpaintControl", image=photo, mask=mask),
+        strength=1.0,
+        start_percent=0.0,
+        end_percent=1.0,
+    )
+    latent = comfyui.call("VAEEncode", pixels=photo, vae=host().vae)
+    latent = comfyui.call("SetLatentNoiseMask", samples=latent, mask=mask)
+    dressed = host().dressed(host().garment(cloth, WIDTH))
+    settings = {"seed": measure.SEED, "steps": STEPS, "cfg": measure.GUIDANCE, **SAMPLER}
+    conditioning = dict(zip(TEXTS, guided, strict=True))
+    latent = comfyui.call("KSampler", model=dressed, **conditioning, latent_image=latent, **settings)
+    generated = comfyui.call("VAEDecode", samples=latent, vae=host().vae)
+    pasted = comfyui.call(
+        "IMAGDressingPasteBack", original=photo, generated=generated, mask=mask, feather=0, match_color=False
+    )
+    assert torch.equal(pasted[mask == 0], photo[mask == 0])
+    before, after = (measure.score(as_image(image[0]), one, cloth)["colour_error"] for image in (photo, pasted))
+    assert after < 0.5 * before

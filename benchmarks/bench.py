@@ -40,6 +40,7 @@ PARTS = {
     "flops": ("sampling.py --flops", "How much arithmetic does a garment add?"),
     "metrics": ("metrics.py", "How fast is the evaluation?"),
     "training": ("training.py", "What does a training step cost against the official loop's?"),
+    "catalogue": ("catalogue.py", "How many images do two workers of a Ray cluster make, against one?"),
 }
 HEAD = "| what | it takes | the other takes | ratio | of medians | goal |\n| --- | --- | --- | --- | --- | --- |"
 TITLE = """# Results

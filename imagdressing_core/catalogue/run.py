@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import pickle
 import socket
 import uuid
@@ -68,6 +69,7 @@ def make_on_ray(
     Raises:
         IMAGDressingError: No cluster answers, or a worker has other files than this machine.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray, started here, would report its use to its makers
     with packages("A catalogue on several workers", "cluster"):
         import ray
         import ray.data
@@ -76,13 +78,15 @@ def make_on_ray(
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise IMAGDressingError(
-            f"No Ray cluster answers at {address}: {first_line(error)}. Start one with: ray start --head"
+            f"This machine cannot join the Ray cluster at {address}: {first_line(error)}. Start one with: ray start "
+            "--head. If it runs, give this command the same RAY_AUTH_MODE as ray start had: token, where "
+            "~/.ray/auth_token exists."
         ) from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     count, needs = _share(setting.device, workers)
     made: Any = ray.data.from_items([pickle.dumps(rows) for rows in jobs], override_num_blocks=len(jobs)).map_batches(
         Worker,
-        fn_constructor_args=(setting,),
+        fn_constructor_args=(setting, needs["num_cpus"]),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),
         **needs,
@@ -122,10 +126,16 @@ def _share(device: str, workers: int | None) -> tuple[int, dict[str, Any]]:
 
 
 class Worker:
-    """What Ray Data runs on each worker: it loads the models with its first garment, and keeps them."""
+    """What Ray Data runs on each worker: it loads the models with its first garment, and keeps them.
 
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
+    Args:
+        setting: Of the run.
+        threads: On the CPU. All workers take as many, whatever their machines' environments say, because sums on other
+            numbers of threads round otherwise.
+    """
+
+    def __init__(self, setting: Setting, threads: int = 1) -> None:
+        self._setting, self._threads = setting, threads
         self._maker: Maker | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
@@ -137,7 +147,10 @@ class Worker:
 
     def _ready(self) -> Maker:
         if self._maker is None:
+            import torch
+
             _require_same(self._setting)
+            torch.set_num_threads(self._threads)
             self._maker = Maker(self._setting.models, self._setting.style, self._setting.device, self._setting.batch)
         return self._maker
 

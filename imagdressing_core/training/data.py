@@ -122,9 +122,13 @@ def _image_problem(pair: TrainingPair, image: ImageSource, data: Data) -> str | 
         width, height = image.open().size
     except IMAGDressingError as error:
         return f"{pair.name}: {error}"
-    smallest = max(SMALLEST_SIDE, min(data.width, data.height) // 4)
-    if min(width, height) < min(smallest, data.width, data.height):
-        return f"{pair.name}: {image.name} is {width} × {height}, too small for {data.width} × {data.height}."
+    side = min(data.width, data.height)
+    smallest = min(side, max(SMALLEST_SIDE, side // 4))
+    if min(width, height) < smallest:
+        return (
+            f"{pair.name}: {image.name} is {width} × {height}: at {data.width} × {data.height} no side may have less "
+            f"than {smallest} pixels."
+        )
     if max(width, height) > STEEPEST_ASPECT * min(width, height):
         return f"{pair.name}: {image.name} is {width} × {height}, more than {STEEPEST_ASPECT} to 1."
     return None

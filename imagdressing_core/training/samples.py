@@ -4,6 +4,7 @@ Positions count over all processes. A run that was stopped, or that continues on
 same samples per step, therefore sees the same samples with the same noise.
 """
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -172,8 +173,14 @@ def loader(dataset: PairSamples, share: ProcessBatches, batches: range, workers:
         batch_sampler=[share.positions(n) for n in batches],
         num_workers=workers,
         collate_fn=collated,
+        worker_init_fn=outlive_sigterm,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def outlive_sigterm(_: int) -> None:
+    """Survive one SIGTERM in a process that reads images: SLURM sends it to all, and the run saves its state first."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def collated(samples: Sequence[Sample | IMAGDressingError]) -> dict[str, Any] | IMAGDressingError:

@@ -1,8 +1,8 @@
 """The catalogue on a Ray cluster: two machines' worth of Ray on this one, workers killed, a machine that leaves."""
 
 import json
-import os
 import pickle
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,15 +21,25 @@ from .conftest import Command, images
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """Two machines with a core each. A worker needs a core, so there is one on each machine."""
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
-    from ray.cluster_utils import Cluster
+    """Two machines with a core each. A worker needs a core, so there is one on each machine.
 
-    machine: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 500_000_000}
-    made: Any = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
-    made.leaves = made.add_node(**machine)
-    yield made
-    made.shutdown()
+    Their environment asks for more threads than a worker has cores: no image may depend on that.
+    """
+    settings = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    settings |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in settings.items():
+            environment.setenv(name, value)
+        from ray.cluster_utils import Cluster
+
+        machine: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 500_000_000}
+        made: Any = Cluster(initialize_head=True, head_node_args={**machine, "include_dashboard": False})
+        made.leaves = made.add_node(**machine)
+        yield made
+        processes = [one for one in psutil.Process().children(recursive=True) if "ray" in " ".join(one.cmdline())]
+        made.shutdown()
+    _, alive = psutil.wait_procs(processes, timeout=60)
+    assert processes and not alive
 
 
 @pytest.fixture
@@ -95,6 +105,22 @@ def test_a_machine_that_leaves_loses_nothing(
 def test_no_cluster_is_said_with_its_address(command: Command, manifest: Path, tmp_path: Path):
     with pytest.raises(IMAGDressingError, match=r"No Ray cluster answers at 127\.0\.0\.1:9"):
         command(manifest, tmp_path / "out", "--address", "127.0.0.1:9")
+
+
+def test_where_a_cluster_cannot_be_joined_its_token_is_named(
+    command: Command, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What Ray raises there, it raises after half a minute; it does not name the token."""
+    import ray
+
+    def refused(**_: Any) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster")
+
+    monkeypatch.setattr(ray, "init", refused)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(IMAGDressingError, match=f"join the Ray cluster at {address}: .*RAY_AUTH_MODE"):
+            command(manifest, tmp_path / "out", "--address", address)
 
 
 def test_a_worker_says_what_it_does_not_share_with_the_machine_that_started_the_run(

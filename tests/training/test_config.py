@@ -25,8 +25,9 @@ def test_the_defaults_are_the_papers_and_the_official_scripts(tmp_path: Path):
     assert not read.objective.zero_terminal_snr
 
 
-def test_the_shipped_example_is_a_configuration():
-    assert read_config(EXAMPLE / "igpair.toml").data.format == "igpair"
+def test_the_shipped_examples_are_configurations():
+    found = {path.stem: read_config(path).data.format for path in EXAMPLE.glob("*.toml")}
+    assert found == {"igpair": "igpair", "photos": "folder"}
 
 
 def test_all_problems_are_named_at_once(tmp_path: Path):

@@ -6,17 +6,20 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 from safetensors.torch import load_file
 from support import tiny_pipelines
 from support.training_set import config, forget_accelerate, write_toml
 from torch import Tensor
 
 from imagdressing_core.errors import IMAGDressingError
+from imagdressing_core.files.checkpoint import expected_shapes
 from imagdressing_core.on_diffusers.loading import load_trained
 from imagdressing_core.on_diffusers.unet import garment_model
-from imagdressing_core.training.config import read_config
+from imagdressing_core.training.config import Optimiser, read_config
 from imagdressing_core.training.export import export
 from imagdressing_core.training.memory import requirements
+from imagdressing_core.training.model import choose_parts, freeze_unread, merge_lora
 from imagdressing_core.training.state import require_state
 from imagdressing_core.training.tiny_models import CLIP_CHANNELS, tiny_unet
 from imagdressing_core.training.trainer import Trainer
@@ -85,6 +88,16 @@ def _largest_difference(one: Any, other: Any) -> float:
         return float((a - b).abs().max())
 
     return max(max(apart(found[i].k, expected[i].k), apart(found[i].v, expected[i].v)) for i in found)
+
+
+def test_a_lora_of_sd15s_width_merges_into_the_tensors_that_the_node_loads():
+    with torch.device("meta"):
+        garment = garment_model(UNet2DConditionModel(cross_attention_dim=768), clip_channels=1280)
+    freeze_unread(garment)
+    choose_parts(garment, Optimiser(lora_rank=16), empty=True)
+    trained = garment.state_dict()
+    assert {key: tuple(one.shape) for key, one in trained.items()} != expected_shapes()
+    assert {key: tuple(one.shape) for key, one in merge_lora(trained).items()} == expected_shapes()
 
 
 def test_a_lora_that_was_stopped_reaches_the_weights_of_one_that_was_not(models: Path, pairs: Path, tmp_path: Path):

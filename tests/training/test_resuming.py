@@ -187,15 +187,18 @@ def test_two_machines_with_different_folders_or_steps_stop_before_a_step(
 
 
 def test_sigterm_saves_the_state_and_the_run_resumes_from_it(models: Path, pairs: Path, tmp_path: Path):
-    plain = config(models, pairs, tmp_path / "out", run={"steps": 10_000, "save_every": 10_000})
+    """SLURM sends the signal to every process of a job, those that read images among them."""
+    run = {"steps": 10_000, "save_every": 10_000}
+    plain = config(models, pairs, tmp_path / "out", run=run, data={"workers": 2})
     toml = write_toml(plain, tmp_path / "config.toml")
     command = [sys.executable, "-m", "imagdressing_core.training", "train", str(toml)]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    piped: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, env=ENVIRONMENT, start_new_session=True, **piped)
     metrics = tmp_path / "out" / "metrics.jsonl"
     while not metrics.exists() or len(metrics.read_text().splitlines()) < 3:
         assert process.poll() is None, process.stdout.read() if process.stdout else ""
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGTERM)
     said, _ = process.communicate()
     assert process.returncode == 143, said
     state = require_state(tmp_path / "out")

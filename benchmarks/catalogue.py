@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import Row, save
+from support import tiny_pipelines
 from support.training_set import drawn_image
 
 from imagdressing_core.training import tiny_models
@@ -30,7 +31,7 @@ def prepare(folder: Path, garments: int, prompts: int) -> list[str]:
     """Write models, garments and lists; return the command without --out, --address and --workers."""
     tiny_models.save_tiny_models(folder / "models")
     tiny_models.tiny_vae((8, 8, 8, 16)).save_pretrained(str(folder / "models" / "vae"))  # latents of an eighth
-    tiny_models.save_tiny_checkpoint(folder / "own.safetensors")
+    tiny_pipelines.save_checkpoint(folder / "own.safetensors")
     for i in range(garments):
         drawn_image(i, (480, 640)).save(folder / f"{i}.png")
     (folder / "garments.csv").write_text("\n".join(["garment", *(f"{i}.png" for i in range(garments))]) + "\n")

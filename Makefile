@@ -77,6 +77,7 @@ parity: setup  ## the README's table of errors against the official implementati
 pictures: demo  ## those of the README, the templates and the help pages, from real runs on the small models
 	cp artefacts/demo.png docs/images/demo.png
 	$(BIN)/python -m demo.thumbnails
+	$(BIN)/python -m demo.help_pages
 	$(BIN)/python scripts/screenshots.py
 
 PACKS ?= custom_nodes

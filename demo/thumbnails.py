@@ -24,11 +24,15 @@ START, POSED, TRIED = "1 Dress a person (start here)", "5 Dress in a pose", "2 T
 
 @dataclass(frozen=True)
 class Card:
-    """A template, the images beside its result, and, where its own models cannot be had here, whose result that is."""
+    """A template, the images beside its result, and, where its own models cannot be had here, whose result that is.
+
+    size: of the image that is generated first.
+    """
 
     name: str
     shown: Sequence[str] = (SHIRT,)
     same_as: str = ""
+    size: tuple[int, int] = SIZE
 
 
 # In this order: the wardrobe is filled before it is opened.
@@ -43,7 +47,7 @@ CARDS = (
     Card("8 A wardrobe and a lookbook", (SHIRT, TROUSERS)),
     Card("9 Dress from the wardrobe", ()),
     Card("A face and a pose (needs another pack)", (SHIRT, POSE), POSED),
-    Card("A larger image in two passes"),
+    Card("A larger image in two passes", size=(168, 208)),  # the second pass makes 1.5 times that
     Card("Another style", (SHIRT,), START),
     Card("Cut a garment out (BiRefNet)", (SHIRT,), START),
     Card("Dress a person, node by node", (SHIRT,), START),
@@ -51,9 +55,9 @@ CARDS = (
 )
 
 
-def small(prompt: Prompt) -> Prompt:
+def small(prompt: Prompt, size: tuple[int, int] = SIZE) -> Prompt:
     """Return a workflow for the small models: their size, their words, and the whole photo around a mask."""
-    made = changed(make_small(prompt, *SIZE, STEPS), "KSampler", cfg=measure.GUIDANCE)
+    made = changed(make_small(prompt, *size, STEPS), "KSampler", cfg=measure.GUIDANCE)
     made = changed(made, "IMAGDressingCropToMask", margin=2.0, size=round((SIZE[0] * SIZE[1]) ** 0.5))
     return with_text(made, TEXT)
 
@@ -93,7 +97,7 @@ def main() -> None:
         for card in CARDS:
             print(f"{card.name} …", flush=True)
             if not card.same_as:
-                prompt = small(shipped_prompt(server, WORKFLOWS / f"{card.name}.json"))
+                prompt = small(shipped_prompt(server, WORKFLOWS / f"{card.name}.json"), card.size)
                 made[card.name] = one_image(run(server, prompt))
             drawn = drawn_card(made[card.same_as or card.name], [IMAGES / name for name in card.shown])
             drawn.save(WORKFLOWS / f"{card.name}.jpg", quality=88)

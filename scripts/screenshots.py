@@ -3,17 +3,13 @@
 Run as a script it takes them anew: ``docs/images`` and ``web/docs/images``.
 """
 
-from PIL import Image
-from PIL.Image import Resampling
 from playwright.sync_api import Browser
 from support.comfyui_release import REPOSITORY
 from support.comfyui_server import ComfyUIServer, serving
 from support.editor import VIEW, Editor, browsing
-from support.shipped_prompts import IMAGES
 
 from demo import measure
 from demo.__main__ import SIZE, TEXT, demo_base
-from imagdressing_core.images.preprocess import fit_crop, fit_official, fit_pad, preview
 
 README_PICTURES = REPOSITORY / "docs" / "images"
 HELP_PICTURES = REPOSITORY / "web" / "docs" / "images"
@@ -44,20 +40,7 @@ def take_all(server: ComfyUIServer, browser: Browser) -> None:
         editor.screenshot(README_PICTURES / "workflow.jpg", editor.nodes_box())
 
 
-def draw_fits() -> None:
-    """Draw what each ``fit`` makes of a photo that is wider than high, with the frame that CLIP sees."""
-    with Image.open(IMAGES / "imagdressing_worn.png") as worn:
-        photo = worn.convert("RGB").crop((0, 100, 512, 500))
-    width, height, gap = 512, 640, 32
-    sheet = Image.new("RGB", (3 * width + 2 * gap, height), "#1e1e1e")
-    for place, fit in enumerate((fit_official, fit_pad, fit_crop)):
-        seen = preview(fit(photo, width, height)).crop((0, 0, width, height))
-        sheet.paste(seen, (place * (width + gap), 0))
-    sheet.resize((sheet.width // 3, sheet.height // 3), Resampling.LANCZOS).save(HELP_PICTURES / "fits.png")
-
-
 if __name__ == "__main__":
-    draw_fits()
     VIEW.update(width=2200, height=1200)
     with serving(base=demo_base(None)) as server, browsing() as browser:
         take_all(server, browser)

@@ -47,7 +47,7 @@ CARDS = (
     Card("8 A wardrobe and a lookbook", (SHIRT, TROUSERS)),
     Card("9 Dress from the wardrobe", ()),
     Card("A face and a pose (needs another pack)", (SHIRT, POSE), POSED),
-    Card("A larger image in two passes", size=(168, 208)),  # the second pass makes 1.5 times that
+    Card("A larger image in two passes", size=(176, 216)),  # the second pass makes 1.5 times that
     Card("Another style", (SHIRT,), START),
     Card("Cut a garment out (BiRefNet)", (SHIRT,), START),
     Card("Dress a person, node by node", (SHIRT,), START),
@@ -58,6 +58,7 @@ CARDS = (
 def small(prompt: Prompt, size: tuple[int, int] = SIZE) -> Prompt:
     """Return a workflow for the small models: their size, their words, and the whole photo around a mask."""
     made = changed(make_small(prompt, *size, STEPS), "KSampler", cfg=measure.GUIDANCE)
+    made = changed(made, "IMAGDressingEncodeGarment", width=SIZE[0], height=SIZE[1])
     made = changed(made, "IMAGDressingCropToMask", margin=2.0, size=round((SIZE[0] * SIZE[1]) ** 0.5))
     return with_text(made, TEXT)
 

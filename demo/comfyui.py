@@ -128,7 +128,9 @@ def as_image(pixels: Tensor) -> Image.Image:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", type=Path)
-    parser.add_argument("folder", type=Path, help="for the scores, and for each image; one that is there is kept")
+    parser.add_argument(
+        "folder", type=Path, help="of these models alone: the scores and all images; an image there is kept"
+    )
     parser.add_argument("--width", type=int, default=data.WIDTH)
     parser.add_argument("--people", type=int, default=measure.UNSEEN)
     parser.add_argument("--dresses", nargs="+", choices=measure.DRESSES, default=measure.DRESSES)
@@ -142,7 +144,8 @@ def main() -> None:
             made: list[Image.Image] = []
             for number, person in enumerate(people):
                 cloth = clothes[number] if clothes else None
-                path = arguments.folder / f"{number:02}-{crc32(repr(cloth).encode()):08x}.png"
+                what = repr((cloth, arguments.width, arguments.dtype))
+                path = arguments.folder / f"{number:02}-{crc32(what.encode()):08x}.png"
                 if not path.exists():
                     host.make_one(person, cloth, number, arguments.width, measure.STEPS).save(path)
                 made.append(Image.open(path))

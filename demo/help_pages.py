@@ -1,6 +1,7 @@
-"""The images that help pages show, made by the nodes themselves in the real ComfyUI, on the small models.
+"""The images that help pages show: from runs of the templates in the real ComfyUI, on the small models.
 
-``python -m demo.help_pages`` writes them into ``web/docs/images``.
+Fits and the garment's mask need no models: the functions that *Encode Garment* calls make them.
+``python -m demo.help_pages`` writes all into ``web/docs/images``.
 """
 
 import dataclasses
@@ -11,7 +12,14 @@ from support.comfyui_release import REPOSITORY
 from support.comfyui_server import ComfyUIServer, Prompt, serving
 from support.shipped_prompts import IMAGES, shipped_prompt
 
-from imagdressing_core.images.preprocess import fit_crop, fit_official, fit_pad, preview
+from imagdressing_core.images.preprocess import (
+    fit_crop,
+    fit_official,
+    fit_pad,
+    images_from_tensor,
+    preview,
+    tensor_from_images,
+)
 
 from . import samples, world
 from .__main__ import GARMENT_IMAGE, changed, demo_base, run
@@ -54,7 +62,8 @@ def garment_mask() -> None:
     photo = sample("imagdressing_worn.png")
     worn = dataclasses.replace(samples.SOMEBODY, shirt=samples.SHIRT)
     mask = world.mask(worn, "shirt", photo.width)
-    read = Image.composite(photo, Image.new("RGB", photo.size, "white"), mask)
+    marked = tensor_from_images([mask.convert("RGB")])[..., 0]
+    [read] = images_from_tensor(tensor_from_images([photo]), marked)
     save_row("garment_mask.png", [photo, mask.convert("RGB"), read])
 
 

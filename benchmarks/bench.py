@@ -33,6 +33,7 @@ PARTS = {
     "attention-pytorch": ("sampling.py --attention pytorch", "The same with PyTorch's, the default on a GPU."),
     "attention-split": ("sampling.py --attention split", "The same with ComfyUI's split attention."),
     "compiled": ("sampling.py --attention pytorch --compiled --sizes 256x320", "The same behind TorchCompileModel."),
+    "schedules": ("sampling.py --schedules", "Does a strength that changes along the sampling cost anything?"),
     "image": ("image.py", "How long are 50 steps with everything that is done once per garment?"),
     "growth": ("growth.py", "How does a step grow with garments, their size, the batch and the image's size?"),
     "memory": ("memory.py", "How much memory does a garment take, at the peak of sampling and between runs?"),

@@ -1,5 +1,7 @@
 """How many images a second one and two Ray workers make of one catalogue, and whether they are the same images.
 
+Two processes without Ray, each with half of the garments, against one tell what the two cores allow.
+
 ``python benchmarks/catalogue.py``: each worker has one core of this machine. The models are random and a few channels
 wide, the latents those of 256 × 320. A rate is that of the middle half of the images, when all workers run: starting
 Ray and loading models are left out. Nothing is compared with ComfyUI, which loads no model narrower than SD1.5; 200
@@ -24,30 +26,32 @@ from imagdressing_core.training import tiny_models
 WORKERS = (1, 2)
 SIZE = ["--width", "256", "--height", "320", "--steps", "4"]
 MACHINE = {"num_cpus": 1, "object_store_memory": 500_000_000}
-SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
 
 
 def prepare(folder: Path, garments: int, prompts: int) -> list[str]:
-    """Write models, garments and lists; return the command without --out, --address and --workers."""
+    """Write models, garments and lists (of all, and of either half); return the command without list and --out."""
     tiny_models.save_tiny_models(folder / "models")
     tiny_models.tiny_vae((8, 8, 8, 16)).save_pretrained(str(folder / "models" / "vae"))  # latents of an eighth
     tiny_pipelines.save_checkpoint(folder / "own.safetensors")
     for i in range(garments):
         drawn_image(i, (480, 640)).save(folder / f"{i}.png")
-    (folder / "garments.csv").write_text("\n".join(["garment", *(f"{i}.png" for i in range(garments))]) + "\n")
+    for name, numbers in {"all": range(garments), "even": range(0, garments, 2), "odd": range(1, garments, 2)}.items():
+        (folder / f"{name}.csv").write_text("\n".join(["garment", *(f"{i}.png" for i in numbers)]) + "\n")
     (folder / "prompts.txt").write_text("\n".join(f"a woman, {i}" for i in range(prompts)) + "\n")
-    command = [sys.executable, "-m", "imagdressing_core.catalogue", str(folder / "garments.csv"), *SIZE]
+    command = [sys.executable, "-m", "imagdressing_core.catalogue", *SIZE]
     command += ["--base", str(folder / "models"), "--image-encoder", str(folder / "models" / "image_encoder")]
     return [*command, "--checkpoint", str(folder / "own.safetensors"), "--prompts", str(folder / "prompts.txt")]
 
 
-def measure(command: list[str], out: Path, address: str, workers: int) -> tuple[float, float]:
-    """Make the catalogue; return images per second, and the seconds of the whole command."""
+def measure(*commands: list[str]) -> tuple[float, float]:
+    """Run the commands side by side; return their images per second, and the seconds until the last ended."""
     start = time.monotonic()
-    on_ray = ["--out", str(out), "--address", address, "--workers", str(workers)]
-    subprocess.run([*command, *on_ray], check=True, capture_output=True)
+    running = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands]
+    assert not any(process.wait() for process in running)
     seconds = time.monotonic() - start
-    written = sorted(path.stat().st_mtime for path in (out / "images").glob("*.png"))
+    outs = [Path(command[command.index("--out") + 1]) for command in commands]
+    written = sorted(path.stat().st_mtime for out in outs for path in (out / "images").glob("*.png"))
     first, last = len(written) // 4, len(written) * 3 // 4
     return (last - first) / (written[last] - written[first]), seconds
 
@@ -64,17 +68,26 @@ def main(garments: int, prompts: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         command = prepare(folder, garments, prompts)
+
+        def making(garments: str, out: str, *more: str) -> list[str]:
+            return [*command, str(folder / f"{garments}.csv"), "--out", str(folder / out), *more]
+
+        alone = measure(making("all", "alone"))
+        halves = measure(making("even", "even"), making("odd", "odd"))
         cluster: Any = Cluster(initialize_head=True, head_node_args={**MACHINE, "include_dashboard": False})
         try:
             cluster.add_node(**MACHINE)
-            measured = [measure(command, folder / str(n), cluster.address, n) for n in WORKERS]
+            on_ray = ["--address", cluster.address, "--workers"]
+            measured = [measure(making("all", str(n), *on_ray, str(n))) for n in WORKERS]
         finally:
             cluster.shutdown()
-        one, two = (images(folder / str(n)) for n in WORKERS)
-    assert one == two and len(one) == garments * prompts, "The workers did not make the same images."
+        one, two, here, even, odd = (images(folder / name) for name in ("1", "2", "alone", "even", "odd"))
+    assert one == two == here == even | odd, "The workers did not make the same images."
+    assert len(one) == garments * prompts
     (rate, whole), (rate_of_two, whole_of_two) = measured
     rows = [
         Row(f"{len(one)} images, two workers / one worker", rate_of_two, "images/s", rate, "≥ 1.8"),
+        Row(f"{len(one)} images without Ray, two processes / one process", halves[0], "images/s", alone[0]),
         Row("the whole command, two workers / one worker", whole_of_two, "s", whole),
         Row("images that differ between the two", 0, ""),
         Row("load of the machine before", load, "processes"),

@@ -94,12 +94,21 @@ def encoder() -> Any:
     return comfyui.call("IMAGDressingModelLoader", model_name=official_files.GARMENT.name)
 
 
-def ours(*garments: Any) -> Any:
-    """Return SD1.5 behind one Apply Garment for each garment."""
+def ours(*garments: Any, start: float = 0.0, end: float = 1.0, schedule: str = "constant") -> Any:
+    """Return SD1.5 behind one Apply Garment (Advanced) for each garment."""
     model = plain()
     for garment in garments:
         model = comfyui.call(
-            "IMAGDressingApply", model=model, garment=garment, strength=1.0, start_percent=0.0, end_percent=1.0
+            "IMAGDressingApplyAdvanced",
+            model=model,
+            garment=garment,
+            strength=1.0,
+            start_percent=start,
+            end_percent=end,
+            layers="all",
+            branches="conditional",
+            batch="broadcast",
+            schedule=schedule,
         )
     return model
 

@@ -1,6 +1,7 @@
 """How long a step takes: plain SD1.5, these nodes with one and two garments, the official pipeline.
 
 ``--attention`` takes another attention function of ComfyUI's; ``--compiled`` puts TorchCompileModel behind each;
+``--schedules`` compares a garment with and without a schedule, in many short turns, since they differ by little;
 ``--flops`` counts the arithmetic of a step instead: at equal speed no step with a garment can cost less than that.
 """
 
@@ -47,6 +48,21 @@ def measure(size: tuple[int, int], batch: int, suffix: str, chosen: argparse.Nam
         yield against(f"the official pipeline's step against ours, {where}", step["official"], step["one"])
 
 
+def measure_schedules(width: int, height: int, rounds: int) -> Iterator[Row]:
+    garment = compared.read_garment(width, height).garment
+    found = {
+        "constant": compared.ours(garment),
+        "schedule": compared.ours(garment, schedule="ease out"),
+        "window": compared.ours(garment, start=0.1, end=0.9),
+        "constant again": compared.ours(garment),
+    }
+    step = compared.steps_in_turn(found, width, height, rounds=rounds)
+    where = f"{width}x{height}, {DEVICE}"
+    yield against(f"step with a schedule against without, {where}", step["schedule"], step["constant"], "≤ 1.02")
+    yield against(f"step in a window against without, {where}", step["window"], step["constant"], "≤ 1.02")
+    yield against(f"the same step against itself, {where}", step["constant again"], step["constant"])
+
+
 def count_arithmetic(width: int, height: int) -> Iterator[Row]:
     def flops(model: Any) -> float:
         with FlopCounterMode(display=False) as counter:
@@ -86,6 +102,7 @@ def main() -> None:
     parser.add_argument("--attention", choices=["default", "pytorch", "split"], default="default")
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--flops", action="store_true")
+    parser.add_argument("--schedules", action="store_true")
     parser.add_argument("--sizes", nargs="*", default=SIZES)
     parser.add_argument("--batches", nargs="*", type=int, default=BATCHES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
@@ -99,6 +116,9 @@ def main() -> None:
     with torch.inference_mode():
         if chosen.flops:
             save("flops", count_arithmetic(512, 640))
+            return
+        if chosen.schedules:
+            save("schedules", measure_schedules(256, 320, 5 * chosen.rounds))
             return
         require_the_same_image(chosen.compiled)
         for size in chosen.sizes:

@@ -12,11 +12,13 @@ from PIL import Image, ImageDraw
 from ..errors import IMAGDressingError
 from .config import read_config
 from .log import METRICS
+from .setup import sigterm
 from .tiny_models import save_tiny_models
 
 WIDTH, HEIGHT = 64, 80
 PAIRS, UNSEEN = 64, 8
 SHIRT = ((20, 14), (44, 14), (58, 34), (48, 42), (44, 36), (44, 70), (20, 70), (20, 36), (16, 42), (6, 34))
+POLL_SECONDS = 0.1
 COMMAND = (sys.executable, "-m", "imagdressing_core.training")
 
 
@@ -29,7 +31,7 @@ def trial(folder: Path, steps: int, say: Callable[[str], None]) -> None:
         say: Is told what happens.
 
     Raises:
-        IMAGDressingError: the folder is not empty, a command fails, or the validation loss does not fall.
+        IMAGDressingError: the folder is not empty, a command fails or is stopped, or the validation loss does not fall.
     """
     if folder.exists() and any(folder.iterdir()):
         raise IMAGDressingError(f"{folder} is not empty. Name a new folder.")
@@ -46,9 +48,22 @@ def trial(folder: Path, steps: int, say: Callable[[str], None]) -> None:
         ("export", str(folder / "run"), str(folder / "mine")),
     ):
         say(f"\n$ python {' '.join([*COMMAND[1:], *arguments])}")
-        if subprocess.call([*COMMAND, *arguments]):
+        status, stopped = _run([*COMMAND, *arguments])
+        if stopped:
+            raise IMAGDressingError(f"SIGTERM stopped the trial in the command {arguments[0]}.")
+        if status:
             raise IMAGDressingError(f"The command {arguments[0]} failed; its own message says why.")
     _say_result(read_config(configuration).run.output, folder, say)
+
+
+def _run(command: list[str]) -> tuple[int, bool]:
+    """Return the status of ``command``, and whether SIGTERM came, which is passed on to it."""
+    with sigterm() as received, subprocess.Popen(command) as process:
+        while process.poll() is None:
+            if received.wait(POLL_SECONDS):
+                process.terminate()
+                process.wait()
+        return process.returncode, received.is_set()
 
 
 def draw_pairs(folder: Path, numbers: range) -> None:

@@ -3,7 +3,6 @@
 import csv
 import json
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support import drawn
+from support.children import free_port
 from support.evaluating import (
     OURS,
     arguments,
@@ -115,9 +115,3 @@ def test_machines_with_different_tasks_stop_before_anything_is_scored(folder: Pa
         assert code == 2
         assert f"The processes have different tasks, so nothing is scored: {part} of process" in errors
     assert not (folder / "out").exists()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]

@@ -1,6 +1,7 @@
-"""Python in a process of its own, for what may end or fill the process that does it."""
+"""Processes of their own, for what may end or fill the process that does it, and ports for them."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,3 +15,10 @@ def child(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[s
     environment = os.environ | {"PYTHONPATH": PATH, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def free_port() -> int:
+    """Return the number of a port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

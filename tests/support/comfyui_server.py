@@ -4,7 +4,6 @@ Run as a script it serves the editor, with this pack and the synthetic models in
 """
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import requests
 from imagdressing_core.baselines.comfyui_client import POLL_SECONDS, ComfyUI, Result
 from imagdressing_core.baselines.workflow_api import Prompt
 from support import comfyui_release
+from support.children import free_port
 from support.comfyui_release import BASE, HOME, comfyui_path, prepare_base
 from support.synthetic_models import make_models
 
@@ -38,7 +38,7 @@ class ComfyUIServer(ComfyUI):
 @contextlib.contextmanager
 def serving(*flags: str, base: Path = BASE, prefix: Sequence[str] = ()) -> Iterator[ComfyUIServer]:
     """Run ComfyUI on a free port of this machine; it is gone when the block ends. prefix: a command that runs it."""
-    port = _free_port()
+    port = free_port()
     log = HOME / f"server-{port}.log"
     with log.open("w") as output:
         process = subprocess.Popen([*prefix, *command(port, flags, base)], stdout=output, stderr=subprocess.STDOUT)
@@ -57,12 +57,6 @@ def command(port: int, more: Sequence[str], base: Path = BASE) -> list[str]:
     main = str(comfyui_path() / "main.py")
     own = ["--base-directory", str(base), "--port", str(port), "--database-url", "sqlite:///:memory:"]
     return [sys.executable, main, *comfyui_release.flags(), *own, *more]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _wait_until_up(server: ComfyUIServer, process: subprocess.Popen[bytes]) -> None:

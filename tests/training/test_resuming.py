@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.children import free_port
 from support.training_set import config, forget_accelerate, write_folder, write_toml
 
 from imagdressing_core.errors import IMAGDressingError
@@ -208,6 +209,39 @@ def test_sigterm_saves_the_state_and_the_run_resumes_from_it(models: Path, pairs
     trainer = start(plain, tmp_path)
     trainer.resume()
     assert trainer.step == step
+
+
+def test_a_slurm_job_saves_at_the_end_of_its_time_and_is_put_back_into_the_queue(
+    models: Path, pairs: Path, tmp_path: Path
+):
+    """Stand-ins for SLURM's two commands: srun starts two processes with the variables it sets for each."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in {
+        "srun": 'for i in 0 1; do SLURM_PROCID=$i SLURM_LOCALID=$i "$@" & done; wait %1 && wait %2',
+        "scontrol": f'if [ "$1" = show ]; then echo 127.0.0.1; else echo "$@" > {tmp_path}/requeued; fi',
+        "python": f'exec {sys.executable} "$@"',
+    }.items():
+        (programs / name).write_text(f"#!/bin/bash\n{text}\n")
+        (programs / name).chmod(0o755)
+    plain = config(models, pairs, tmp_path / "out", run={"steps": 10_000, "save_every": 10_000})
+    job = {"SLURM_JOB_NODELIST": "one", "SLURM_NTASKS": "2", "SLURM_JOB_ID": "7", "MASTER_PORT": str(free_port())}
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.Popen(
+        ["bash", "docs/training/slurm.sh", str(write_toml(plain, tmp_path / "config.toml"))],
+        cwd=REPOSITORY, env=ENVIRONMENT | job | {"PATH": path, "ACCELERATE_USE_CPU": "true"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    metrics = tmp_path / "out" / "metrics.jsonl"
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < 3:
+        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+        time.sleep(0.05)
+    subprocess.run(["pkill", "-TERM", "-f", f"training train {tmp_path}/config.toml"], check=True)
+    said, _ = process.communicate()
+    assert process.returncode == 143, said
+    assert require_state(tmp_path / "out").name == f"step-{lines(tmp_path / 'out')[-1]['step']:08d}"
+    assert "2 process(es) on 1 machine(s)" in said
+    assert (tmp_path / "requeued").read_text() == "requeue 7\n"
 
 
 def test_a_run_says_and_records_what_it_is(

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from support.children import free_port
 from support.training_set import config, forget_accelerate, write_folder, write_shard, write_toml
 from torch import Tensor
 
@@ -50,12 +50,6 @@ def run(toml: Path) -> None:
 def run_apart(toml: Path) -> None:
     """Train in a process of its own, as it is done in earnest."""
     subprocess.run([*COMMAND, str(toml)], check=True, env=ENVIRONMENT, capture_output=True)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("", 0))
-        return free.getsockname()[1]
 
 
 def test_a_run_trains_all_parts_and_changes_nothing_else(models: Path, pairs: Path, tmp_path: Path):

@@ -1,6 +1,10 @@
 """The trial: every command of a real run, on drawn pairs and tiny models."""
 
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +46,23 @@ def test_a_loss_that_does_not_fall_is_no_success(tmp_path: Path):
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, [{"step": 0, "run": {}}, *lines])))
     with pytest.raises(IMAGDressingError, match=r"went from 1\.0000 to 1\.1000: it did not fall"):
         module._say_result(tmp_path, tmp_path, print)  # pyright: ignore[reportPrivateUsage]
+
+
+def test_sigterm_ends_the_command_that_runs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    started = tmp_path / "started"
+    sleeps = f"import time, pathlib; pathlib.Path({str(started)!r}).touch(); time.sleep(600)"
+    monkeypatch.setattr(module, "COMMAND", (module.sys.executable, "-c", sleeps))
+
+    def signal_once_it_runs() -> None:
+        while not started.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=signal_once_it_runs).start()
+    with pytest.raises(IMAGDressingError, match="SIGTERM stopped the trial in the command check"):
+        trial(tmp_path / "trial", 4, lambda _: None)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # no child is left
 
 
 def test_a_command_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,6 @@
 """Loading of the model's parts from local folders and files, for use on diffusers."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..files.weights import misfits, open_weights
 from .single_file import load_single_file
 from .unet import GarmentModel, install_hybrid_attention
 
+FROZEN_PARTS = ("tokenizer", "unet", "vae", "text_encoder", "image_encoder")
 TOKENIZERS = "ComfyUI has it as the folder comfy/sd1_tokenizer, the hub as openai/clip-vit-large-patch14."
 
 
@@ -53,9 +54,13 @@ def part_of(base: Path, name: str) -> Path:
 
 
 def load_frozen(
-    base: Path, image_encoder: Path, vae: Path | None = None, tokenizer: Path | None = None
+    base: Path,
+    image_encoder: Path,
+    vae: Path | None = None,
+    tokenizer: Path | None = None,
+    parts: Collection[str] = FROZEN_PARTS,
 ) -> dict[str, Any]:
-    """Load the models that are never trained: unet, vae, text_encoder, tokenizer, image_encoder.
+    """Load the models that are never trained: all that ``FROZEN_PARTS`` names, or some of them.
 
     Args:
         base: An SD1.5 in diffusers' folders (``unet``, ``text_encoder``, ``tokenizer``, ``vae``), or as one
@@ -63,6 +68,7 @@ def load_frozen(
         image_encoder: CLIP ViT-H/14 in transformers' format, its folder or its file.
         vae: The folder or file of another VAE; ``sd-vae-ft-mse`` in the official scripts.
         tokenizer: The folder of CLIP's vocabulary, which a single file does not have.
+        parts: Those to load; the others are not read, and not needed.
 
     Raises:
         IMAGDressingError: A folder or file is missing or holds another model.
@@ -70,7 +76,7 @@ def load_frozen(
     from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
     from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModelWithProjection
 
-    if tokenizer is None and base.is_file():
+    if tokenizer is None and base.is_file() and "tokenizer" in parts:
         raise IMAGDressingError(f"{base} is a single file, which holds no tokenizer: name one. {TOKENIZERS}")
     found: dict[str, tuple[Any, Path]] = {
         "tokenizer": (CLIPTokenizer, tokenizer or base / "tokenizer"),
@@ -79,12 +85,14 @@ def load_frozen(
         "text_encoder": (CLIPTextModel, part_of(base, "text_encoder")),
         "image_encoder": (CLIPVisionModelWithProjection, image_encoder),
     }
-    loaded = {name: load_model(kind, path) for name, (kind, path) in found.items()}
-    loaded["tokenizer"].model_max_length = loaded["text_encoder"].config.max_position_embeddings  # ComfyUI's has 8192
+    loaded = {name: load_model(kind, path) for name, (kind, path) in found.items() if name in parts}
     for name, model in loaded.items():
         if name != "tokenizer":
             model.eval().requires_grad_(False)
-    install_hybrid_attention(loaded["unet"])
+    if "tokenizer" in loaded:  # ComfyUI's says 8192
+        loaded["tokenizer"].model_max_length = loaded["text_encoder"].config.max_position_embeddings
+    if "unet" in loaded:
+        install_hybrid_attention(loaded["unet"])
     return loaded
 
 

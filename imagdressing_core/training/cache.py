@@ -14,13 +14,13 @@ from torch import Tensor
 from ..errors import IMAGDressingError
 from ..files.storage import save_whole
 from ..images.preprocess import FITS
-from ..on_diffusers.loading import part_of
+from ..on_diffusers.loading import load_frozen, part_of
 from ..on_diffusers.pipeline import clip_hidden_states, clip_pixels, vae_pixels
 from .buckets import person_size
 from .config import TrainingConfig
 from .data import cover, read_pairs
 from .hub import local
-from .model import load_models, null_clip_hidden
+from .model import null_clip_hidden
 from .pairs import ImageSource, TrainingPair
 from .provenance import provenance, weights_digest
 
@@ -97,12 +97,13 @@ def prepare_cache(config: TrainingConfig, say: Callable[[str], None]) -> None:
     from accelerate import PartialState
 
     state = PartialState()
-    frozen, _ = load_models(config.models)
-    frozen.to(torch.device(state.device or "cpu"), torch.float32)
+    device, models = torch.device(state.device or "cpu"), local(config.models)
+    found = load_frozen(models.base, models.image_encoder, models.vae, parts=("vae", "image_encoder"))
+    vae, image_encoder = (found[name].to(device, torch.float32) for name in ("vae", "image_encoder"))
     done = 0
     with torch.no_grad():
         for done, _ in enumerate(
-            build_cache(config, frozen.vae, frozen.image_encoder, state.process_index, state.num_processes, say), 1
+            build_cache(config, vae, image_encoder, state.process_index, state.num_processes, say), 1
         ):
             if done % 1000 == 0:
                 say(f"{done} images")

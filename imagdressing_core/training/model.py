@@ -13,7 +13,7 @@ from ..files.weights import open_weights
 from ..images.preprocess import CLIP_SIZE
 from ..model.layers import LAST_TO_RUN, LAYERS
 from ..model.qformer import QFormer
-from ..on_diffusers.loading import load_frozen, load_model, load_trained, load_weights, part_of
+from ..on_diffusers.loading import FROZEN_PARTS, load_frozen, load_model, load_trained, load_weights, part_of
 from ..on_diffusers.pipeline import clip_hidden_states, text_embeddings
 from ..on_diffusers.unet import GarmentInputs, GarmentModel, garment_model, noise_prediction
 from .config import Models, Objective, Optimiser
@@ -127,8 +127,12 @@ def null_clip_hidden(image_encoder: Any) -> Tensor:
     return clip_hidden_states(image_encoder, zeros).float()
 
 
-def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen, GarmentModel]:
+def load_models(models: Models, clip_width: int | None = None) -> tuple[Frozen, GarmentModel]:
     """Load the frozen models, and the trained parts with their initial weights.
+
+    Args:
+        models: Where they are.
+        clip_width: The width of CLIP's hidden states in a cache, which takes the image encoder's place.
 
     Raises:
         IMAGDressingError: a folder or file is missing or of another architecture.
@@ -136,9 +140,11 @@ def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen
     from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 
     models = local(models)
-    found = load_frozen(models.base, models.image_encoder, models.vae, models.tokenizer)
+    parts = [part for part in FROZEN_PARTS if part != "image_encoder" or clip_width is None]
+    found = load_frozen(models.base, models.image_encoder, models.vae, models.tokenizer, parts)
+    image_encoder = found.setdefault("image_encoder", None)
     trained = garment_model(
-        load_model(UNet2DConditionModel, part_of(models.base, "unet")), found["image_encoder"].config.hidden_size
+        load_model(UNet2DConditionModel, part_of(models.base, "unet")), clip_width or image_encoder.config.hidden_size
     )
     if models.start_from is not None:
         load_trained(trained, models.start_from)
@@ -146,8 +152,6 @@ def load_models(models: Models, with_image_encoder: bool = True) -> tuple[Frozen
         start_projections(trained, found["unet"])
         start_qformer(trained.proj, models.ip_adapter)
     freeze_unread(trained)
-    if not with_image_encoder:
-        found["image_encoder"] = None
     return Frozen(**found), trained
 
 

@@ -59,7 +59,8 @@ class Trainer:
         self.accelerator = accelerator_for(config)
         self.log = RunLog(self.accelerator, config.run.output)
         self.cache = open_cache(config)
-        self.frozen, trained = load_models(config.models, with_image_encoder=self.cache is None)
+        clip_width = None if self.cache is None else self.cache.null().shape[-1]
+        self.frozen, trained = load_models(config.models, clip_width)
         self.frozen.to(self.accelerator.device, DTYPES[config.run.precision])
         choose_parts(trained, config.optimiser)
         if config.run.gradient_checkpointing:

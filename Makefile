@@ -35,7 +35,8 @@ serve: setup  ## the editor, in the browser
 
 test: setup  ## the nodes: core; ComfyUI in process; ComfyUI over HTTP. Apart, so that each frees its memory
 	$(BIN)/pytest tests/core
-	$(BIN)/pytest tests/comfyui --ignore tests/comfyui/test_faults.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not full_size" tests/comfyui --ignore tests/comfyui/test_faults.py
+	$(BIN)/pytest -m full_size tests/comfyui --ignore tests/comfyui/test_faults.py
 	$(BIN)/pytest tests/server --ignore tests/server/test_faults.py
 
 browser:  ## Chromium for the editor's tests, where there is neither it nor Chrome; on Debian and Ubuntu

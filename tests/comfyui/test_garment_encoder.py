@@ -14,6 +14,8 @@ from support.narrow_unet import CHANNELS
 
 from imagdressing_core.files import official_files
 
+pytestmark = pytest.mark.full_size
+
 
 def image_error(ours: Any, theirs: Any) -> float:
     """Return the worst relative error of K' and V' over all layers."""

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from imagdressing_core.files import official_files
 
+pytestmark = pytest.mark.full_size
+
 GARMENT = comfyui.pack("imagdressing_core.model.garment")
 MAGIC_CLOTHING = comfyui.pack("imagdressing_core.model.magic_clothing")
 LAYERS = comfyui.pack("imagdressing_core.model.layers").LAYERS

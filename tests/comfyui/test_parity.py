@@ -6,6 +6,8 @@ import comfy.ldm.modules.attention as attention
 import pytest
 from support import parity
 
+pytestmark = pytest.mark.full_size
+
 BACKENDS = attention.REGISTERED_ATTENTION_FUNCTIONS | {"basic": attention.attention_basic}
 
 

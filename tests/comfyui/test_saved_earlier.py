@@ -14,6 +14,8 @@ from support import comfyui_process as comfyui
 from support import parity
 from support.plain_reference import garment_by_hooks
 
+pytestmark = pytest.mark.full_size
+
 SAVED = parity.REFERENCE / "saved_earlier"
 LAYERS = comfyui.pack("imagdressing_core.model.layers").LAYERS
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support import bad_checkpoints
-from support.comfyui_server import HALF, ComfyUIServer, Prompt, serving
+from support.comfyui_server import HALF, KEEPING_BUFFERS, ComfyUIServer, Prompt, serving
 from support.shipped_prompts import make_small, shipped_prompt
 from support.synthetic_models import synthetic_base
 
@@ -28,7 +28,8 @@ def extra_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(extra_models: Path) -> Iterator[ComfyUIServer]:
     paths = extra_models.parent / "extra_model_paths.yaml"
     paths.write_text(f"shared:\n  base_path: {extra_models.parent}\n  imagdressing: imagdressing\n")
-    with serving(*HALF, "--extra-model-paths-config", str(paths), base=synthetic_base()) as running:
+    flags = (*HALF, "--extra-model-paths-config", str(paths))
+    with serving(*flags, base=synthetic_base(), prefix=KEEPING_BUFFERS) as running:
         yield running
 
 

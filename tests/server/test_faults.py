@@ -49,12 +49,6 @@ def image(server: ComfyUIServer, prompt: Prompt) -> bytes:
     return Image.open(io.BytesIO(server.image(result.images[0]))).tobytes()
 
 
-def forget(server: ComfyUIServer) -> None:
-    """Have ComfyUI unload all models and forget all that nodes made."""
-    requests.post(f"{server.url}/free", json={"unload_models": True, "free_memory": True}, timeout=60)
-    time.sleep(2)
-
-
 async def interrupted(server: ComfyUIServer, prompt: Prompt, event: str, node: str) -> str:
     """Queue a prompt, interrupt it at the first ``event`` of ``node``; return the message with which it ends."""
     async with aiohttp.ClientSession(server.url) as session, session.ws_connect("/ws?clientId=test") as socket:
@@ -85,7 +79,7 @@ async def interrupted(server: ComfyUIServer, prompt: Prompt, event: str, node: s
 def test_an_interrupt_while(server: ComfyUIServer, prompt: Prompt, event: str, class_type: str):
     inputs(prompt, "KSampler")["steps"] = 3
     before = image(server, prompt)
-    forget(server)  # so that every stage is gone through again
+    server.forget()  # so that every stage is gone through again
     assert asyncio.run(interrupted(server, prompt, event, node_id(prompt, class_type))) == "execution_interrupted"
     assert image(server, prompt) == before
 
@@ -236,7 +230,7 @@ def test_a_link_to_what_is_no_garment_tells_nothing_of_it(
 def image_before(server: ComfyUIServer) -> bytes:
     """The image of the tiny workflow, from a ComfyUI that was never disturbed; that one then makes room."""
     made = image(server, make_small(shipped_prompt(server)))
-    forget(server)
+    server.forget()
     return made
 
 

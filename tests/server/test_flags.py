@@ -5,7 +5,7 @@
 
 import pytest
 from support.comfyui_release import PACK_NAME
-from support.comfyui_server import serving
+from support.comfyui_server import KEEPING_BUFFERS, serving
 from support.shipped_prompts import make_small, shipped_prompt
 from support.synthetic_models import synthetic_base
 
@@ -20,7 +20,7 @@ from support.synthetic_models import synthetic_base
     ids=" ".join,
 )
 def test_the_workflow_runs_under(flags: list[str]):
-    with serving(*flags, base=synthetic_base()) as server:
+    with serving(*flags, base=synthetic_base(), prefix=KEEPING_BUFFERS) as server:
         result = server.run(make_small(shipped_prompt(server), steps=1))
         assert result.error is None, result.error
         assert len(result.images) == 1

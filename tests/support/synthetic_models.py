@@ -68,6 +68,14 @@ def clip_vision_h() -> nn.Module:
     )
 
 
+def write_magic_clothing(path: Path) -> None:
+    """Write a checkpoint of MagicClothing's kind: a bare U-Net, here the synthetic garment U-Net in half precision."""
+    source = synthetic_base() / "models" / official_files.GARMENT.path
+    whole: Weights = torch.load(source, map_location="cpu", weights_only=True, mmap=True)["module"]
+    unet = {key: value.half().contiguous() for key, value in whole.items() if key.startswith("ref_unet.")}
+    save_file({key.removeprefix("ref_unet."): value for key, value in unet.items()}, path)
+
+
 def synthetic_state(build: Callable[[], nn.Module], prefix: str) -> Weights:
     """Return the module's synthetic float32 weights under its own keys; position ids are no weights."""
     with torch.device("meta"):

@@ -142,17 +142,15 @@ def load_models(models: Models, clip_width: int | None = None) -> tuple[Frozen, 
     models = local(models)
     parts = [part for part in FROZEN_PARTS if part != "image_encoder" or clip_width is None]
     found = load_frozen(models.base, models.image_encoder, models.vae, models.tokenizer, parts)
-    image_encoder = found.setdefault("image_encoder", None)
-    trained = garment_model(
-        load_model(UNet2DConditionModel, part_of(models.base, "unet")), clip_width or image_encoder.config.hidden_size
-    )
+    width = found["image_encoder"].config.hidden_size if clip_width is None else clip_width
+    trained = garment_model(load_model(UNet2DConditionModel, part_of(models.base, "unet")), width)
     if models.start_from is not None:
         load_trained(trained, models.start_from)
     else:
         start_projections(trained, found["unet"])
         start_qformer(trained.proj, models.ip_adapter)
     freeze_unread(trained)
-    return Frozen(**found), trained
+    return Frozen(**({"image_encoder": None} | found)), trained
 
 
 def start_projections(trained: GarmentModel, unet: nn.Module) -> None:

@@ -35,5 +35,5 @@ def server(extra_models: Path) -> Iterator[ComfyUIServer]:
 
 @pytest.fixture
 def prompt(server: ComfyUIServer) -> Prompt:
-    """The shipped base workflow at 64 × 80 pixels in two steps."""
+    """The shipped base workflow at 64 × 80 pixels in one step."""
     return make_small(shipped_prompt(server))

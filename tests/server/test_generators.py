@@ -1,14 +1,12 @@
 """The generators that speak to a running ComfyUI: ours and MagicClothing, from a manifest to a folder."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from support.children import child
 from support.comfyui_server import ComfyUIServer
 from support.shipped_prompts import IMAGES, make_small
 
@@ -30,16 +28,6 @@ def cases(tmp_path: Path) -> list[Case]:
         Case("1.png", trousers, mask, prompt="A woman"),
         Case("again.png", shirt, mask, prompt="A woman"),
     ]
-
-
-@pytest.fixture(scope="module")
-def magic_clothing(extra_models: Path) -> Iterator[str]:
-    """A checkpoint of MagicClothing's kind."""
-    file = extra_models / on_comfyui.MAGIC_CLOTHING
-    write = f"from support.synthetic_models import *; write_magic_clothing(Path({str(file)!r}))"
-    assert child("-c", write, folder=extra_models).returncode == 0  # a process of its own gives its memory back
-    yield file.name
-    file.unlink()
 
 
 def small(recipe: on_comfyui.WorkflowRecipe) -> on_comfyui.WorkflowRecipe:

@@ -47,5 +47,5 @@ def server(extra_models: Path, magic_clothing: str) -> Iterator[ComfyUIServer]:
 
 @pytest.fixture
 def prompt(server: ComfyUIServer) -> Prompt:
-    """The shipped base workflow at 64 × 80 pixels in one step."""
+    """The shipped base workflow at 64 × 80 pixels in two steps."""
     return make_small(shipped_prompt(server))

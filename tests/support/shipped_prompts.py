@@ -23,7 +23,7 @@ def shipped_prompt(server: ComfyUIServer, path: Path = WORKFLOW, info: Mapping[s
     return prompt
 
 
-def make_small(prompt: Prompt, width: int = 64, height: int = 80, steps: int = 1) -> Prompt:
+def make_small(prompt: Prompt, width: int = 64, height: int = 80, steps: int = 2) -> Prompt:
     """Change image, garment and number of steps to what a CPU does quickly; return the prompt."""
     sizes = {"width": width, "height": height}
     changes = {"EmptyLatentImage": sizes, "IMAGDressingEncodeGarment": sizes, "KSampler": {"steps": steps}}

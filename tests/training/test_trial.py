@@ -50,19 +50,20 @@ def test_a_loss_that_does_not_fall_is_no_success(tmp_path: Path):
 
 def test_sigterm_ends_the_command_that_runs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     started = tmp_path / "started"
-    sleeps = f"import time, pathlib; pathlib.Path({str(started)!r}).touch(); time.sleep(600)"
+    write = f"pathlib.Path({str(started)!r}).write_text(str(os.getpid()))"
+    sleeps = f"import os, pathlib, time; {write}; time.sleep(600)"
     monkeypatch.setattr(module, "COMMAND", (module.sys.executable, "-c", sleeps))
 
     def signal_once_it_runs() -> None:
-        while not started.exists():
+        while not started.exists() or not started.read_text():
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=signal_once_it_runs).start()
     with pytest.raises(IMAGDressingError, match="SIGTERM stopped the trial in the command check"):
         trial(tmp_path / "trial", 4, lambda _: None)
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)  # no child is left
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
 
 
 def test_a_command_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

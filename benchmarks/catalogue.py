@@ -48,7 +48,8 @@ def measure(*commands: list[str]) -> tuple[float, float]:
     """Run the commands side by side; return their images per second, and the seconds until the last ended."""
     start = time.monotonic()
     running = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for command in commands]
-    assert not any([process.wait() for process in running]), "A catalogue failed; its message is above."
+    statuses = [process.wait() for process in running]
+    assert not any(statuses), "A catalogue failed; its message is above."
     seconds = time.monotonic() - start
     outs = [Path(command[command.index("--out") + 1]) for command in commands]
     written = sorted(path.stat().st_mtime for out in outs for path in (out / "images").glob("*.png"))

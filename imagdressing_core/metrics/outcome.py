@@ -38,9 +38,11 @@ def attempt(score: Callable[[], float]) -> Outcome:
         return reason
 
 
-def checked(value: float) -> Outcome:
-    """Return the value, or a reason where it is not a finite number."""
-    return float(value) if math.isfinite(value) else NoScore("score is not a number", str(value))
+def checked(outcome: Outcome) -> Outcome:
+    """Return a score of any library's kind as a float, a reason as it is, and one where it is NaN or infinite."""
+    if isinstance(outcome, NoScore):
+        return outcome
+    return float(outcome) if math.isfinite(outcome) else NoScore("score is not a number", str(outcome))
 
 
 def total(outcomes: Mapping[str, Outcome], terms: Iterable[str]) -> Outcome:

@@ -35,7 +35,7 @@ class PairContent:
 
 Scores: TypeAlias = dict[str, Outcome]
 Score: TypeAlias = Callable[..., list[Scores]]
-"""Called with a list for each part of the scorer, by name; returns the terms of each pair."""
+"""Called with a list for each part of the scorer, by name; returns the terms of each pair, yet unchecked."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def score(pairs: Sequence[PairContent], scorer: Scorer, loaded: Score) -> list[S
     problems = [scorer.problem(pair) for pair in pairs]
     usable = [pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]
     scored = iter(loaded(**{name: [getattr(pair, name) for pair in usable] for name in scorer.parts}) if usable else ())
-    return [next(scored) if problem is None else dict.fromkeys(scorer.terms, problem) for problem in problems]
+    found = [next(scored) if problem is None else dict.fromkeys(scorer.terms, problem) for problem in problems]
+    return [{term: checked(outcome) for term, outcome in terms.items()} for terms in found]
 
 
 def _load_cami_u(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
@@ -136,14 +137,14 @@ def _load_text(weights: Sequence[str], device: str, protocol: CamiProtocol) -> S
     from .clip_text import ClipText
 
     clip = ClipText.load(weights[0], device)
-    return lambda prompt, generated: [{"text": checked(value)} for value in clip.score(prompt, generated)]
+    return lambda prompt, generated: [{"text": value} for value in clip.score(prompt, generated)]
 
 
 def _load_image_reward(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .image_reward import ImageReward
 
     model = ImageReward.load(weights[0], device, tokenizer=weights[1])
-    return lambda prompt, generated: [{"image_reward": checked(value)} for value in model.score(prompt, generated)]
+    return lambda prompt, generated: [{"image_reward": value} for value in model.score(prompt, generated)]
 
 
 def _load_mp_lpips(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:

@@ -1,6 +1,5 @@
 """The scorers: each turns a garment and a generated image into one or several terms."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -152,34 +151,15 @@ def _load_mp_lpips(weights: Sequence[str], device: str, protocol: CamiProtocol) 
 
     model = MPLPIPS.load(weights[0], device)
 
-    def scored(
-        garment: list[ImageArray],
-        garment_mask: list[Mask],
-        generated: list[ImageArray],
-        generated_mask: list[Mask],
-    ) -> list[Scores]:
-        pairs = list(zip(garment, garment_mask, generated, generated_mask, strict=True))
-        problems = [_mask_problem(*pair) for pair in pairs]
-        usable = [pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]
-        values = iter(model.score(*map(list, zip(*usable, strict=True))) if usable else ())
-        return [{"mp_lpips": problem or _distance(next(values))} for problem in problems]
-
-    return scored
-
-
-def _mask_problem(
-    garment: ImageArray, garment_mask: Mask, generated: ImageArray, generated_mask: Mask
-) -> NoScore | None:
-    try:
+    def distance(garment: ImageArray, garment_mask: Mask, generated: ImageArray, generated_mask: Mask) -> float:
         checked_mask(garment, garment_mask, "garment")
         checked_mask(generated, generated_mask, "generated image")
-    except NoScore as reason:
-        return reason
-    return None
+        return model.score(garment, garment_mask, generated, generated_mask)
 
-
-def _distance(value: float) -> Outcome:
-    return NoScore("garment too small", "no point of the 40-pixel grid is on it") if math.isnan(value) else value
+    return lambda garment, garment_mask, generated, generated_mask: [
+        {"mp_lpips": attempt(partial(distance, *pair))}
+        for pair in zip(garment, garment_mask, generated, generated_mask, strict=True)
+    ]
 
 
 MASKS = ("garment_mask", "generated_mask")

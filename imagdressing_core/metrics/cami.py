@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import packages
 from .images import ImageArray, Mask, checked_mask, cut_to_box
-from .outcome import NoScore, Outcome, attempt
+from .outcome import NoScore, Outcome, attempt, checked
 from .paper import PROTOCOLS, CamiProtocol
 
 with packages("CAMI"):
@@ -106,11 +106,10 @@ def cami_u_terms(
 ) -> dict[str, Outcome]:
     """Return the terms of S_CAMI-U by name, each a score or the reason why there is none. Their sum is S_CAMI-U."""
     terms = {"structure": structure, "texture": texture, "keypoints": keypoints}
-    try:
-        comparison = compare(garment, generated, garment_mask, generated_mask, protocol)
-    except NoScore as reason:
-        return dict.fromkeys(terms, reason)
-    return {name: attempt(partial(term, comparison)) for name, term in terms.items()}
+    comparison = attempt(partial(compare, garment, generated, garment_mask, generated_mask, protocol))
+    if isinstance(comparison, NoScore):
+        return dict.fromkeys(terms, comparison)
+    return {name: checked(attempt(partial(term, comparison))) for name, term in terms.items()}
 
 
 def structure(comparison: Comparison) -> float:

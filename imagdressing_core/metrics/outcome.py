@@ -5,9 +5,11 @@ The reason is an exception that is kept as a value, so that one broken file does
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from ..errors import IMAGDressingError
+
+Result = TypeVar("Result")
 
 
 class NoScore(IMAGDressingError):
@@ -30,12 +32,12 @@ class NoScore(IMAGDressingError):
 Outcome: TypeAlias = "float | NoScore"
 
 
-def attempt(score: Callable[[], float]) -> Outcome:
-    """Return the score, or why there is none; NaN and infinity are no scores."""
+def attempt(step: Callable[[], Result]) -> Result | NoScore:
+    """Return what a step returns, or why it cannot be done."""
     try:
-        return checked(score())
+        return step()
     except NoScore as reason:
-        return reason
+        return reason.with_traceback(None)  # which would keep the step's images in memory
 
 
 def checked(outcome: Outcome) -> Outcome:

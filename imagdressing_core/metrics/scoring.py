@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy
 
@@ -73,13 +73,24 @@ class Scorer:
     def parts(self) -> tuple[str, ...]:
         return self.needs + self.takes
 
-    def problem(self, pair: PairContent) -> NoScore | None:
-        """Return the reason why a pair cannot be scored, as far as its parts tell."""
+    def parts_of(self, pair: PairContent) -> dict[str, Any]:
+        """Return the parts of a pair by name.
+
+        Raises:
+            NoScore: a part cannot be read or is needed and not given, or a mask is empty or does not fit its image.
+        """
         for name in self.parts:
             if name in pair.problems:
-                return pair.problems[name]
-        missing = [name for name in self.needs if getattr(pair, name) is None]
-        return NoScore(f"no {missing[0].replace('_', ' ')} given") if missing else None
+                raise pair.problems[name]
+        found = {name: getattr(pair, name) for name in self.parts}
+        for name in self.needs:
+            if found[name] is None:
+                raise NoScore(f"no {name.replace('_', ' ')} given")
+        for name, of in (("garment", "garment"), ("generated", "generated image")):
+            image, mask = found.get(name), found.get(f"{name}_mask")
+            if image is not None and mask is not None:
+                checked_mask(image, mask, of)
+        return found
 
 
 def score(pairs: Sequence[PairContent], scorer: Scorer, loaded: Score) -> list[Scores]:
@@ -88,10 +99,10 @@ def score(pairs: Sequence[PairContent], scorer: Scorer, loaded: Score) -> list[S
     Args:
         loaded: The function that ``scorer.load`` returned; it gets only the pairs that can be scored.
     """
-    problems = [scorer.problem(pair) for pair in pairs]
-    usable = [pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]
-    scored = iter(loaded(**{name: [getattr(pair, name) for pair in usable] for name in scorer.parts}) if usable else ())
-    found = [next(scored) if problem is None else dict.fromkeys(scorer.terms, problem) for problem in problems]
+    given = [attempt(partial(scorer.parts_of, pair)) for pair in pairs]
+    usable = [one for one in given if not isinstance(one, NoScore)]
+    scored = iter(loaded(**{name: [one[name] for one in usable] for name in scorer.parts}) if usable else ())
+    found = [dict.fromkeys(scorer.terms, one) if isinstance(one, NoScore) else next(scored) for one in given]
     return [{term: checked(outcome) for term, outcome in terms.items()} for terms in found]
 
 
@@ -149,13 +160,7 @@ def _load_image_reward(weights: Sequence[str], device: str, protocol: CamiProtoc
 def _load_mp_lpips(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .mp_lpips import MPLPIPS
 
-    model = MPLPIPS.load(weights[0], device)
-
-    def distance(garment: ImageArray, garment_mask: Mask, generated: ImageArray, generated_mask: Mask) -> float:
-        checked_mask(garment, garment_mask, "garment")
-        checked_mask(generated, generated_mask, "generated image")
-        return model.score(garment, garment_mask, generated, generated_mask)
-
+    distance = MPLPIPS.load(weights[0], device).score
     return lambda garment, garment_mask, generated, generated_mask: [
         {"mp_lpips": attempt(partial(distance, *pair))}
         for pair in zip(garment, garment_mask, generated, generated_mask, strict=True)

@@ -22,7 +22,7 @@ from imagdressing_core.metrics.scoring import PairContent, Score, score
 BY_NAME = {scorer.name: scorer for scorer in FIELD}
 
 OWN = '''
-"""Own metrics: the difference of mean colours, and how bright an image is against its first pixel."""
+"""Own metrics: the difference of mean colours, an image's brightness against its first pixel, and its garment's."""
 import numpy
 from imagdressing_core.metrics.scoring import Scorer
 
@@ -34,8 +34,14 @@ def load(weights, device, protocol):
 def load_brightness(weights, device, protocol):
     return lambda generated: [{"brightness": numpy.float32(one.mean() / one[0, 0].mean())} for one in generated]
 
+def load_garment_brightness(weights, device, protocol):
+    return lambda generated, generated_mask: [
+        {"cloth": one[mask].mean()} for one, mask in zip(generated, generated_mask)
+    ]
+
 COLOUR = Scorer("colour", ("colour",), ("garment", "generated"), load, lower_is_better=True)
 BRIGHTNESS = Scorer("brightness", ("brightness",), ("generated",), load_brightness)
+CLOTH = Scorer("cloth", ("cloth",), ("generated", "generated_mask"), load_garment_brightness)
 NOTHING = 3
 '''
 
@@ -214,6 +220,17 @@ def test_an_own_metric_may_give_numpys_numbers_and_infinity_is_none(folder: Path
         assert (cell["pictures"], cell["of"]) == ("3", "4") and 0 < float(cell["mean"]) < 10
         reasons = evaluating.scores_by_pair(folder)[evaluating.OURS, "1.png"]["reasons"]
         assert "brightness: score is not a number: inf" in reasons
+
+
+@pytest.mark.usefixtures("own")
+def test_an_own_metric_gets_no_mask_that_it_cannot_use(folder: Path):
+    drawn.save(numpy.ones((72, 96), bool), folder / "ours/masks/1.png")
+    drawn.save(numpy.zeros((96, 72), bool), folder / "ours/masks/2.png")
+    evaluating.run(folder, "--score", "own_metric:CLOTH")
+    assert evaluating.cell(folder, evaluating.OURS, "cloth")["pictures"] == "2"
+    reasons = [evaluating.scores_by_pair(folder)[evaluating.OURS, f"{i}.png"]["reasons"] for i in (1, 2)]
+    assert "cloth: mask of another size than the generated image" in reasons[0]
+    assert "cloth: empty mask of the generated image" in reasons[1]
 
 
 @pytest.mark.usefixtures("own")

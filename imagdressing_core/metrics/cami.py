@@ -78,8 +78,8 @@ def compare(
     if protocol.garments_aligned:
         garment, garment_mask = cut_to_box(garment, garment_mask)
         generated, generated_mask = cut_to_box(generated, generated_mask)
-        garment = _blackened(garment, garment_mask)
-    generated = _blackened(generated, generated_mask)
+        garment = garment * garment_mask[..., None]
+    generated = generated * generated_mask[..., None]
     height, width = generated.shape[:2]
     if min(height, width) < SSIM_WINDOW:
         raise NoScore("garment too small", f"it fills {width} × {height} pixels of the generated image")
@@ -241,10 +241,6 @@ def _resized(image: ImageArray, mask: Mask, width: int, height: int, protocol: C
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smooth else cv2.INTER_LINEAR)
     nearest = cv2.resize(mask.astype(numpy.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     return _uint8(resized), nearest > 0
-
-
-def _blackened(image: ImageArray, mask: Mask) -> ImageArray:
-    return image * mask[..., None]
 
 
 def _interior(mask: Mask) -> Mask:

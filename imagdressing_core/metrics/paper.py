@@ -5,7 +5,7 @@ computing CAMI: as the official code does (``published``), or with its mistakes 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 Mode = Literal["published", "corrected"]
@@ -226,8 +226,7 @@ REPAIRS = (
     ),
 )
 
-_NAMES = [field.name for field in fields(CamiProtocol)]
 PROTOCOLS: dict[Mode, CamiProtocol] = {
-    "published": CamiProtocol(**dict.fromkeys(_NAMES, False)),
-    "corrected": CamiProtocol(**dict.fromkeys(_NAMES, True)),
+    "published": CamiProtocol(**dict.fromkeys(CORRECTIONS, False)),
+    "corrected": CamiProtocol(**dict.fromkeys(CORRECTIONS, True)),
 }

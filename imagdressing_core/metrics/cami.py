@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import numpy
 from numpy.typing import NDArray
@@ -106,10 +105,10 @@ def cami_u_terms(
 ) -> dict[str, Outcome]:
     """Return the terms of S_CAMI-U by name, each a score or the reason why there is none. Their sum is S_CAMI-U."""
     terms = {"structure": structure, "texture": texture, "keypoints": keypoints}
-    comparison = attempt(partial(compare, garment, generated, garment_mask, generated_mask, protocol))
+    comparison = attempt(compare, garment, generated, garment_mask, generated_mask, protocol)
     if isinstance(comparison, NoScore):
         return dict.fromkeys(terms, comparison)
-    return {name: checked(attempt(partial(term, comparison))) for name, term in terms.items()}
+    return {name: checked(attempt(term, comparison)) for name, term in terms.items()}
 
 
 def structure(comparison: Comparison) -> float:

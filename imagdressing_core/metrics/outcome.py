@@ -5,7 +5,7 @@ The reason is an exception that is kept as a value, so that one broken file does
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ..errors import IMAGDressingError
 
@@ -32,10 +32,10 @@ class NoScore(IMAGDressingError):
 Outcome: TypeAlias = "float | NoScore"
 
 
-def attempt(step: Callable[[], Result]) -> Result | NoScore:
+def attempt(step: Callable[..., Result], *arguments: Any) -> Result | NoScore:
     """Return what a step returns, or why it cannot be done."""
     try:
-        return step()
+        return step(*arguments)
     except NoScore as reason:
         return reason.with_traceback(None)  # which would keep the step's images in memory
 

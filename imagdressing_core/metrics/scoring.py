@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy
@@ -99,7 +98,7 @@ def score(pairs: Sequence[PairContent], scorer: Scorer, loaded: Score) -> list[S
     Args:
         loaded: The function that ``scorer.load`` returned; it gets only the pairs that can be scored.
     """
-    given = [attempt(partial(scorer.parts_of, pair)) for pair in pairs]
+    given = [attempt(scorer.parts_of, pair) for pair in pairs]
     usable = [one for one in given if not isinstance(one, NoScore)]
     scored = iter(loaded(**{name: [one[name] for one in usable] for name in scorer.parts}) if usable else ())
     found = [dict.fromkeys(scorer.terms, one) if isinstance(one, NoScore) else next(scored) for one in given]
@@ -118,7 +117,7 @@ def _load_pose(weights: Sequence[str], device: str, protocol: CamiProtocol) -> S
     from .cami import pose as pose_overlap
 
     return lambda pose, generated_pose: [
-        {"pose": attempt(partial(pose_overlap, *pair, protocol))} for pair in zip(pose, generated_pose, strict=True)
+        {"pose": attempt(pose_overlap, *pair, protocol)} for pair in zip(pose, generated_pose, strict=True)
     ]
 
 
@@ -162,7 +161,7 @@ def _load_mp_lpips(weights: Sequence[str], device: str, protocol: CamiProtocol) 
 
     distance = MPLPIPS.load(weights[0], device).score
     return lambda garment, garment_mask, generated, generated_mask: [
-        {"mp_lpips": attempt(partial(distance, *pair))}
+        {"mp_lpips": attempt(distance, *pair)}
         for pair in zip(garment, garment_mask, generated, generated_mask, strict=True)
     ]
 

@@ -44,8 +44,6 @@ class Comparison:
     Attributes:
         garment: The photograph at the size of ``generated``, black outside its mask.
         generated: The generated image, black outside its mask.
-        garment_mask: Where the garment is in ``garment``.
-        generated_mask: Where the garment is in ``generated``.
         photograph: The photograph at its own size.
     """
 

@@ -85,14 +85,7 @@ PAPER_ROWS = (
 
 @dataclass(frozen=True)
 class Correction:
-    """One difference from the official code.
-
-    Attributes:
-        term: The terms that it concerns.
-        official: The behaviour of the official code.
-        corrected: The behaviour here.
-        reason: Why it differs.
-    """
+    """One difference from the official code, in the terms that it concerns."""
 
     term: str
     official: str

@@ -21,16 +21,7 @@ from .objective import noise_schedule
 from .provenance import provenance
 from .resume import changes, require_allowed, require_resumable
 from .samples import PairSamples, ProcessBatches, SampleMaker, loader
-from .setup import (
-    DTYPES,
-    accelerator_for,
-    averaged_weights,
-    optimizer_for,
-    resume_schedule,
-    schedule_for,
-    sigterm,
-    update_averaged,
-)
+from .setup import DTYPES, accelerator_for, averaged_weights, optimizer_for, schedule_for, sigterm, update_averaged
 from .state import delete_old_states, load_state, newest_state, read_progress, save_state
 from .validation import Validator, validator
 
@@ -115,7 +106,7 @@ class Trainer:
         require_allowed(changed)
         averaged = load_state(self.accelerator, folder)
         self.step = found["step"]
-        resume_schedule(self.schedule, found["schedule"], self.config.optimiser)
+        self.schedule = schedule_for(self.schedule.optimizer, self.config, self.step)
         if self.ema is not None:
             start = averaged or dict(zip(self.names, self._parameters(), strict=True))
             shadow = [start[name].detach().to(self.accelerator.device, torch.float32, copy=True) for name in self.names]
@@ -195,7 +186,7 @@ class Trainer:
         progress = {
             "step": self.step,
             "share": self._samples_per_step(),
-            "schedule": self.schedule.state_dict(),
+            "schedule": self.schedule.state_dict(),  # only older versions read it
             "config": as_plain(self.config),
             "pairs": self.task["pairs"],
             "distributed": self._distributed(),

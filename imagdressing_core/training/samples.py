@@ -27,19 +27,6 @@ TIMESTEPS = 1000
 
 
 @dataclass(frozen=True)
-class ProcessBatches:
-    """The positions of a process's batches: batch n of process ``rank`` begins at (n·processes + rank)·batch."""
-
-    batch: int
-    rank: int = 0
-    processes: int = 1
-
-    def positions(self, n: int) -> list[int]:
-        first = (n * self.processes + self.rank) * self.batch
-        return list(range(first, first + self.batch))
-
-
-@dataclass(frozen=True)
 class Dropped:
     """The conditions that one sample goes without.
 
@@ -166,11 +153,14 @@ class PairSamples(Dataset[Any]):
         return order if self._buckets is None else in_groups(order, self._buckets, self._group, generator)
 
 
-def loader(dataset: PairSamples, share: ProcessBatches, batches: range, workers: int) -> DataLoader[Any]:
-    """Return the batches with numbers ``batches`` of one process."""
+def loader(
+    dataset: PairSamples, batches: range, batch: int, workers: int, rank: int = 0, processes: int = 1
+) -> DataLoader[Any]:
+    """Return the batches with these numbers of one process; number n begins at (n·processes + rank)·batch."""
+    starts = [(n * processes + rank) * batch for n in batches]
     return DataLoader(
         dataset,
-        batch_sampler=[share.positions(n) for n in batches],
+        batch_sampler=[list(range(start, start + batch)) for start in starts],
         num_workers=workers,
         collate_fn=collated,
         worker_init_fn=outlive_sigterm,

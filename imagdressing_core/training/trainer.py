@@ -19,7 +19,7 @@ from .model import choose_parts, encoded, load_models, null_clip_hidden, trainin
 from .objective import noise_schedule
 from .provenance import provenance
 from .resume import changes, require_allowed, require_resumable
-from .samples import PairSamples, ProcessBatches, SampleMaker, loader
+from .samples import PairSamples, SampleMaker, loader
 from .setup import DTYPES, accelerator_for, averaged_weights, optimizer_for, schedule_for, sigterm, update_averaged
 from .state import delete_old_states, load_state, newest_state, read_progress, save_state
 from .validation import Validator, validator
@@ -176,10 +176,16 @@ class Trainer:
         return float(self.accelerator.reduce(torch.stack(losses).mean(), "mean"))
 
     def _loader(self) -> Any:
-        run = self.config.run
-        share = ProcessBatches(run.batch, self.accelerator.process_index, self.accelerator.num_processes)
+        run, accelerator = self.config.run, self.accelerator
         batches = range(self.step * run.accumulation, run.steps * run.accumulation)
-        return loader(self.samples, share, batches, self.config.data.workers)
+        return loader(
+            self.samples,
+            batches,
+            run.batch,
+            self.config.data.workers,
+            rank=accelerator.process_index,
+            processes=accelerator.num_processes,
+        )
 
     def _save(self, must: bool) -> None:
         """Save the state; without ``must`` a failure is only reported."""

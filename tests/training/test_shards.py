@@ -11,7 +11,7 @@ from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.training.config import Data, Dropout
 from imagdressing_core.training.data import check, read_pairs, whole_pairs
 from imagdressing_core.training.pairs import ImageSource
-from imagdressing_core.training.samples import PairSamples, ProcessBatches, SampleMaker, loader
+from imagdressing_core.training.samples import PairSamples, SampleMaker, loader
 
 
 def data(path: Path | str, **entries: Any) -> Data:
@@ -32,7 +32,7 @@ def test_shards_are_named_by_glob_or_braces(shards: Path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_shards_continue_where_they_were_stopped(shards: Path, workers: int):
     def batches(first: int, last: int) -> list[Any]:
-        found = loader(samples(shards), ProcessBatches(2), range(first, last), workers)
+        found = loader(samples(shards), range(first, last), 2, workers)
         return [(batch["caption"], batch["timestep"].tolist()) for batch in found]
 
     whole = batches(0, 11)
@@ -49,13 +49,13 @@ def test_a_late_step_reads_its_own_images_and_no_others(shards: Path, monkeypatc
         return content(self)
 
     monkeypatch.setattr(ImageSource, "content", counted)
-    next(iter(loader(samples(shards), ProcessBatches(2), range(150_000, 150_001), workers=0)))
+    next(iter(loader(samples(shards), range(150_000, 150_001), 2, workers=0)))
     assert len(read) == 4
 
 
 def test_processes_share_shards_of_any_number(shards: Path):
-    (whole,) = loader(samples(shards), ProcessBatches(4), range(3, 4), workers=0)
-    halves = [next(iter(loader(samples(shards), ProcessBatches(2, i, 2), range(3, 4), 0))) for i in (0, 1)]
+    (whole,) = loader(samples(shards), range(3, 4), 4, workers=0)
+    halves = [next(iter(loader(samples(shards), range(3, 4), 2, workers=0, rank=i, processes=2))) for i in (0, 1)]
     assert whole["caption"] == halves[0]["caption"] + halves[1]["caption"]
 
 
@@ -104,6 +104,6 @@ def test_a_broken_sample_of_a_shard_is_named(tmp_path: Path):
         assert [problem for problem in problems if part in problem], problems
     allowed = data(tmp_path / "0.tar", skip_broken=2)
     found = PairSamples(whole_pairs(allowed), SampleMaker(data(tmp_path / "0.tar"), Dropout(), (4, 20, 16), seed=5))
-    batch = next(iter(loader(found, ProcessBatches(1), range(1), workers=1)))
+    batch = next(iter(loader(found, range(1), 1, workers=1)))
     assert isinstance(batch, IMAGDressingError)
     assert "0.tar sample x" in str(batch) and "cannot be read as an image" in str(batch)

@@ -109,13 +109,7 @@ def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Tr
         garment_kept=(~samples["no_garment_latent"]).to(garment.dtype).view(-1, 1, 1, 1),
         clip_hidden=torch.where(no_image, null_clip.to(clip), clip),
         text=text_embeddings(frozen.text_encoder, frozen.tokenizer, samples["caption"], device),
-        draws=RandomDraws(
-            timestep=samples["timestep"],
-            noise=samples["noise"],
-            offset=samples["offset"],
-            person=samples["person_noise"],
-            garment=samples["garment_noise"],
-        ),
+        draws=samples["draws"],
         scaling=frozen.vae.config.scaling_factor,
     )
 

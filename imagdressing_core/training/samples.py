@@ -20,6 +20,7 @@ from .buckets import in_groups, pair_buckets, person_size
 from .cache import Cache
 from .config import Data, Dropout
 from .data import cover
+from .objective import RandomDraws
 from .pairs import TrainingPair
 
 Sample = dict[str, Any]
@@ -68,7 +69,7 @@ class SampleMaker:
     cache: Cache | None = None
 
     def sample(self, pair: TrainingPair, position: int) -> Sample:
-        """Return the sample at ``position``. ``TrainingBatch`` and ``RandomDraws`` explain its entries.
+        """Return the sample at ``position``. ``TrainingBatch`` explains its entries.
 
         Raises:
             IMAGDressingError: An image cannot be read or is not in the cache.
@@ -77,24 +78,15 @@ class SampleMaker:
         across, down, draw, garment_draw, which = torch.rand(5, generator=generator).tolist()
         dropped = conditioning_dropout(self.dropout, draw, garment_draw)
         images = self._pixels(pair, across, down) if self.cache is None else self.cache.read(pair)
-        shapes = [self._latent_shape(images[name]) for name in ("person", "person", "garment")]
-        noise, person, garment = (torch.randn(shape, generator=generator) for shape in shapes)
-        draws = {
-            "timestep": torch.randint(TIMESTEPS, (), generator=generator),
-            "noise": noise,
-            "offset": torch.randn(len(noise), 1, 1, generator=generator),
-            "person_noise": person,
-            "garment_noise": garment,
-        }
+        channels, height, _ = self.latent_shape
+        factor = 1 if self.cache is not None else self.data.height // height  # the cache has moments, not pixels
+        sizes = [[side // factor for side in images[name].shape[1:]] for name in ("person", "person", "garment")]
+        noise, person, garment = (torch.randn(channels, *size, generator=generator) for size in sizes)
+        timestep = torch.randint(TIMESTEPS, (), generator=generator)
+        offset = torch.randn(channels, 1, 1, generator=generator)
         caption = "" if dropped.text else pair.captions[int(which * len(pair.captions))]
         conditions = {"caption": caption, "no_image": dropped.image, "no_garment_latent": dropped.garment_latent}
-        return images | draws | conditions
-
-    def _latent_shape(self, image: Tensor) -> tuple[int, int, int]:
-        """Return a latent's shape, (channels, h, w), for an image's pixels or for its moments from the cache."""
-        channels, height, _ = self.latent_shape
-        factor = 1 if self.cache is not None else self.data.height // height
-        return channels, image.shape[1] // factor, image.shape[2] // factor
+        return images | conditions | {"draws": RandomDraws(timestep, noise, offset, person, garment)}
 
     def _pixels(self, pair: TrainingPair, across: float, down: float) -> Sample:
         """Return {"person", "garment"}: (3, height, width), −1 … 1; "clip": (3, 224, 224)."""

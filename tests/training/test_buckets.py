@@ -75,8 +75,8 @@ def test_batches_have_one_size_each_and_all_sizes_come(folder: Path):
     assert found == {(40, 32): 2, (32, 40): 1, (32, 36): 1}  # height, width
     for batch in batches:
         height, width = batch["person"].shape[-2:]
-        assert batch["noise"].shape == batch["person_noise"].shape == (4, 4, height // 2, width // 2)
-        assert batch["garment"].shape[-2:] == (40, 32) and batch["garment_noise"].shape[-2:] == (20, 16)
+        assert batch["draws"].noise.shape == batch["draws"].person.shape == (4, 4, height // 2, width // 2)
+        assert batch["garment"].shape[-2:] == (40, 32) and batch["draws"].garment.shape[-2:] == (20, 16)
 
 
 def test_two_processes_share_out_the_samples_of_one(folder: Path):

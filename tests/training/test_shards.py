@@ -33,7 +33,7 @@ def test_shards_are_named_by_glob_or_braces(shards: Path):
 def test_shards_continue_where_they_were_stopped(shards: Path, workers: int):
     def batches(first: int, last: int) -> list[Any]:
         found = loader(samples(shards), range(first, last), 2, workers)
-        return [(batch["caption"], batch["timestep"].tolist()) for batch in found]
+        return [(batch["caption"], batch["draws"].timestep.tolist()) for batch in found]
 
     whole = batches(0, 11)
     for first in (1, 7):

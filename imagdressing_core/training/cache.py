@@ -17,7 +17,7 @@ from ..images.preprocess import FITS
 from ..on_diffusers.loading import load_frozen, part_of
 from ..on_diffusers.pipeline import clip_hidden_states, clip_pixels, vae_pixels
 from .buckets import person_size
-from .config import TrainingConfig
+from .config import TrainingConfig, all_data
 from .data import cover, read_pairs
 from .hub import local
 from .model import null_clip_hidden
@@ -156,8 +156,8 @@ def build_cache(
 def _images(config: TrainingConfig) -> Iterator[tuple[str, ImageSource]]:
     """Yield ("person" or "garment", image) for every image file once."""
     seen: set[tuple[str, str]] = set()
-    for path in (None, *([config.validation.path] if config.validation else [])):
-        for pair in read_pairs(config.data, path):
+    for data in all_data(config):
+        for pair in read_pairs(data):
             if isinstance(pair, TrainingPair):
                 for part, image in (("person", pair.person), ("garment", pair.garment)):
                     if (part, image.name) not in seen:

@@ -1,6 +1,6 @@
 """Validation on pairs that are not trained on: their loss, and images to look at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
@@ -76,7 +76,7 @@ def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
     """
     if config.validation is None:
         return None
-    pairs = whole_pairs(config.data, config.validation.path)[: config.validation.pairs]
+    pairs = whole_pairs(replace(config.data, path=config.validation.path))[: config.validation.pairs]
     quiet = SampleMaker(maker.data, NOTHING_DROPPED, maker.latent_shape, maker.seed + 1, maker.cache)
     of_size: dict[Any, list[tuple[TrainingPair, Sample]]] = {}
     for position, pair in enumerate(pairs):

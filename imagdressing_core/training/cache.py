@@ -13,12 +13,10 @@ from torch import Tensor
 
 from ..errors import IMAGDressingError
 from ..files.storage import save_whole
-from ..images.preprocess import FITS
 from ..on_diffusers.loading import load_frozen, part_of
-from ..on_diffusers.pipeline import clip_hidden_states, clip_pixels, vae_pixels
-from .buckets import person_size
+from ..on_diffusers.pipeline import clip_hidden_states
 from .config import TrainingConfig, all_data
-from .data import cover, read_pairs
+from .data import garment_pixels, person_pixels, read_pairs
 from .hub import local
 from .model import null_clip_hidden
 from .pairs import ImageSource, TrainingPair
@@ -166,15 +164,11 @@ def _images(config: TrainingConfig) -> Iterator[tuple[str, ImageSource]]:
 
 
 def _encoded(part: str, image: Any, config: TrainingConfig, vae: Any, image_encoder: Any) -> dict[str, Tensor]:
-    data = config.data
     if part == "person":
-        return {"moments": _moments(vae, vae_pixels([cover(image, *person_size(data, image.size))]))}
-    fitted = FITS[data.fit](image, data.width, data.height)
-    clip = clip_pixels([fitted.clip]).to(image_encoder.device, image_encoder.dtype)
-    return {
-        "moments": _moments(vae, vae_pixels([fitted.vae])),
-        "clip": clip_hidden_states(image_encoder, clip)[0],
-    }
+        return {"moments": _moments(vae, person_pixels(image, config.data))}
+    pixels, clip = garment_pixels(image, config.data)
+    clip = clip.to(image_encoder.device, image_encoder.dtype)
+    return {"moments": _moments(vae, pixels), "clip": clip_hidden_states(image_encoder, clip)[0]}
 
 
 def _moments(vae: Any, pixels: Tensor) -> Tensor:

@@ -11,8 +11,12 @@ from typing import Any
 
 from PIL import Image, ImageOps
 from PIL.Image import Resampling
+from torch import Tensor
 
 from ..errors import IMAGDressingError
+from ..images.preprocess import FITS
+from ..on_diffusers.pipeline import clip_pixels, vae_pixels
+from .buckets import person_size
 from .config import Data
 from .pairs import ImageSource, PackedPairs, TrainingPair, captions_of, entry_or_error, parse_json
 from .shards import read_shards
@@ -73,6 +77,17 @@ def cover(image: Image.Image, width: int, height: int, across: float = 0.5, down
     lose their sides here.
     """
     return ImageOps.fit(image, (width, height), Resampling.BILINEAR, centering=(across, down))
+
+
+def person_pixels(image: Image.Image, data: Data, across: float = 0.5, down: float = 0.5) -> Tensor:
+    """Return a person as the VAE sees it, cropped as by :func:`cover`: (1, 3, height, width), −1 … 1."""
+    return vae_pixels([cover(image, *person_size(data, image.size), across, down)])
+
+
+def garment_pixels(image: Image.Image, data: Data) -> tuple[Tensor, Tensor]:
+    """Return a garment as the VAE sees it, (1, 3, height, width), −1 … 1, and as CLIP does, (1, 3, 224, 224)."""
+    fitted = FITS[data.fit](image, data.width, data.height)
+    return vae_pixels([fitted.vae]), clip_pixels([fitted.clip])
 
 
 def _igpair(path: Path, root: Path) -> Iterator[TrainingPair | IMAGDressingError]:

@@ -14,12 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import IMAGDressingError
-from ..images.preprocess import FITS
-from ..on_diffusers.pipeline import clip_pixels, vae_pixels
-from .buckets import in_groups, pair_buckets, person_size
+from .buckets import in_groups, pair_buckets
 from .cache import Cache
 from .config import Data, Dropout
-from .data import cover
+from .data import garment_pixels, person_pixels
 from .objective import RandomDraws
 from .pairs import TrainingPair
 
@@ -77,27 +75,21 @@ class SampleMaker:
         generator = torch.Generator().manual_seed((self.seed << 40) + position)
         across, down, draw, garment_draw, which = torch.rand(5, generator=generator).tolist()
         dropped = conditioning_dropout(self.dropout, draw, garment_draw)
-        images = self._pixels(pair, across, down) if self.cache is None else self.cache.read(pair)
+        if self.cache is None:
+            garment, clip = garment_pixels(pair.garment.open(), self.data)
+            person = person_pixels(pair.person.open(), self.data, across, down)
+            images = {"person": person[0], "garment": garment[0], "clip": clip[0]}
+        else:
+            images = self.cache.read(pair)
         channels, height, _ = self.latent_shape
         factor = 1 if self.cache is not None else self.data.height // height  # the cache has moments, not pixels
         sizes = [[side // factor for side in images[name].shape[1:]] for name in ("person", "person", "garment")]
-        noise, person, garment = (torch.randn(channels, *size, generator=generator) for size in sizes)
+        noise, of_person, of_garment = (torch.randn(channels, *size, generator=generator) for size in sizes)
         timestep = torch.randint(TIMESTEPS, (), generator=generator)
         offset = torch.randn(channels, 1, 1, generator=generator)
         caption = "" if dropped.text else pair.captions[int(which * len(pair.captions))]
         conditions = {"caption": caption, "no_image": dropped.image, "no_garment_latent": dropped.garment_latent}
-        return images | conditions | {"draws": RandomDraws(timestep, noise, offset, person, garment)}
-
-    def _pixels(self, pair: TrainingPair, across: float, down: float) -> Sample:
-        """Return {"person", "garment"}: (3, height, width), −1 … 1; "clip": (3, 224, 224)."""
-        fitted = FITS[self.data.fit](pair.garment.open(), self.data.width, self.data.height)
-        person = pair.person.open()
-        person = cover(person, *person_size(self.data, person.size), across, down)
-        return {
-            "person": vae_pixels([person])[0],
-            "garment": vae_pixels([fitted.vae])[0],
-            "clip": clip_pixels([fitted.clip])[0],
-        }
+        return images | conditions | {"draws": RandomDraws(timestep, noise, offset, of_person, of_garment)}
 
 
 class PairSamples(Dataset[Any]):

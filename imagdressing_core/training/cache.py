@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ..errors import IMAGDressingError
 from ..files.storage import save_whole
-from ..on_diffusers.loading import load_frozen, part_of
+from ..on_diffusers.loading import load_frozen
 from ..on_diffusers.pipeline import clip_hidden_states
 from .config import TrainingConfig, all_data
 from .data import garment_pixels, person_pixels, read_pairs
-from .hub import local
+from .hub import local, weights_of
 from .model import null_clip_hidden
 from .pairs import ImageSource, TrainingPair
 from .provenance import provenance, weights_digest
@@ -180,13 +180,13 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _settings(config: TrainingConfig) -> dict[str, Any]:
-    models = local(config.models)
+    weights = weights_of(config.models)
     return {
         "width": config.data.width,
         "height": config.data.height,
         "fit": config.data.fit,
         "buckets": config.data.buckets or None,  # not named in a cache of an older version
         "key": "sha256 of the image file",
-        "vae": weights_digest(models.vae or part_of(models.base, "vae")),
-        "image_encoder": weights_digest(models.image_encoder),
+        "vae": weights_digest(weights["vae"]),
+        "image_encoder": weights_digest(weights["image_encoder"]),
     }

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..command_line import made_by
 from ..errors import IMAGDressingError
 from .config import Optimiser, TrainingConfig, as_flat, as_plain
-from .provenance import provenance
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -44,7 +44,7 @@ def accelerator_for(config: TrainingConfig) -> Any:
     plugin = accelerator.state.deepspeed_plugin
     if plugin is not None:
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = run.batch
-    facts = as_flat({**as_plain(config), "made": provenance()})
+    facts = as_flat({**as_plain(config), "made": made_by()})
     accelerator.init_trackers(
         "imagdressing",
         {name: str(value) for name, value in facts.items()},

@@ -1,6 +1,7 @@
 """Shards: pairs in tar files, read at any position."""
 
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,14 @@ def test_shards_of_commands_and_addresses_are_copied_once(shards: Path, tmp_path
     with pytest.raises(IMAGDressingError, match="pipe:exit 3 could not be copied"):
         whole_pairs(data("pipe:exit 3", copies=tmp_path / "more"))
     assert list((tmp_path / "more").iterdir()) == []
+
+
+def test_processes_that_copy_a_shard_at_the_same_time_all_get_it_whole(shards: Path, tmp_path: Path):
+    slow = data(f"pipe:sleep 0.5; cat {shards.parent}/0.tar", copies=tmp_path / "copies")
+    with ThreadPoolExecutor() as several:
+        found = list(several.map(whole_pairs, [slow] * 4))
+    assert [[pair.captions for pair in pairs] for pairs in found] == [[("a 0",), ("a 1",)]] * 4
+    assert len(list((tmp_path / "copies").iterdir())) == 1
 
 
 def test_broken_shards_are_named(shards: Path, pairs: Path, tmp_path: Path):

@@ -79,7 +79,7 @@ def read_toml(path: Path, kind: type[Content], called: str) -> Content:
         else:
             import tomli as tomllib
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise IMAGDressingError(f"{path} cannot be read as a configuration in TOML: {error}") from error
     try:

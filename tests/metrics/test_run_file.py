@@ -174,6 +174,28 @@ def test_a_folder_of_garments_gives_a_case_for_each_prompt(study: Path):
         cases_of(Cases(garments=study / "absent", prompts=("a woman",)))
 
 
+def test_photographs_that_differ_in_their_suffix_only_are_different_cases(study: Path):
+    shutil.copy(study / "garments/1.png", study / "garments/0.JPG")
+    names = [case.file_name for case in cases_of(Cases(garments=study / "garments", prompts=("a woman",)))]
+    assert sorted(names) == ["0-JPG-0.png", "0-png-0.png", "1-0.png", "2-0.png", "3-0.png"]
+
+
+@pytest.mark.parametrize("entry", [{"text": [5]}, {"text": {"a": "b"}}, {"text": None}, {"text": []}])
+def test_an_entry_of_igpair_without_a_text_is_said(tmp_path: Path, entry: dict[str, Any]):
+    (tmp_path / "x.json").write_text(json.dumps([{"image_file": "a.png", "cloth_file": "b.png"} | entry]))
+    with pytest.raises(IMAGDressingError, match="cannot be read as IGPair's JSON"):
+        cases_of(Cases(igpair=tmp_path / "x.json"))
+
+
+def test_windows_files_with_a_byte_order_mark_are_read(tmp_path: Path):
+    entries = [{"image_file": "a.png", "cloth_file": "b.png", "text": "c"}]
+    (tmp_path / "x.json").write_text(json.dumps(entries), encoding="utf-8-sig")
+    assert len(cases_of(Cases(igpair=tmp_path / "x.json"))) == 1
+    text = 'cases = { manifest = "m.csv" }\r\n[methods.A]\r\nfolder = "a"\r\n'
+    (tmp_path / "table.toml").write_bytes(text.encode("utf-8-sig"))
+    assert list(read_run_file(tmp_path / "table.toml").methods) == ["A"]
+
+
 def test_a_method_becomes_the_command_that_makes_it():
     def command(**method: Any) -> list[str] | None:
         return method_command(method, Path("m.csv"), Path("out"))

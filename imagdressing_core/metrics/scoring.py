@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy
 
+from ..errors import IMAGDressingError
 from .images import ImageArray, Mask, checked_mask
 from .outcome import NoScore, Outcome, attempt, checked
 from .paper import CAMI_U_TERMS, CamiProtocol, Column
@@ -88,10 +89,20 @@ def score(pairs: Sequence[PairContent], scorer: Scorer, loaded: Score) -> list[S
 
     Args:
         loaded: The function that ``scorer.load`` returned; it gets only the pairs that can be scored.
+
+    Raises:
+        IMAGDressingError: ``loaded`` gave too few or too many results, or other terms than the scorer's.
     """
     problems = [scorer.problem(pair) for pair in pairs]
     usable = [pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]
-    scored = iter(loaded(**{name: [getattr(pair, name) for pair in usable] for name in scorer.parts}) if usable else ())
+    found = loaded(**{name: [getattr(pair, name) for pair in usable] for name in scorer.parts}) if usable else []
+    if len(found) != len(usable):
+        raise IMAGDressingError(f"The score {scorer.name} gave {len(found)} results for {len(usable)} pairs.")
+    wrong = next((one for one in found if set(one) != set(scorer.terms)), None)
+    if wrong is not None:
+        terms = ", ".join(scorer.terms)
+        raise IMAGDressingError(f"The score {scorer.name} gave the terms {', '.join(wrong)} in place of {terms}.")
+    scored = iter(found)
     return [next(scored) if problem is None else dict.fromkeys(scorer.terms, problem) for problem in problems]
 
 

@@ -18,6 +18,7 @@ from imagdressing_core.metrics.__main__ import app
 from imagdressing_core.metrics.manifest import read_manifest
 from imagdressing_core.metrics.run_file import Cases, cases_of, method_command, read_run_file
 
+ONE = 'cases = { manifest = "m.csv" }\n'
 # An own method, in any language: it copies drawn images, its share of the manifest.
 COPIES = """
 import csv, os, shutil, sys
@@ -207,7 +208,7 @@ def test_a_method_becomes_the_command_that_makes_it():
     ]
     made = command(make="imagdressing", batch_size=4, fast=True, safe=False, lora=["a", "b"])
     assert made is not None
-    assert made[8:] == ["--batch-size", "4", "--fast", "--no-safe", "--lora", "a", "--lora", "b"]
+    assert made[8:] == ["--batch-size", "4", "--fast", "--lora", "a", "--lora", "b"]  # flags have no opposite
     assert command(command=["paint", "{manifest}", "--to={out}"]) == ["paint", "m.csv", "--to=out"]
     assert command(folder="there") is None
 
@@ -215,6 +216,16 @@ def test_a_method_becomes_the_command_that_makes_it():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (f'{ONE}images = -1\n[methods.A]\nfolder = "a"', "images is -1"),
+        (f'{ONE}score = []\n[methods.A]\nfolder = "a"', "score is empty"),
+        (f"{ONE}[methods.A]\nfolder = 5", "methods.A.folder is 5, but a text is needed"),
+        (f"{ONE}[methods.A]\nmake = 5", "methods.A.make is 5, but a text is needed"),
+        (f'{ONE}[methods.A]\ncommand = "python x.py"', "methods.A.command is 'python x.py', but a list of texts"),
+        (f"{ONE}[methods.A]\ncommand = []", "methods.A.command is .., but a list of texts is needed"),
+        (f'{ONE}[methods.A]\nfolder = "a"\nmsaks = "b"', "methods.A.msaks is unknown"),
+        (f'{ONE}[methods."A b"]\nmake = "a"\n[methods.A_b]\nmake = "b"', "A b and A_b would share the folder .*A_b"),
+        (f'{ONE}[methods.inputs]\nmake = "a"', "methods.inputs needs another name"),
+        (f'{ONE}[methods.".."]\nmake = "a"', "methods... needs another name"),
         ("", "cases is missing; methods is missing"),
         ('cases = { manifest = "m.csv", igpair = "x.json" }\n[methods.A]\nfolder = "a"', "name one of manifest"),
         ('cases = { garments = "g" }\n[methods.A]\nfolder = "a"', "garments need prompts"),

@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 from ..command_line import require_device, run_command
 from ..errors import IMAGDressingError, packages
 from .field import DISTANCES, FIELD, distances_of, scorer_of_distances
-from .launch import Processes, joined_processes, launched_process, own_device
+from .launch import Processes, child, joined_processes, launched_process, own_device
 from .manifest import MASKS, POSES, Case, Method, PairFiles, parse_method, read_manifest
 from .paper import COLUMNS, Mode
 from .provenance import provenance
@@ -96,7 +95,8 @@ def run_file_command(
     wanted = processes or (torch.cuda.device_count() if run.device == "cuda" else 1)
     if wanted > 1 and launched_process().count == 1:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={wanted}"]
-        raise typer.Exit(subprocess.call([*launcher, "-m", "imagdressing_core.metrics", "run", str(file)]))
+        with child([*launcher, "-m", "imagdressing_core.metrics", "run", str(file)]) as process:
+            raise typer.Exit(process.wait())
     with joined_processes() as ours:
         setting = Setting(run.mode, CORES, ours.device_of(run.device), named)
         require_device(setting.device)

@@ -15,6 +15,7 @@ from ..errors import IMAGDressingError, shown
 
 MASKS, POSES = "masks", "poses"  # beside a method's images
 MOST_PROBLEMS = 10
+NO_HEADING = "(no heading)"
 
 
 @dataclass(frozen=True)
@@ -146,22 +147,34 @@ def write_manifest(cases: Sequence[Case], path: Path) -> None:
             writer.writerow([value.resolve() if isinstance(value, Path) else value for value in values])
 
 
+def csv_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a CSV with a header; cells beyond it are under ``NO_HEADING``.
+
+    Raises:
+        OSError, ValueError, csv.Error: it cannot be read.
+        IMAGDressingError: two columns have one name, of which only the last would count.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, restkey=NO_HEADING)
+        for column, count in Counter(reader.fieldnames or ()).items():
+            if count > 1:
+                raise IMAGDressingError(f"{path} has the column {shown(column)!r} twice. Leave out all but one.")
+        return list(reader)
+
+
 def require_known(path: Path, found: Iterable[str], columns: Sequence[str]) -> None:
     """Raise IMAGDressingError if a column that was found in a table is none of ``columns``."""
     for column in found:
+        if column == NO_HEADING:
+            raise IMAGDressingError(
+                f"{path} has rows with more cells than headings: a text that has a comma needs quotation marks."
+            )
         if column not in columns:
             near = difflib.get_close_matches(column, columns, 1)
             hint = f" (is {near[0]!r} meant?)" if near else ""
             raise IMAGDressingError(
                 f"{path} has the column {shown(column)!r}{hint}. The columns are {', '.join(columns)}."
             )
-
-
-def require_once(path: Path, headings: Iterable[str]) -> None:
-    """Raise IMAGDressingError if a table has a column twice: only the last one would count."""
-    for column, count in Counter(headings).items():
-        if count > 1:
-            raise IMAGDressingError(f"{path} has the column {shown(column)!r} twice. Leave out all but one.")
 
 
 def require_none(heading: str, problems: Sequence[str]) -> None:
@@ -192,10 +205,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         if path.suffix.lower() == ".json":
             rows = json.loads(path.read_text(encoding="utf-8-sig"))
         elif path.suffix.lower() == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file, restkey="(no heading)")
-                require_once(path, reader.fieldnames or ())
-                rows = list(reader)
+            rows = csv_rows(path)
         else:
             raise IMAGDressingError(f"{path} is no manifest: its name ends neither in .csv nor in .json.")
     except IMAGDressingError:

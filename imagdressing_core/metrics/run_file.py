@@ -14,7 +14,7 @@ from ..command_line import read_toml
 from ..errors import IMAGDressingError, packages
 from .annotate import ClothesParser, PoseEstimator, Work, annotate
 from .images import is_file
-from .launch import Processes
+from .launch import Processes, child
 from .manifest import MASKS, POSES, Case, Method, cases_of_garments, read_igpair, read_manifest, write_manifest
 from .paper import Mode
 from .provenance import text_digest
@@ -231,12 +231,13 @@ class Preparation:
             print(f"{method.name}:", file=sys.stderr)
         try:
             stdout = None if self._ours.is_first else subprocess.DEVNULL
-            process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE)
+            with child(command, stdout=stdout, stderr=subprocess.PIPE) as process:
+                said = self._passed_on(process)
+                status = process.wait()
         except OSError as error:
             raise IMAGDressingError(f"{command[0]} cannot be started: {error}") from error
-        said = self._passed_on(process)
-        if process.wait():
-            raise IMAGDressingError(said.strip() or f"{command[0]} ended with status {process.returncode}")
+        if status:
+            raise IMAGDressingError(said.strip() or f"{command[0]} ended with status {status}")
 
     def _passed_on(self, process: "subprocess.Popen[bytes]") -> str:
         """Show what a command writes to its standard error, on the first process only, and return its last lines."""

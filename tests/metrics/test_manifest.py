@@ -79,7 +79,7 @@ def test_what_is_wrong_is_said_by_row(tmp_path: Path, rows: list[Any], message: 
         ("manifest.csv", b"\xff\xfe\x00", "cannot be read as a manifest"),
         ("manifest.csv", b"", "holds no image"),
         ("manifest.csv", b"picture,garment,garment\na.png,b.png,c.png\n", "has the column 'garment' twice"),
-        ("manifest.csv", b"picture,garment\na.png,b.png,c.png\n", "column '.no heading.'"),
+        ("manifest.csv", b"picture,garment\na.png,b.png,c.png\n", "more cells than headings"),
         ("missing.csv", None, "cannot be read as a manifest"),
     ],
 )

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,27 @@ def test_two_processes_share_a_run_and_make_the_same_table(study: Path):
     assert "2 launched processes" in done.stderr and "report.html" in alone
     assert {row["column"] + row["method"]: row["mean"] for row in evaluating.records(study, "table.csv")} == table
     assert all((study / f"out/scores-{i}.jsonl").is_file() for i in range(2))
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_run_that_is_stopped_by_sigterm_leaves_no_command_behind(study: Path, processes: str):
+    sleeps = "import os, sys, time; open(f'{sys.argv[1]}/pid-{os.getpid()}', 'w').close(); time.sleep(60)"
+    command = json.dumps([sys.executable, "-c", sleeps, str(study)])
+    (study / "table.toml").write_text(
+        f"output = {json.dumps(str(study / 'out'))}\n"
+        f"cases = {{ manifest = {json.dumps(str(study / 'manifest.csv'))} }}\n[methods.A]\ncommand = {command}\n"
+    )
+    arguments = ["run", str(study / "table.toml"), "--processes", processes]
+    run = evaluating.start_process([sys.executable, "-m", "imagdressing_core.metrics", *arguments])
+    while len(started := list(study.glob("pid-*"))) < int(processes):
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) == 143
+    for file in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.name.removeprefix("pid-")), 0)
+    run.communicate()
 
 
 def test_igpairs_persons_give_face_and_pose(study: Path):

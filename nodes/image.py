@@ -13,7 +13,7 @@ from ..imagdressing_core.errors import require_between
 from ..imagdressing_core.images.crop import LARGEST_PART, SMALLEST_PART, Box, crop_to_mask, paste_into_box
 from ..imagdressing_core.images.garment_mask import doubt
 from ..imagdressing_core.images.inpaint_control import inpaint_control
-from ..imagdressing_core.images.paste import WIDEST_FEATHER, paste_back
+from ..imagdressing_core.images.paste import WIDEST_FEATHER, mask_resized, paste_back, paste_doubts
 from ..imagdressing_core.model.mask import as_masks
 from .comfyui.feedback import SAYS_AGAIN, progress_bar, said, warning
 from .comfyui.heat_maps import heat_maps
@@ -27,9 +27,8 @@ MOST_STEPS = 50
 BoundingBox = io.Custom("BOUNDING_BOX")
 
 
-def _doubts(masks: Tensor, consequence: str) -> dict[str, list[str]]:
-    text = doubt(masks, consequence)
-    return said(warning(text) if text else "")
+def _said_of(*doubts: str | None) -> dict[str, list[str]]:
+    return said(*(warning(text) for text in doubts if text))
 
 
 class PasteBack(io.ComfyNode):
@@ -85,11 +84,14 @@ class PasteBack(io.ComfyNode):
         masks = as_masks(mask)
         if box is None:
             pasted = paste_back(original, generated, masks, feather, match_color)
+            part_of_mask = mask_resized(masks, original.shape[1:3])
         else:
             require_wires(box=(box, BOX))
             place = Box(*(box[side] for side in ("x", "y", "width", "height")))
             pasted = paste_into_box(original, generated, masks, feather, match_color, place)
-        return io.NodeOutput(pasted, ui=_doubts(masks, "the original is given back unchanged"))
+            part_of_mask = place.of(mask_resized(masks, original.shape[1:3]))
+        doubts = paste_doubts(part_of_mask, feather, match_color)
+        return io.NodeOutput(pasted, ui=_said_of(doubt(masks, "the original is given back unchanged"), *doubts))
 
 
 class CropToMask(io.ComfyNode):
@@ -136,7 +138,9 @@ class CropToMask(io.ComfyNode):
         require_wires(image=(image, IMAGE), mask=(mask, MASK))
         masks = as_masks(mask)
         part, part_of_mask, box = crop_to_mask(image, masks, margin, size)
-        return io.NodeOutput(part, part_of_mask, asdict(box), ui=_doubts(masks, "the whole image is taken"))
+        together = mask_resized(masks, image.shape[1:3]).amax(dim=0, keepdim=True)  # they share the box
+        text = doubt(together, "the whole image is taken", half_counts=False)
+        return io.NodeOutput(part, part_of_mask, asdict(box), ui=_said_of(text))
 
 
 class InpaintControl(io.ComfyNode):
@@ -168,7 +172,10 @@ class InpaintControl(io.ComfyNode):
     def execute(cls, image: Tensor, mask: Tensor) -> io.NodeOutput:
         require_wires(image=(image, IMAGE), mask=(mask, MASK))
         masks = as_masks(mask)
-        return io.NodeOutput(inpaint_control(image, masks), ui=_doubts(masks, "no part of the image is marked"))
+        control = inpaint_control(image, masks)
+        at_size = mask_resized(masks, image.shape[1:3])
+        text = doubt(at_size, "no part of the image is marked", half_counts=False)
+        return io.NodeOutput(control, ui=_said_of(text))
 
 
 class GarmentHeatMap(io.ComfyNode):

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..imagdressing_core.application.heatmap import overlay, resized
 from ..imagdressing_core.application.strengths import LAYER_PRESETS, parse_layers
-from ..imagdressing_core.errors import require_between
+from ..imagdressing_core.errors import IMAGDressingError, require_between
+from ..imagdressing_core.files.sd15_shapes import LATENT_CHANNELS
 from ..imagdressing_core.images.crop import LARGEST_PART, SMALLEST_PART, Box, crop_to_mask, paste_into_box
 from ..imagdressing_core.images.garment_mask import doubt
 from ..imagdressing_core.images.inpaint_control import inpaint_control
@@ -178,6 +179,27 @@ class InpaintControl(io.ComfyNode):
         return io.NodeOutput(control, ui=_said_of(text))
 
 
+def _require_finished(image: Tensor, latent: Tensor) -> None:
+    if latent.ndim != 4 or latent.shape[1] != LATENT_CHANNELS or not latent.numel():
+        raise IMAGDressingError(
+            f"samples has the shape {tuple(latent.shape)}, and SD1.5's latents are (batch, {LATENT_CHANNELS}, height, "
+            "width). Connect the LATENT that the sampler returned."
+        )
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or not image.numel():
+        raise IMAGDressingError(
+            f"image must be a batch of images (batch, height, width, 3), found {tuple(image.shape)}. Connect the IMAGE of "
+            "VAE Decode."
+        )
+    if len(image) > len(latent):
+        raise IMAGDressingError(
+            f"image has {len(image)} images and samples has {len(latent)}. Connect the IMAGE that VAE Decode makes of "
+            "these samples."
+        )
+    for socket, values in (("samples", latent), ("image", image)):
+        if not bool(torch.isfinite(values).all()):
+            raise IMAGDressingError(f"{socket} holds NaN or infinite values: look at the node that makes it.")
+
+
 class GarmentHeatMap(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -230,6 +252,7 @@ class GarmentHeatMap(io.ComfyNode):
         require_wires(positive=(positive, CONDITIONING), samples=(samples, LATENT), image=(image, IMAGE))
         require_sd15(model)
         require_between("steps", steps, 1, MOST_STEPS)
+        _require_finished(image, samples["samples"])
         maps = heat_maps(model, positive, samples["samples"], int(steps), parse_layers(layers), progress_bar())
         images = image[torch.arange(maps.shape[1]) % len(image)]
         brightest = float(maps.max())

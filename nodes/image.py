@@ -187,8 +187,8 @@ def _require_finished(image: Tensor, latent: Tensor) -> None:
         )
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or not image.numel():
         raise IMAGDressingError(
-            f"image must be a batch of images (batch, height, width, 3), found {tuple(image.shape)}. Connect the IMAGE of "
-            "VAE Decode."
+            f"image must be a batch of images (batch, height, width, 3), found {tuple(image.shape)}. Connect VAE "
+            "Decode."
         )
     if len(image) > len(latent):
         raise IMAGDressingError(

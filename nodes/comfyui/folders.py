@@ -1,5 +1,6 @@
 """ComfyUI's folders for checkpoints and saved garments, with messages that say what was searched and what to do."""
 
+import difflib
 import itertools
 import os
 import re
@@ -17,6 +18,9 @@ from ...imagdressing_core.files.diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE
 
 NOTHING_SAVED = "nothing saved yet: run Save Garment, then press R"
 """The one entry of an empty list of garments; the editor would show it as undefined."""
+
+MOST_NAMED = 20
+"""Files that a message names; of more than these it names the ones most like the one that is missing."""
 
 ADVICE = "Give a name, or a folder below it and a name, such as summer/shirt."
 # Of the editor's, %date:yyyy-MM-dd% and %Node.widget%; what ComfyUI itself fills in has neither a colon nor a dot.
@@ -88,7 +92,11 @@ class ModelFolder:
     def _describe_missing(self, name: Any) -> str:
         folders = ", ".join(folder_paths.get_folder_paths(self.key))
         names = self.names()
-        held = f"They hold: {', '.join(names)}." if names else f"They hold no {self.content}."
+        nearest = (
+            difflib.get_close_matches(str(name), names, n=MOST_NAMED, cutoff=0) if len(names) > MOST_NAMED else names
+        )
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        held = f"They hold: {', '.join(nearest)}{more}." if names else f"They hold no {self.content}."
         if name == NOTHING_SAVED:
             return f"There is no {self.content} yet. Searched: {folders}. {self.advice}"
         return f"No {self.content} named {shown(name)!r}. Searched: {folders}. {held} {self.advice}"

@@ -151,6 +151,17 @@ def test_a_name_that_a_wire_brings_is_looked_up_when_the_node_runs(node: str):
             comfyui_process.call(node, **{socket: value}, **others)
 
 
+def test_of_many_files_a_message_names_those_most_like_the_missing_one(folder: Path):
+    for number in range(300):
+        (folder / f"trousers_{number:05}.safetensors").write_bytes(b"")
+    (folder / "shirt_00002.safetensors").write_bytes(b"")
+    node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS["IMAGDressingLoadGarment"]
+    message = node.validate_inputs(garment_name="shirt_00001.safetensors")
+    assert "They hold: shirt_00002.safetensors, trousers_" in message
+    assert message.count(".safetensors") == 21
+    assert "and 281 more." in message
+
+
 def test_with_nothing_saved_the_list_and_the_message_at_run_say_how_to_get_a_garment(folder: Path):
     node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS["IMAGDressingLoadGarment"]
     (only,) = node.INPUT_TYPES()["required"]["garment_name"][1]["options"]

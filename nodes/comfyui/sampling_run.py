@@ -174,8 +174,23 @@ class SamplingRun:
     def _say_doubts(self) -> None:
         for applied in self._garments:
             text = None if applied.mask is None else doubt(applied.mask, "the garment acts nowhere")
-            if text:
-                self._patches.terms.said.warn(text, applied.label)
+            for one in (text, self._unused(applied)):
+                if one:
+                    self._patches.terms.said.warn(one, applied.label)
+
+    def _unused(self, applied: AppliedGarment) -> str | None:
+        images = len(applied.garment.images) if applied.batch == "one per image" else 1
+        masks = 1 if applied.mask is None else len(applied.mask)
+        batch = self._batch or 1
+        left = [
+            f"{count} {things}" for count, things in ((images, "garment images"), (masks, "masks")) if count > batch
+        ]
+        if not left:
+            return None
+        return (
+            f"Only the first {batch} of {' and of '.join(left)} are used, one for each image of the batch. Give the "
+            "latent a larger batch, or the garment fewer."
+        )
 
     def say_options_copied(self) -> None:
         for applied in self._garments:

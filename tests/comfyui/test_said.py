@@ -97,6 +97,25 @@ def test_nodes_on_images_say_it_on_themselves_and_in_the_log(said: Any, node: st
     assert said() == []
 
 
+@pytest.mark.parametrize(
+    ("images", "masks", "batch", "settings", "text"),
+    [
+        (3, 1, 2, {"batch": "one per image"}, "Only the first 2 of 3 garment images are used"),
+        (1, 3, 2, {}, "Only the first 2 of 3 masks are used"),
+        (3, 3, 1, {"batch": "one per image"}, "Only the first 1 of 3 garment images and of 3 masks are used"),
+        (3, 1, 1, {"batch": "broadcast"}, None),
+        (2, 2, 3, {"batch": "one per image"}, None),
+    ],
+    ids=["garments", "masks", "both", "broadcast", "larger batch"],
+)
+def test_what_the_batch_is_too_small_for(
+    said: Any, images: int, masks: int, batch: int, settings: Any, text: str | None
+):
+    model = apply_garment(narrow_model(), narrow_garment(images), mask=left_half().repeat(masks, 1, 1), **settings)
+    sample(model, batch=batch)
+    assert [found[: len(text or "")] for found in said()] == ([] if text is None else [text])
+
+
 def spot(size: int, lightness: float = 1.0) -> torch.Tensor:
     mask = torch.zeros(1, 64, 64)
     mask[:, 20 : 20 + size, 20 : 20 + size] = lightness

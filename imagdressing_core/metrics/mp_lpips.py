@@ -45,7 +45,7 @@ class MPLPIPS:
         self._distance = distance
         white = torch.ones(1, 3, PATCH, PATCH)
         self._penalty = distance(white, torch.zeros_like(white))
-        self._queries = lru_cache(GARMENTS_KEPT)(self._read)
+        self._queries = lru_cache(GARMENTS_KEPT)(self._read)  # by the bytes of the arrays
 
     @classmethod
     def load(cls, weights: str = STABLE_DIFFUSION.hub_id, device: str = "cpu") -> "MPLPIPS":

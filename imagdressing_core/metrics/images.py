@@ -21,7 +21,7 @@ PromptScore: TypeAlias = Callable[[Sequence[str], Sequence[ImageArray]], list[fl
 """Prompts and as many images → a score for each of both."""
 
 SMALLEST_SIDE = 16
-BATCH = 16  # images that a model takes at once
+IMAGES_AT_ONCE = 16  # that a model takes
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"})
 WHITE_FROM = 128  # a mask's grey edge is garment from here
 
@@ -108,8 +108,8 @@ def in_batches(score: PromptScore) -> PromptScore:
     def scores(prompts: Sequence[str], images: Sequence[ImageArray]) -> list[float]:
         if len(prompts) != len(images):
             raise ValueError(f"{len(prompts)} prompts for {len(images)} images")
-        starts = range(0, len(prompts), BATCH)
-        return [one for i in starts for one in score(prompts[i : i + BATCH], images[i : i + BATCH])]
+        parts = (slice(i, i + IMAGES_AT_ONCE) for i in range(0, len(prompts), IMAGES_AT_ONCE))
+        return [one for part in parts for one in score(prompts[part], images[part])]
 
     return scores
 

@@ -154,7 +154,7 @@ def test_it_gives_the_original_codes_numbers(tiny_file: Path):
 
 
 def test_a_pair_scores_the_same_alone_and_in_a_batch(rewards: PromptScore, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("imagdressing_core.metrics.images.BATCH", 2)
+    monkeypatch.setattr("imagdressing_core.metrics.images.IMAGES_AT_ONCE", 2)
     prompts = ["a woman in a red shirt", "blue", "a very very red shirt"]
     images = [image(1), image(2, 64, 48), image(3, 32, 32)]
     together = rewards(prompts, images)

@@ -13,7 +13,7 @@ from ..on_diffusers.pipeline import denoise, images_from_pixels, official_schedu
 from ..on_diffusers.unet import GarmentInputs
 from .config import Data, Dropout, Objective, TrainingConfig, Validation
 from .data import cover, whole_pairs
-from .model import Frozen, TrainingBatch, encoded, training_loss
+from .model import Frozen, encoded, training_loss
 from .pairs import TrainingPair
 from .samples import Sample, SampleMaker
 
@@ -43,29 +43,28 @@ class Validator:
     @torch.no_grad()
     def image(self, frozen: Frozen, garment: Any, null_clip: Tensor) -> Image.Image:
         """Return rows of a garment, the person who wears it, and an image sampled from garment and caption."""
-        rows: list[list[Image.Image]] = []
+        from diffusers.utils import make_image_grid  # pyright: ignore[reportPrivateImportUsage]
+
+        size = self.data.width, self.data.height
+        images: list[Image.Image] = []
         negative = text_embeddings(frozen.text_encoder, frozen.tokenizer, [""], frozen.unet.device)
         for pair, sample in islice(chain.from_iterable(self.batches), self.config.pictures):
-            made = self._sample(frozen, garment, encoded(default_collate([sample]), frozen, null_clip), negative)
-            opened = [pair.garment.open(), pair.person.open()]
-            size = self.data.width, self.data.height
-            rows.append([*(cover(image, *size) for image in opened), *images_from_pixels(made)])
-        return sheet(rows)
-
-    def _sample(self, frozen: Frozen, garment: Any, batch: TrainingBatch, negative: Tensor) -> Tensor:
-        mean = batch.garment.chunk(2, dim=1)[0] * batch.scaling
-        dtype = frozen.unet.dtype
-        latents = denoise(
-            frozen.unet,
-            batch.draws.noise.to(dtype),
-            batch.text,
-            negative,
-            GarmentInputs(garment(mean, batch.clip_hidden)),
-            official_scheduler(),
-            self.config.steps,
-            self.config.guidance,
-        )
-        return frozen.vae.decode(latents.to(frozen.vae.dtype) / batch.scaling).sample
+            batch = encoded(default_collate([sample]), frozen, null_clip)
+            mean = batch.garment.chunk(2, dim=1)[0] * batch.scaling
+            latents = denoise(
+                frozen.unet,
+                batch.draws.noise.to(frozen.unet.dtype),
+                batch.text,
+                negative,
+                GarmentInputs(garment(mean, batch.clip_hidden)),
+                official_scheduler(),
+                self.config.steps,
+                self.config.guidance,
+            )
+            made = images_from_pixels(frozen.vae.decode(latents.to(frozen.vae.dtype) / batch.scaling).sample)
+            images += [cover(image, *size) for image in (pair.garment.open(), pair.person.open())]
+            images += [ImageOps.pad(image, size) for image in made]
+        return make_image_grid(images, len(images) // 3, 3)
 
 
 def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
@@ -85,11 +84,3 @@ def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
     size = config.run.batch
     batches = [alike[i : i + size] for alike in of_size.values() for i in range(0, len(alike), size)]
     return Validator(config.validation, config.data, batches)
-
-
-def sheet(rows: list[list[Image.Image]]) -> Image.Image:
-    """Return rows of images on one sheet, all in the size of the first."""
-    from diffusers.utils import make_image_grid  # pyright: ignore[reportPrivateImportUsage]
-
-    size = rows[0][0].size
-    return make_image_grid([ImageOps.pad(image, size) for row in rows for image in row], len(rows), len(rows[0]))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -138,17 +139,16 @@ def build_cache(
         _save({"clip": null_clip_hidden(image_encoder)}, cache.folder / NULL)
         settings = _settings(config) | {MADE: provenance(config.models)}
         (cache.folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    for i, (part, image) in enumerate(_images(config)):
-        if i % processes == rank:
-            try:
-                path = cache.path(part, image)
-                encoded = None if path.exists() else _encoded(part, image.open(), config, vae, image_encoder)
-            except IMAGDressingError as error:
-                say(str(error))
-                continue
-            if encoded is not None:
-                _save(encoded, path)
-                yield image.name
+    for part, image in islice(_images(config), rank, None, processes):
+        try:
+            path = cache.path(part, image)
+            encoded = None if path.exists() else _encoded(part, image.open(), config, vae, image_encoder)
+        except IMAGDressingError as error:
+            say(str(error))
+            continue
+        if encoded is not None:
+            _save(encoded, path)
+            yield image.name
 
 
 def _images(config: TrainingConfig) -> Iterator[tuple[str, ImageSource]]:

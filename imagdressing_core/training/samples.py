@@ -160,10 +160,8 @@ def outlive_sigterm(_: int) -> None:
 def collated(samples: Sequence[Sample | IMAGDressingError]) -> dict[str, Any] | IMAGDressingError:
     """Return samples as one batch, or the first error: a worker process cannot raise it by itself."""
     broken: list[str] = []
-    whole: list[Sample] = []
     for sample in samples:
         if isinstance(sample, IMAGDressingError):
             return sample
-        broken += sample.get("broken", [])
-        whole.append({name: value for name, value in sample.items() if name != "broken"})
-    return default_collate(whole) | {"broken": broken}
+        broken += sample.pop("broken", [])
+    return default_collate(list(samples)) | {"broken": broken}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import packages
+from ..errors import IMAGDressingError, packages
 from ..files.weights import open_weights
 from ..images.preprocess import CLIP_SIZE
 from ..model.layers import LAST_TO_RUN, LAYERS
@@ -16,7 +16,7 @@ from ..model.qformer import QFormer
 from ..on_diffusers.loading import FROZEN_PARTS, load_frozen, load_model, load_trained, load_weights, part_of
 from ..on_diffusers.pipeline import clip_hidden_states, text_embeddings
 from ..on_diffusers.unet import GarmentInputs, GarmentModel, garment_model, noise_prediction
-from .config import Models, Objective, Optimiser
+from .config import Data, Models, Objective, Optimiser
 from .hub import local
 from .objective import RandomDraws, add_noise, ldm_loss, min_snr_weight, offset_noise, sample_latent
 
@@ -29,7 +29,7 @@ class Frozen:
     vae: Any
     text_encoder: Any
     tokenizer: Any
-    image_encoder: Any
+    image_encoder: Any = None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         for model in (self.unet, self.vae, self.text_encoder, self.image_encoder):
@@ -114,6 +114,18 @@ def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Tr
     )
 
 
+def latent_shape(vae: Any, data: Data) -> tuple[int, int, int]:
+    """Return the shape of a latent, (channels, height, width).
+
+    Raises:
+        IMAGDressingError: The VAE cannot encode images of ``data``'s size.
+    """
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    if data.width % factor or data.height % factor:
+        raise IMAGDressingError(f"{data.width} × {data.height} cannot be trained on: take multiples of {factor}.")
+    return vae.config.latent_channels, data.height // factor, data.width // factor
+
+
 @torch.no_grad()
 def null_clip_hidden(image_encoder: Any) -> Tensor:
     """Return CLIP's hidden states of a dropped image: zeros after normalisation, as in the official script."""
@@ -144,7 +156,7 @@ def load_models(models: Models, clip_width: int | None = None) -> tuple[Frozen, 
         start_projections(trained, found["unet"])
         start_qformer(trained.proj, models.ip_adapter)
     freeze_unread(trained)
-    return Frozen(**({"image_encoder": None} | found)), trained
+    return Frozen(**found), trained
 
 
 def start_projections(trained: GarmentModel, unet: nn.Module) -> None:

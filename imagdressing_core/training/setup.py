@@ -37,7 +37,7 @@ def accelerator_for(config: TrainingConfig) -> Any:
         raise IMAGDressingError(f"This run cannot be set up here: {error}") from error
     if run.precision == "fp16" and accelerator.device.type == "cpu":
         raise IMAGDressingError('run.precision = "fp16" needs a GPU, and none is visible. Use "bf16" or "no".')
-    missing = set(run.trackers) - {str(getattr(one, "value", one)) for one in accelerator.log_with}
+    missing = set(run.trackers) - {str(one) for one in accelerator.log_with}
     if missing:
         names = " and ".join(sorted(missing))
         raise IMAGDressingError(f"run.trackers names {names}, not installed here: pip install {' '.join(missing)}.")

@@ -25,7 +25,6 @@ from .provenance import provenance, weights_digest
 
 SETTINGS = "settings.json"
 NULL = "null.safetensors"
-MADE = "made"  # the entry of the settings that says where the cache comes from
 
 
 @dataclass(frozen=True)
@@ -92,54 +91,38 @@ def open_cache(config: TrainingConfig) -> Cache | None:
 
 
 def prepare_cache(config: TrainingConfig, say: Callable[[str], None]) -> None:
-    """Load VAE and image encoder and run :func:`build_cache` for this process, as accelerate launched it."""
+    """Run :func:`build_cache` and say how far it is."""
     from accelerate import PartialState
 
-    state = PartialState()
-    device, models = torch.device(state.device or "cpu"), local(config.models)
-    found = load_frozen(models.base, models.image_encoder, models.vae, parts=("vae", "image_encoder"))
-    vae, image_encoder = (found[name].to(device, torch.float32) for name in ("vae", "image_encoder"))
     done = 0
-    with torch.no_grad():
-        for done, _ in enumerate(
-            build_cache(config, vae, image_encoder, state.process_index, state.num_processes, say), 1
-        ):
-            if done % 1000 == 0:
-                say(f"{done} images")
-    say(f"Process {state.process_index}: {done} images added to {config.data.cache}.")
+    for done, _ in enumerate(build_cache(config, say), 1):
+        if done % 1000 == 0:
+            say(f"{done} images")
+    say(f"Process {PartialState().process_index}: {done} images added to {config.data.cache}.")
 
 
-def build_cache(
-    config: TrainingConfig,
-    vae: Any,
-    image_encoder: Any,
-    rank: int = 0,
-    processes: int = 1,
-    say: Callable[[str], None] = print,
-) -> Iterator[str]:
+def build_cache(config: TrainingConfig, say: Callable[[str], None]) -> Iterator[str]:
     """Add all missing images of training and validation; yield the name of each added one.
 
-    Args:
-        config: Names the data and the cache.
-        vae: On the device and in the precision to compute in.
-        image_encoder: The same.
-        rank: This process encodes every image whose number is ``rank`` modulo ``processes``.
-        processes: How many processes share the work.
-        say: Is told of each image that is left out because it cannot be read.
+    The processes that accelerate launched share them out. ``say`` is told of each image that cannot be read.
 
     Raises:
         IMAGDressingError: The folder cannot be written, has no room, or belongs to other settings.
     """
+    from accelerate import PartialState
+
     if config.data.cache is None:
         raise IMAGDressingError("The configuration names no data.cache. Name a folder to write the cache to.")
-    cache = Cache(config.data.cache)
+    cache, models, state = Cache(config.data.cache), local(config.models), PartialState()
+    found = load_frozen(models.base, models.image_encoder, models.vae, parts=("vae", "image_encoder"))
+    vae, image_encoder = (found[name].to(state.device, torch.float32) for name in ("vae", "image_encoder"))
     if (cache.folder / SETTINGS).exists():
         open_cache(config)
-    elif rank == 0:
+    elif state.is_main_process:
         _save({"clip": null_clip_hidden(image_encoder)}, cache.folder / NULL)
-        settings = _settings(config) | {MADE: provenance(config.models)}
+        settings = _settings(config) | {"made": provenance(config.models)}
         (cache.folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    for part, image in islice(_images(config), rank, None, processes):
+    for part, image in islice(_images(config), state.process_index, None, state.num_processes):
         try:
             path = cache.path(part, image)
             encoded = None if path.exists() else _encoded(part, image.open(), config, vae, image_encoder)
@@ -163,6 +146,7 @@ def _images(config: TrainingConfig) -> Iterator[tuple[str, ImageSource]]:
                         yield part, image
 
 
+@torch.no_grad()
 def _encoded(part: str, image: Any, config: TrainingConfig, vae: Any, image_encoder: Any) -> dict[str, Tensor]:
     if part == "person":
         return {"moments": _moments(vae, person_pixels(image, config.data))}

@@ -76,7 +76,7 @@ def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
     if config.validation is None:
         return None
     pairs = whole_pairs(replace(config.data, path=config.validation.path))[: config.validation.pairs]
-    quiet = SampleMaker(maker.data, NOTHING_DROPPED, maker.latent_shape, maker.seed + 1, maker.cache)
+    quiet = replace(maker, dropout=NOTHING_DROPPED, seed=maker.seed + 1)
     of_size: dict[Any, list[tuple[TrainingPair, Sample]]] = {}
     for position, pair in enumerate(pairs):
         sample = quiet.sample(pair, position)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import IMAGDressingError
-from ..files.storage import save_whole
+from ..files.storage import save_whole, written_whole
 from ..on_diffusers.loading import load_frozen
 from ..on_diffusers.pipeline import clip_hidden_states
 from .config import TrainingConfig, all_data
@@ -110,10 +110,12 @@ def build_cache(config: TrainingConfig, say: Callable[[str], None]) -> Iterator[
         IMAGDressingError: The folder cannot be written, has no room, or belongs to other settings.
     """
     from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
     if config.data.cache is None:
         raise IMAGDressingError("The configuration names no data.cache. Name a folder to write the cache to.")
-    cache, models, state = Cache(config.data.cache), local(config.models), PartialState()
+    cache, models = Cache(config.data.cache), local(config.models)
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # which only Accelerator reads by itself
     found = load_frozen(models.base, models.image_encoder, models.vae, parts=("vae", "image_encoder"))
     vae, image_encoder = (found[name].to(state.device, torch.float32) for name in ("vae", "image_encoder"))
     if (cache.folder / SETTINGS).exists():
@@ -121,7 +123,8 @@ def build_cache(config: TrainingConfig, say: Callable[[str], None]) -> Iterator[
     elif state.is_main_process:
         _save({"clip": null_clip_hidden(image_encoder)}, cache.folder / NULL)
         settings = _settings(config) | {"made": provenance(config.models)}
-        (cache.folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        with written_whole(cache.folder / SETTINGS) as unfinished:  # other processes look for it
+            unfinished.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     for part, image in islice(_images(config), state.process_index, None, state.num_processes):
         try:
             path = cache.path(part, image)

@@ -1,10 +1,14 @@
 """The cache: it replaces VAE and CLIP, belongs to its settings, and knows an image by its content."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.children import PATH
 from support.training_set import config, drawn_image, write_folder, write_toml
 
 from imagdressing_core.errors import IMAGDressingError
@@ -32,6 +36,16 @@ def test_a_cache_stands_in_for_vae_and_clip(models: Path, pairs: Path, tmp_path:
     next((tmp_path / "cache" / "person").rglob("*.safetensors")).unlink()
     with pytest.raises(IMAGDressingError, match=r"line \d+: .*person\d\.png is not in the cache"):
         train(read_config(write_toml(config(models, pairs, tmp_path / "new", data=data), tmp_path / "again.toml")))
+
+
+def test_processes_share_the_images_out(models: Path, pairs: Path, tmp_path: Path):
+    toml = write_toml(config(models, pairs, tmp_path / "out", data={"cache": str(tmp_path / "cache")}), tmp_path / "c")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, "-m", "imagdressing_core.training", "cache", str(toml)]
+    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATH, "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+    said = subprocess.run(command, env=os.environ | settings, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert sorted(said.splitlines()) == [f"Process {i}: 8 images added to {tmp_path / 'cache'}." for i in (0, 1)]
+    assert len(list((tmp_path / "cache").rglob("*/*/*.safetensors"))) == 16
 
 
 def test_a_cache_knows_an_image_by_its_content(models: Path, tmp_path: Path):

@@ -15,7 +15,7 @@ from .cache import open_cache
 from .config import LOCAL, TrainingConfig, as_flat, as_plain
 from .data import whole_pairs
 from .log import BROKEN, RunLog
-from .model import choose_parts, encoded, latent_shape, load_models, null_clip_hidden, training_loss
+from .model import choose_parts, encoded, latent_shape, load_models, training_loss
 from .objective import noise_schedule
 from .provenance import provenance
 from .resume import changes, require_allowed, require_resumable
@@ -64,8 +64,6 @@ class Trainer:
         self.garment, self.optimizer = self.accelerator.prepare(trained, optimizer)
         self.ema = averaged_weights(self.accelerator, self._parameters(), config.run.ema_decay)
         self.alphas = noise_schedule(config.objective.zero_terminal_snr).alphas_cumprod.to(self.accelerator.device)
-        null = null_clip_hidden(self.frozen.image_encoder) if self.cache is None else self.cache.null()
-        self.null_clip = null.to(self.accelerator.device)
         self.pairs = whole_pairs(config.data)
         maker = SampleMaker(
             config.data, config.dropout, latent_shape(self.frozen.vae, config.data), config.run.seed, self.cache
@@ -160,7 +158,7 @@ class Trainer:
                 raise samples
             self._new_broken.update(samples["broken"])
             with self.accelerator.accumulate(self.garment), self.accelerator.autocast():
-                batch = encoded(samples, self.frozen, self.null_clip)
+                batch = encoded(samples, self.frozen)
                 loss = training_loss(self.frozen.unet, self.garment, batch, self.config.objective, self.alphas)
                 self.accelerator.backward(loss)
                 losses.append(loss.detach())
@@ -234,10 +232,10 @@ class Trainer:
             self.ema.copy_to(self._parameters())
         try:
             with self.accelerator.autocast():
-                loss = validator.loss(self.frozen, self.garment, self.null_clip, self.config.objective, self.alphas)
+                loss = validator.loss(self.frozen, self.garment, self.config.objective, self.alphas)
                 self.log.values(self.step, {"validation_loss": loss})
                 if validator.config.pictures:
-                    image = validator.image(self.frozen, self.garment, self.null_clip)
+                    image = validator.image(self.frozen, self.garment)
                     self.log.image(self.step, image, self.provenance)
         finally:
             if self.ema is not None:

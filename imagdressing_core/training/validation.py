@@ -32,16 +32,16 @@ class Validator:
     batches: list[list[tuple[TrainingPair, Sample]]]
 
     @torch.no_grad()
-    def loss(self, frozen: Frozen, garment: Any, null_clip: Tensor, objective: Objective, alphas: Tensor) -> float:
+    def loss(self, frozen: Frozen, garment: Any, objective: Objective, alphas: Tensor) -> float:
         """Return the mean loss over all pairs."""
         total = 0.0
         for pairs in self.batches:
-            batch = encoded(default_collate([sample for _, sample in pairs]), frozen, null_clip)
+            batch = encoded(default_collate([sample for _, sample in pairs]), frozen)
             total += float(training_loss(frozen.unet, garment, batch, objective, alphas)) * len(pairs)
         return total / sum(len(pairs) for pairs in self.batches)
 
     @torch.no_grad()
-    def image(self, frozen: Frozen, garment: Any, null_clip: Tensor) -> Image.Image:
+    def image(self, frozen: Frozen, garment: Any) -> Image.Image:
         """Return rows of a garment, the person who wears it, and an image sampled from garment and caption."""
         from diffusers.utils import make_image_grid  # pyright: ignore[reportPrivateImportUsage]
 
@@ -49,7 +49,7 @@ class Validator:
         images: list[Image.Image] = []
         negative = text_embeddings(frozen.text_encoder, frozen.tokenizer, [""], frozen.unet.device)
         for pair, sample in islice(chain.from_iterable(self.batches), self.config.pictures):
-            batch = encoded(default_collate([sample]), frozen, null_clip)
+            batch = encoded(default_collate([sample]), frozen)
             mean = batch.garment.chunk(2, dim=1)[0] * batch.scaling
             latents = denoise(
                 frozen.unet,

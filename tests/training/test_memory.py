@@ -23,7 +23,7 @@ def saved_by(trainer: Trainer) -> int:
     data, run = trainer.config.data, trainer.config.run
     maker = SampleMaker(data, trainer.config.dropout, (4, data.height // 2, data.width // 2), run.seed)
     samples: Any = collated([maker.sample(pair, i) for i, pair in enumerate(whole_pairs(data)[: run.batch])])
-    batch = encoded(samples, trainer.frozen, trainer.null_clip)
+    batch = encoded(samples, trainer.frozen)
     weights = {one.data_ptr() for model in (trainer.frozen.unet, trainer.garment) for one in model.parameters()}
     kept: dict[int, Tensor] = {}
 

@@ -59,6 +59,11 @@ class Table:
     def methods(self) -> list[str]:
         return list(self.scores["method"].unique())
 
+    @property
+    def missing(self) -> Frame:
+        """The rows of ``scores`` without a score; sums are left out, because they lack what their terms lack."""
+        return self.scores[self.scores["value"].isna() & ~self.scores["column"].isin(SUMS)]
+
 
 def make_table(
     pairs: Sequence[PairFiles],
@@ -113,16 +118,6 @@ def score_frame(pairs: Sequence[PairFiles], scores: Sequence[Scores]) -> Frame:
             value = {"value": None, "reason": outcome.reason, "detail": outcome.detail} if is_missing else None
             records.append({**same, "column": name, **(value or {"value": outcome, "reason": "", "detail": ""})})
     return pandas.DataFrame(records).astype({"value": float})
-
-
-def failures(table: Table) -> Frame:
-    """Return by method, terms and reason the number of pairs without a score, and the first of them."""
-    missing = table.scores[table.scores["value"].isna() & ~table.scores["column"].isin(SUMS)]
-    pairs = missing.groupby(["method", "picture", "reason", "detail"], sort=False)["column"].agg(", ".join)
-    pairs = pairs.reset_index(name="terms")
-    pairs["first"] = pairs["picture"] + pairs["detail"].map(lambda detail: f" ({detail})" if detail else "")
-    by_reason = pairs.groupby(["method", "terms", "reason"], sort=False)["first"]
-    return by_reason.agg(["size", "first"]).reset_index()
 
 
 def _cell(column: Column, own: Frame, other: Frame, mode: Mode) -> dict[str, Any]:

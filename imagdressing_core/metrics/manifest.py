@@ -69,7 +69,7 @@ class PairFiles:
 
 
 COLUMNS = ("picture", "garment", "garment_mask", "pose", "face", "prompt", "person")
-OPTIONAL_FILES = ("garment_mask", "pose", "face", "person")
+FILES = ("garment", "garment_mask", "pose", "face", "person")
 
 
 def read_manifest(path: Path) -> tuple[Case, ...]:
@@ -174,46 +174,46 @@ def parse_method(text: str) -> Method:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows, without blanks around their texts; None is ""."""
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".json"):
+        raise IMAGDressingError(f"{path} is no manifest: its name ends neither in .csv nor in .json.")
     try:
-        if path.suffix.lower() == ".json":
-            rows = json.loads(path.read_text(encoding="utf-8-sig"))
-        elif path.suffix.lower() == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                rows = list(csv.DictReader(file, restkey="(no heading)"))
-        else:
-            raise IMAGDressingError(f"{path} is no manifest: its name ends neither in .csv nor in .json.")
-    except IMAGDressingError:
-        raise
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = json.load(file) if kind == ".json" else list(csv.DictReader(file, restkey="(no heading)"))
     except (OSError, ValueError, csv.Error, RecursionError) as error:
         raise IMAGDressingError(f"{path} cannot be read as a manifest: {shown(error)}.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise IMAGDressingError(f"{path} is no manifest: a JSON manifest is a list of objects, one for each image.")
-    return rows
+    return [{column: _stripped(value) for column, value in row.items()} for row in rows]
+
+
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else "" if value is None else value
 
 
 def _problems(row: dict[str, Any]) -> list[str]:
-    wrong = [column for column, value in row.items() if not isinstance(value, str | None)]
+    wrong = [column for column, value in row.items() if not isinstance(value, str)]
     if wrong:
         return [f"{column} is not a text" for column in wrong]
-    if any("\0" in (value or "") for value in row.values()):
+    if any("\0" in value for value in row.values()):
         return ["a NUL is in no name of a file"]
-    problems = [f"{column} is empty" for column in ("picture", "garment") if not (row.get(column) or "").strip()]
-    name = PurePosixPath((row.get("picture") or "").replace("\\", "/"))
+    problems = [f"{column} is empty" for column in ("picture", "garment") if not row.get(column)]
+    name = PurePosixPath(row.get("picture", "").replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts:
         problems.append(f"picture {shown(name)!r} leads out of the methods' folders; give a name relative to them")
     return problems
 
 
 def _repeated(rows: list[dict[str, Any]]) -> list[str]:
-    first: dict[Any, int] = {}
+    first: dict[str, int] = {}
     return [
-        f"row {i}: picture {shown(row.get('picture'))!r} is in row {first[row.get('picture')]} already"
+        f"row {i}: picture {shown(name)!r} is in row {first[name]} already"
         for i, row in enumerate(rows, 1)
-        if isinstance(row.get("picture"), str) and first.setdefault(row.get("picture"), i) != i
+        if isinstance(name := row.get("picture"), str) and first.setdefault(name, i) != i
     ]
 
 
-def _case(row: dict[str, str | None], folder: Path) -> Case:
-    values = {column: (row.get(column) or "").strip() for column in COLUMNS}
-    paths = {column: folder / values[column] if values[column] else None for column in OPTIONAL_FILES}
-    return Case(values["picture"], folder / values["garment"], **paths, prompt=values["prompt"] or None)
+def _case(row: dict[str, str], folder: Path) -> Case:
+    files = {column: folder / row[column] for column in FILES if row.get(column)}
+    return Case(row["picture"], prompt=row.get("prompt") or None, **files)

@@ -51,6 +51,7 @@ def test_a_spreadsheets_byte_order_mark_is_no_column(tmp_path: Path):
         ([ROW, {"picture": "b.png"}], "row 2: garment is empty"),
         ([{"garment": "a.png"}], "row 1: picture is empty"),
         ([ROW, ROW], "row 2: picture 'a.png' is in row 1 already"),
+        ([ROW, ROW | {"picture": " a.png"}], "row 2: picture 'a.png' is in row 1 already"),
         ([ROW | {"picture": "../a.png"}], "row 1: picture '../a.png' leads out of the methods' folders"),
         ([ROW | {"picture": "/a.png"}], "leads out of the methods' folders"),
         ([ROW | {"picture": "..\\a.png"}], "leads out of the methods' folders"),

@@ -132,8 +132,7 @@ def write_report(
 def corrections(mode: Mode) -> Grid:
     """Return the differences from the official code in this mode, with the reasons."""
     listed = [*REPAIRS, *(CORRECTIONS.values() if mode == "corrected" else ())]
-    rows = [(one.term, one.official, one.corrected, one.reason) for one in listed]
-    frame = pandas.DataFrame(rows, columns=["term", "official code", "here", "why"])
+    frame = pandas.DataFrame(listed).set_axis(["term", "official code", "here", "why"], axis=1)
     return Grid(f"What differs from the official code (mode: {mode})", frame)
 
 

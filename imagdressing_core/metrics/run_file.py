@@ -114,6 +114,10 @@ class RunFile:
         for name, method in self.methods.items():
             if sum(way in method for way in WAYS) != 1:
                 raise ValueError(f"methods.{name} needs one of {', '.join(WAYS)}")
+        own = [name for name, method in self.methods.items() if "folder" not in method]
+        for i, name in enumerate(own):
+            if _file_name(name) in (".", "..", INPUTS, *map(_file_name, own[:i])):
+                raise ValueError(f"methods.{name} needs another name: the folder {_file_name(name)} is taken")
 
 
 def read_run_file(path: Path) -> RunFile:

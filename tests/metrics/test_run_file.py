@@ -197,6 +197,11 @@ def test_a_method_becomes_the_command_that_makes_it():
         ('cases = { manifest = "m.csv", igpair = "x.json" }\n[methods.A]\nfolder = "a"', "name one of manifest"),
         ('cases = { garments = "g" }\n[methods.A]\nfolder = "a"', "garments need prompts"),
         ('cases = { manifest = "m.csv" }\n[methods.A]\nurl = "a"', "methods.A needs one of make, command, folder"),
+        (
+            'cases = { manifest = "m.csv" }\n[methods."A/B"]\nmake = "x"\n[methods.A_B]\nmake = "y"',
+            "methods.A_B needs another name: the folder A_B is taken",
+        ),
+        ('cases = { manifest = "m.csv" }\n[methods.".."]\nmake = "x"', "needs another name: the folder .. is taken"),
         ('device = 1\ncasse = 2\ncases = { manifest = "m.csv" }\n[methods.A]\nfolder = "a"', "casse is unknown"),
     ],
 )

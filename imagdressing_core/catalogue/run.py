@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..command_line import made_by
 from ..errors import IMAGDressingError, first_line, packages
-from ..training.provenance import provenance
 from .maker import Done, Maker, Models, Style
 from .rows import Row
 
@@ -39,7 +39,7 @@ class Setting:
 
 def write_record(setting: Setting) -> None:
     setting.folder.mkdir(parents=True, exist_ok=True)
-    record = {"token": setting.token, **provenance(), "weights": setting.models.digests()}
+    record = {"token": setting.token, **made_by(), "weights": setting.models.digests()}
     (setting.folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

@@ -164,12 +164,21 @@ class PoseEstimator:
         with packages("Poses"):
             from transformers import AutoModelForObjectDetection, VitPoseForPoseEstimation
         estimator = _loaded(POSE_ESTIMATOR, self.weights, VitPoseForPoseEstimation, self.device)
-        if not self.detector:
-            return LoadedEstimator(*estimator, None, None).draw
-        detector = _loaded(DETECTOR, self.detector, AutoModelForObjectDetection, self.device)
-        if PERSON not in detector[1].config.id2label.values():
-            raise IMAGDressingError(f"{self.detector} finds no {PERSON}: it is no detector that was trained on COCO.")
-        return LoadedEstimator(*estimator, *detector).draw
+        detector = ()
+        if self.detector:
+            detector = _loaded(DETECTOR, self.detector, AutoModelForObjectDetection, self.device)
+            if PERSON not in detector[1].config.id2label.values():
+                raise IMAGDressingError(
+                    f"{self.detector} finds no {PERSON}: it is no detector that was trained on COCO."
+                )
+
+        @torch.inference_mode()
+        def draw(image: ImageArray) -> Image.Image:
+            height, width = image.shape[:2]
+            boxes = _persons(image, *detector) if detector else [[0.0, 0.0, float(width), float(height)]]
+            return draw_poses(_points(image, boxes, *estimator) if boxes else (), width, height)
+
+        return draw
 
 
 def _loaded(weights: Weights, path: str, kind: Any, device: str) -> tuple[Any, Any]:
@@ -180,42 +189,24 @@ def _loaded(weights: Weights, path: str, kind: Any, device: str) -> tuple[Any, A
         return AutoImageProcessor.from_pretrained(path), kind.from_pretrained(path).eval().to(device)
 
 
-@dataclass(frozen=True)
-class LoadedEstimator:
-    processor: Any
-    model: Any
-    detector_processor: Any
-    detector: Any
+def _persons(image: ImageArray, processor: Any, detector: Any) -> list[list[float]]:
+    """Return the persons' boxes as left, top, width, height in pixels."""
+    found = detector(**processor(images=image, return_tensors="pt").to(detector.device))
+    (found,) = processor.post_process_object_detection(found, threshold=SURE_PERSON, target_sizes=[image.shape[:2]])
+    names = detector.config.id2label
+    return [
+        [left, top, right - left, bottom - top]
+        for label, (left, top, right, bottom) in zip(found["labels"].tolist(), found["boxes"].tolist(), strict=True)
+        if names[label] == PERSON and right > left and bottom > top
+    ]
 
-    @torch.inference_mode()
-    def draw(self, image: ImageArray) -> Image.Image:
-        height, width = image.shape[:2]
-        boxes = self._boxes(image)
-        return draw_poses(self._points(image, boxes) if boxes else (), width, height)
 
-    def _boxes(self, image: ImageArray) -> list[list[float]]:
-        """Return the persons' boxes as left, top, width, height in pixels."""
-        height, width = image.shape[:2]
-        if self.detector is None:
-            return [[0.0, 0.0, float(width), float(height)]]
-        pixels = self.detector_processor(images=image, return_tensors="pt").to(self.detector.device)
-        (found,) = self.detector_processor.post_process_object_detection(
-            self.detector(**pixels), threshold=SURE_PERSON, target_sizes=[(height, width)]
-        )
-        names = self.detector.config.id2label
-        boxes = zip(found["labels"].tolist(), found["boxes"].tolist(), strict=True)
-        return [
-            [left, top, right - left, bottom - top]
-            for label, (left, top, right, bottom) in boxes
-            if names[label] == PERSON and right > left and bottom > top
-        ]
-
-    def _points(self, image: ImageArray, boxes: list[list[float]]) -> list[list[Point | None]]:
-        inputs = self.processor(images=image, boxes=[boxes], return_tensors="pt").to(self.model.device)
-        if getattr(self.model.config.backbone_config, "num_experts", 1) > 1:
-            inputs["dataset_index"] = torch.zeros(len(boxes), dtype=torch.int64, device=self.model.device)  # COCO
-        (persons,) = self.processor.post_process_pose_estimation(self.model(**inputs), boxes=[boxes])
-        return [openpose_points(one["keypoints"].tolist(), one["scores"].tolist()) for one in persons]
+def _points(image: ImageArray, boxes: list[list[float]], processor: Any, model: Any) -> list[list[Point | None]]:
+    inputs = processor(images=image, boxes=[boxes], return_tensors="pt").to(model.device)
+    if getattr(model.config.backbone_config, "num_experts", 1) > 1:
+        inputs["dataset_index"] = torch.zeros(len(boxes), dtype=torch.int64, device=model.device)  # COCO
+    (persons,) = processor.post_process_pose_estimation(model(**inputs), boxes=[boxes])
+    return [openpose_points(one["keypoints"].tolist(), one["scores"].tolist()) for one in persons]
 
 
 def openpose_points(points: Iterable[Iterable[float]], scores: Iterable[float]) -> list[Point | None]:

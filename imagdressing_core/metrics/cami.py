@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 import numpy
 from numpy.typing import NDArray
 
 from ..errors import packages
 from .images import ImageArray, Mask, checked_mask, cut_to_box
-from .outcome import NoScore, Outcome, attempt
+from .outcome import NoScore, Outcome, attempt, checked
 from .paper import PROTOCOLS, CamiProtocol
 
 with packages("CAMI"):
@@ -45,8 +44,6 @@ class Comparison:
     Attributes:
         garment: The photograph at the size of ``generated``, black outside its mask.
         generated: The generated image, black outside its mask.
-        garment_mask: Where the garment is in ``garment``.
-        generated_mask: Where the garment is in ``generated``.
         photograph: The photograph at its own size.
     """
 
@@ -78,8 +75,8 @@ def compare(
     if protocol.garments_aligned:
         garment, garment_mask = cut_to_box(garment, garment_mask)
         generated, generated_mask = cut_to_box(generated, generated_mask)
-        garment = _blackened(garment, garment_mask)
-    generated = _blackened(generated, generated_mask)
+        garment = garment * garment_mask[..., None]
+    generated = generated * generated_mask[..., None]
     height, width = generated.shape[:2]
     if min(height, width) < SSIM_WINDOW:
         raise NoScore("garment too small", f"it fills {width} × {height} pixels of the generated image")
@@ -106,11 +103,10 @@ def cami_u_terms(
 ) -> dict[str, Outcome]:
     """Return the terms of S_CAMI-U by name, each a score or the reason why there is none. Their sum is S_CAMI-U."""
     terms = {"structure": structure, "texture": texture, "keypoints": keypoints}
-    try:
-        comparison = compare(garment, generated, garment_mask, generated_mask, protocol)
-    except NoScore as reason:
-        return dict.fromkeys(terms, reason)
-    return {name: attempt(partial(term, comparison)) for name, term in terms.items()}
+    comparison = attempt(compare, garment, generated, garment_mask, generated_mask, protocol)
+    if isinstance(comparison, NoScore):
+        return dict.fromkeys(terms, comparison)
+    return {name: checked(attempt(term, comparison)) for name, term in terms.items()}
 
 
 def structure(comparison: Comparison) -> float:
@@ -242,10 +238,6 @@ def _resized(image: ImageArray, mask: Mask, width: int, height: int, protocol: C
     resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smooth else cv2.INTER_LINEAR)
     nearest = cv2.resize(mask.astype(numpy.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     return _uint8(resized), nearest > 0
-
-
-def _blackened(image: ImageArray, mask: Mask) -> ImageArray:
-    return image * mask[..., None]
 
 
 def _interior(mask: Mask) -> Mask:

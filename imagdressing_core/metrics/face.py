@@ -17,9 +17,8 @@ DETECTOR, RECOGNISER = "detection", "recognition"
 class FaceEmbedder:
     """Finds the largest face of an image and describes it by a vector of length 1; their dot product is S_f."""
 
-    def __init__(self, detector: Any, recogniser: Any) -> None:
-        self._detector = detector
-        self._recogniser = recogniser
+    def __init__(self, analysis: Any) -> None:
+        self._analysis = analysis
 
     @classmethod
     def load(cls, weights: str = FACE.hub_id, device: str = "cpu") -> "FaceEmbedder":
@@ -40,29 +39,21 @@ class FaceEmbedder:
         if Path(weights).is_dir() and not list(Path(weights).glob("*.onnx")):
             raise IMAGDressingError(f"{weights} holds no ONNX model. Unpack {FACE.source} there.")
         with loading_weights(FACE, weights):
-            models = FaceAnalysis(weights, allowed_modules=[DETECTOR, RECOGNISER], providers=providers)
-            models.prepare(ctx_id=-1 if device == "cpu" else 0, det_size=DETECTION_SIZE)
-            return cls(models.models[DETECTOR], models.models[RECOGNISER])
+            analysis = FaceAnalysis(weights, allowed_modules=[DETECTOR, RECOGNISER], providers=providers)
+            analysis.prepare(ctx_id=-1 if device == "cpu" else 0, det_size=DETECTION_SIZE)
+            if RECOGNISER not in analysis.models:  # a missing detector insightface finds by itself
+                raise FileNotFoundError("there is no model for recognition")
+        return cls(analysis)
 
     def embed(self, images: Sequence[ImageArray]) -> list[np.ndarray | None]:
         """Return the embedding, (512,) float32, of each image's largest face; None where there is no face."""
-        crops = [self._largest_face(image) for image in images]
-        found = [crop for crop in crops if crop is not None]
-        embeddings = iter(self._recogniser.get_feat(found) if found else ())
-        return [None if crop is None else _unit(next(embeddings)) for crop in crops]
+        return [self._embedding(image) for image in images]
 
-    def _largest_face(self, image: ImageArray) -> np.ndarray | None:
-        """Return the largest face upright and in the middle of the square that ArcFace was trained on."""
-        from insightface.utils.face_align import norm_crop
-
-        bgr = np.ascontiguousarray(image[..., ::-1])  # as insightface's models were trained
-        boxes, landmarks = self._detector.detect(bgr)
-        if not len(boxes):
-            return None
-        left, top, right, bottom, _ = boxes.T
-        largest = int(np.argmax((right - left) * (bottom - top)))
-        return norm_crop(bgr, landmarks[largest], self._recogniser.input_size[0])
+    def _embedding(self, image: ImageArray) -> np.ndarray | None:
+        faces = self._analysis.get(np.ascontiguousarray(image[..., ::-1]))  # BGR, as insightface's models were trained
+        return max(faces, key=_area).normed_embedding if faces else None
 
 
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return vector / np.linalg.norm(vector)
+def _area(face: Any) -> float:
+    left, top, right, bottom = face.bbox
+    return (right - left) * (bottom - top)

@@ -4,8 +4,8 @@ CLIP-I, DINO and DISTS compare a garment with the one in the image, each cut to 
 square. FID and KID compare all images of a method with photographs of persons, so they have one value for a method.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy
 from PIL import Image, ImageOps
@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from ..errors import packages
 from .images import ImageArray, Mask, checked_mask, clip_pixels, cut_to_box, read_image
 from .manifest import PairFiles
-from .outcome import NoScore, checked
+from .outcome import NoScore
 from .paper import CamiProtocol, Column
 from .scoring import MASKS, Score, Scorer, Scores
 from .weights import CLIP, DINO, INCEPTION, VGG, loading_weights
@@ -21,6 +21,8 @@ from .weights import CLIP, DINO, INCEPTION, VGG, loading_weights
 if TYPE_CHECKING:  # PyTorch is imported only where a score needs it
     from torch import Tensor
 
+Compare: TypeAlias = "Callable[[Sequence[ImageArray], Sequence[ImageArray]], Tensor]"
+"""Garments and images of one size → a value for each pair, (pairs,)."""
 CLIP_SIDE, DISTS_SIDE = 224, 256  # DISTS' own code reduces the shorter side to 256
 FEATURES = 2048
 MOST_IN_A_SUBSET = 1000  # images, of KID
@@ -49,7 +51,7 @@ def _load_clip_i(weights: Sequence[str], device: str, protocol: CamiProtocol) ->
     def embed(images: Sequence[ImageArray]) -> "Tensor":
         return model(pixel_values=clip_pixels(images, CLIP_SIDE).to(device)).image_embeds
 
-    return _compared("clip_i", CLIP_SIDE, lambda ours, theirs: _cosine(embed(ours), embed(theirs)))
+    return _compared("clip_i", CLIP_SIDE, _cosine_of(embed))
 
 
 def _load_dino(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
@@ -63,13 +65,13 @@ def _load_dino(weights: Sequence[str], device: str, protocol: CamiProtocol) -> S
         pixels = processor(images=list(images), return_tensors="pt").to(device)
         return model(**pixels).last_hidden_state[:, 0]  # of the class token
 
-    return _compared("dino", CLIP_SIDE, lambda ours, theirs: _cosine(embed(ours), embed(theirs)))
+    return _compared("dino", CLIP_SIDE, _cosine_of(embed))
 
 
-def _cosine(ours: "Tensor", theirs: "Tensor") -> "Tensor":
+def _cosine_of(embed: Callable[[Sequence[ImageArray]], "Tensor"]) -> Compare:
     from torch.nn.functional import cosine_similarity
 
-    return cosine_similarity(ours, theirs)
+    return lambda ours, theirs: cosine_similarity(embed(ours), embed(theirs))
 
 
 def _load_dists(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
@@ -86,29 +88,18 @@ def _load_dists(weights: Sequence[str], device: str, protocol: CamiProtocol) -> 
     return _compared("dists", DISTS_SIDE, compare)
 
 
-def _compared(term: str, side: int, compare: Any) -> Score:
+def _compared(term: str, side: int, compare: Compare) -> Score:
     """Return the function that scores pairs by ``compare``, which takes framed garments and framed images."""
-
     import torch
 
-    def scored(
-        garment: list[ImageArray],
-        generated: list[ImageArray],
-        garment_mask: list[Mask | None],
-        generated_mask: list[Mask | None],
-    ) -> list[Scores]:
-        found: list[Scores] = []
-        framed_pairs: list[tuple[ImageArray, ImageArray]] = []
-        for one, mask, other, other_mask in zip(garment, garment_mask, generated, generated_mask, strict=True):
-            try:
-                framed_pairs.append((framed(one, mask, side), framed(other, other_mask, side)))
-                found.append({})
-            except NoScore as reason:
-                found.append({term: reason})
-        with torch.inference_mode():
-            values = compare(*map(list, zip(*framed_pairs, strict=True))).tolist() if framed_pairs else []
-        numbers = iter(values)
-        return [one or {term: checked(next(numbers))} for one in found]
+    def framed_all(images: list[ImageArray], masks: list[Mask | None]) -> list[ImageArray]:
+        return [framed(image, mask, side) for image, mask in zip(images, masks, strict=True)]
+
+    @torch.inference_mode()
+    def scored(**parts: list[Any]) -> list[Scores]:
+        garments = framed_all(parts["garment"], parts["garment_mask"])
+        images = framed_all(parts["generated"], parts["generated_mask"])
+        return [{term: value} for value in compare(garments, images).tolist()]
 
     return scored
 

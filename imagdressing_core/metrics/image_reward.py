@@ -4,7 +4,6 @@ The published package no longer imports with current transformers; its published
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,28 @@ from .weights import BERT_TOKENIZER, IMAGE_REWARD, loading_weights, weight_file
 TOKENS = 35
 # Of the rewards of the training set, so that scores are about standard normal (official ImageReward.py).
 MEAN, STD = 0.16717362830052426, 1.0333394966054072
+# BLIP with ViT-L/16 at 224 pixels and a text encoder of BERT's size, as published (med_config.json).
+VISION = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 224,
+    "patch_size": 16,
+    "layer_norm_eps": 1e-6,
+}
+TEXT = {
+    "vocab_size": 30524,
+    "hidden_size": 768,
+    "encoder_hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "max_position_embeddings": 512,
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 0,
+    "is_decoder": True,  # gives its layers cross-attention; it is run as an encoder all the same
+}
 HEAD = (1024, 128, 64, 16, 1)
 
 # Official key → key of RewardModel, replaced in this order.
@@ -39,59 +60,18 @@ KEYS = (
 UNUSED = ("blip.vision_proj.", "blip.text_proj.", "blip.text_encoder.embeddings.position_ids")
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """BLIP with ViT-L/16 at 224 pixels and a text encoder of BERT's size, as published (med_config.json)."""
-
-    image_size: int = 224
-    patch_size: int = 16
-    vision_width: int = 1024
-    vision_layers: int = 24
-    vision_heads: int = 16
-    text_width: int = 768
-    text_layers: int = 12
-    text_heads: int = 12
-    vocabulary: int = 30524
-    positions: int = 512
-
-
 class RewardModel(nn.Module):
     """Prompt and image → reward (batch,): the text encoder looks at the image, its first token is rated."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, vision: Mapping[str, Any] = VISION, text: Mapping[str, Any] = TEXT) -> None:
         super().__init__()
-        self.image_size = architecture.image_size
         from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
 
-        a = architecture
-        self.vision = BlipVisionModel(
-            BlipVisionConfig(
-                hidden_size=a.vision_width,
-                intermediate_size=4 * a.vision_width,
-                num_hidden_layers=a.vision_layers,
-                num_attention_heads=a.vision_heads,
-                image_size=a.image_size,
-                patch_size=a.patch_size,
-                layer_norm_eps=1e-6,
-            )
-        )
-        self.text = BlipTextModel(
-            BlipTextConfig(
-                vocab_size=a.vocabulary,
-                hidden_size=a.text_width,
-                encoder_hidden_size=a.vision_width,
-                intermediate_size=4 * a.text_width,
-                num_hidden_layers=a.text_layers,
-                num_attention_heads=a.text_heads,
-                max_position_embeddings=a.positions,
-                layer_norm_eps=1e-12,
-                pad_token_id=0,
-                is_decoder=True,  # gives its layers cross-attention; it is run as an encoder all the same
-            ),
-            add_pooling_layer=False,
-        )
+        self.image_size = vision["image_size"]
+        self.vision = BlipVisionModel(BlipVisionConfig(**vision))
+        self.text = BlipTextModel(BlipTextConfig(**text), add_pooling_layer=False)
         # Linear throughout, with the dropouts that the official numbering counts.
-        layers = [nn.Linear(i, o) for i, o in zip((a.text_width, *HEAD[:-1]), HEAD, strict=True)]
+        layers = [nn.Linear(i, o) for i, o in zip((text["hidden_size"], *HEAD[:-1]), HEAD, strict=True)]
         self.head = nn.Sequential(*(module for layer in layers[:3] for module in (layer, nn.Dropout())), *layers[3:])
 
     def forward(self, tokens: Tensor, token_mask: Tensor, pixels: Tensor) -> Tensor:
@@ -112,7 +92,7 @@ def _renamed(key: str) -> str:
     return key
 
 
-def load_model(path: Path, architecture: Architecture = Architecture()) -> RewardModel:
+def load_model(path: Path, vision: Mapping[str, Any] = VISION, text: Mapping[str, Any] = TEXT) -> RewardModel:
     """Load the published file, running no code in it.
 
     Raises:
@@ -126,13 +106,14 @@ def load_model(path: Path, architecture: Architecture = Architecture()) -> Rewar
             f"{path} holds a {type(state).__name__}, not ImageReward's weights. Get {IMAGE_REWARD.source}."
         )
     with torch.device("meta"):
-        model = RewardModel(architecture)
+        model = RewardModel(vision, text)
     state = from_official(state)
     problems = misfits(state, {key: tuple(value.shape) for key, value in model.state_dict().items()})
     if problems:
         raise IMAGDressingError(f"{path} is not ImageReward's file: {problems}. Get {IMAGE_REWARD.source}.")
     model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
-    positions = torch.arange(architecture.positions)[None]  # in no file: it is a buffer that BLIP does not save
+    # In no file: it is a buffer that BLIP does not save.
+    positions = torch.arange(text["max_position_embeddings"])[None]
     model.text.embeddings.register_buffer("position_ids", positions, persistent=False)
     return model.eval()
 

@@ -4,9 +4,8 @@ For points of the garment, the points of the generated image that look most like
 (DIFT, arXiv 2306.03881), and the patches around both are compared by LPIPS. Source: official metric_MP_LPIPS.py.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import packages
+from .images import ImageArray, Mask
+from .outcome import NoScore
 from .weights import ALEXNET, STABLE_DIFFUSION, loading_weights
 
 # The published settings.
@@ -28,31 +29,12 @@ SEED = 0
 
 CHANNELS_AT_ONCE = 32  # of the features when they are brought to full size, which bounds the memory
 POINTS_AT_ONCE = 32
+GARMENTS_KEPT = 16  # with their patches and features, a few megabytes each
 
-Features: TypeAlias = Callable[[Sequence[np.ndarray]], Tensor]
-"""Images, RGB, uint8, (512, 512, 3) → features, (batch, C, h, w)."""
+Features: TypeAlias = Callable[[ImageArray], Tensor]
+"""An image, (512, 512, 3) → features, (C, h, w)."""
 Distance: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Patches, (batch, 3, 33, 33), 0 … 1, twice → their perceptual distances, (batch,)."""
-
-
-@dataclass(frozen=True)
-class Cloth:
-    """An image of which only the garment is left: RGB, uint8, (512, 512, 3), black outside mask, bool, (512, 512)."""
-
-    image: np.ndarray
-    mask: np.ndarray
-
-    @property
-    def digest(self) -> bytes:
-        return hashlib.sha256(self.image.tobytes() + self.mask.tobytes()).digest()
-
-
-@dataclass(frozen=True)
-class Queries:
-    """What is computed once for a garment. patches: (points, 3, 33, 33); features at the points: (points, C)."""
-
-    patches: Tensor
-    features: Tensor
 
 
 class MPLPIPS:
@@ -63,7 +45,7 @@ class MPLPIPS:
         self._distance = distance
         white = torch.ones(1, 3, PATCH, PATCH)
         self._penalty = distance(white, torch.zeros_like(white))
-        self._queries: dict[bytes, Queries | None] = {}
+        self._queries = lru_cache(GARMENTS_KEPT)(self._read)
 
     @classmethod
     def load(cls, weights: str = STABLE_DIFFUSION.hub_id, device: str = "cpu") -> "MPLPIPS":
@@ -75,63 +57,48 @@ class MPLPIPS:
         return cls(DiffusionFeatures.load(weights, device), load_lpips(device))
 
     @torch.inference_mode()
-    def score(
-        self,
-        garments: Sequence[np.ndarray],
-        garment_masks: Sequence[np.ndarray],
-        images: Sequence[np.ndarray],
-        image_masks: Sequence[np.ndarray],
-    ) -> list[float]:
-        """Return one distance per pair; NaN where no point of the 40-pixel grid lies on the garment.
+    def score(self, garment: ImageArray, garment_mask: Mask, image: ImageArray, image_mask: Mask) -> float:
+        """Return the distance of a garment from the one in an image; garments are remembered for further images.
 
-        garments, images: RGB, uint8, (height, width, 3). masks: bool, (height, width), True on the garment.
-        A garment is read once in a call, however many images show it, and remembered for the next call.
+        Raises:
+            NoScore: no point of the 40-pixel grid lies on the garment.
         """
-        asked = [cloth(*both) for both in zip(garments, garment_masks, strict=True)]
-        worn = [cloth(*both) for both in zip(images, image_masks, strict=True)]
-        queries: dict[bytes, Queries | None] = {}
-        for garment in asked:
-            known = queries if garment.digest in queries else self._queries
-            queries[garment.digest] = known[garment.digest] if garment.digest in known else self._read(garment)
-        self._queries = queries
-        return [self._score(queries[one.digest], other) for one, other in zip(asked, worn, strict=True)]
-
-    def _read(self, garment: Cloth) -> Queries | None:
-        points = query_points(garment.mask)
-        if not len(points):
-            return None
-        (features,) = self._features([garment.image])
-        return Queries(patches(garment.image, points), features_at(features, points))
-
-    def _score(self, garment: Queries | None, worn: Cloth) -> float:
-        if garment is None:
-            return float("nan")
-        (features,) = self._features([worn.image])
-        points = matches(garment.features, features)
-        distances = self._distance(garment.patches, patches(worn.image, points))
-        hits = torch.from_numpy(dilated(worn.mask))[points[:, 0], points[:, 1]]
+        asked, asked_mask = cloth(garment, garment_mask)
+        worn, worn_mask = cloth(image, image_mask)
+        asked_patches, asked_features = self._queries(asked.tobytes(), asked_mask.tobytes())
+        points = matches(asked_features, self._features(worn))
+        distances = self._distance(asked_patches, patches(worn, points))
+        hits = torch.from_numpy(dilated(worn_mask))[points[:, 0], points[:, 1]]
         return torch.where(hits.to(distances.device), distances, self._penalty).mean().item()
 
+    def _read(self, image: bytes, mask: bytes) -> tuple[Tensor, Tensor]:
+        """Return a cloth's patches at its points, (points, 3, 33, 33), and its features there, (points, C)."""
+        pixels = np.frombuffer(image, np.uint8).reshape(SIZE, SIZE, 3)
+        points = query_points(np.frombuffer(mask, bool).reshape(SIZE, SIZE))
+        if not len(points):
+            raise NoScore("garment too small", "no point of the 40-pixel grid is on it")
+        return patches(pixels, points), features_at(self._features(pixels), points)
 
-def cloth(image: np.ndarray, mask: np.ndarray) -> Cloth:
+
+def cloth(image: ImageArray, mask: Mask) -> tuple[ImageArray, Mask]:
     """Squash image and mask to 512 × 512 and black out the rest, in this order, as the official code does."""
     square = Image.fromarray(image).resize((SIZE, SIZE))
     kept = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((SIZE, SIZE))) > 127
-    return Cloth(np.asarray(square) * kept[..., None], kept)
+    return np.asarray(square) * kept[..., None], kept
 
 
-def dilated(mask: np.ndarray) -> np.ndarray:
+def dilated(mask: Mask) -> Mask:
     """Return the mask grown by 8 pixels to each side, diagonals included."""
     white = torch.from_numpy(mask).float()[None, None]
     return functional.max_pool2d(white, DILATION, stride=1, padding=DILATION // 2)[0, 0].bool().numpy()
 
 
-def query_points(mask: np.ndarray) -> Tensor:
+def query_points(mask: Mask) -> Tensor:
     """Return the points (row, column) of the 40-pixel grid that lie on the garment, (points, 2)."""
-    return POINT_DISTANCE * torch.from_numpy(mask[::POINT_DISTANCE, ::POINT_DISTANCE]).nonzero()
+    return torch.from_numpy(POINT_DISTANCE * np.argwhere(mask[::POINT_DISTANCE, ::POINT_DISTANCE]))
 
 
-def patches(image: np.ndarray, points: Tensor) -> Tensor:
+def patches(image: ImageArray, points: Tensor) -> Tensor:
     """Return the patches around points (row, column), black beyond the image, (points, 3, 33, 33), 0 … 1."""
     pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255  # (3, height, width)
     padded = functional.pad(pixels, (PATCH // 2,) * 4)
@@ -195,9 +162,9 @@ def load_lpips(device: str) -> Distance:
 
 
 class DiffusionFeatures:
-    """What Stable Diffusion 2.1 makes of a slightly noisy image in its third up block: (batch, 640, 64, 64).
+    """What Stable Diffusion 2.1 makes of a slightly noisy image in its third up block: (640, 64, 64).
 
-    Each is the mean over eight noises, the same eight for every image, so that scores depend on no order.
+    It is the mean over eight noises, the same eight for every image, so that scores depend on no order.
     """
 
     def __init__(self, pipeline: Any, device: str = "cpu") -> None:
@@ -221,10 +188,7 @@ class DiffusionFeatures:
         return cls(pipeline, device)
 
     @torch.inference_mode()
-    def __call__(self, images: Sequence[np.ndarray]) -> Tensor:
-        return torch.stack([self._features(image) for image in images])
-
-    def _features(self, image: np.ndarray) -> Tensor:
+    def __call__(self, image: ImageArray) -> Tensor:
         generator = torch.Generator().manual_seed(SEED)
         pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(self._device) / 127.5 - 1
         posterior = self._vae.encode(pixels).latent_dist

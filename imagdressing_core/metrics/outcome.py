@@ -5,9 +5,11 @@ The reason is an exception that is kept as a value, so that one broken file does
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from ..errors import IMAGDressingError
+
+Result = TypeVar("Result")
 
 
 class NoScore(IMAGDressingError):
@@ -30,17 +32,19 @@ class NoScore(IMAGDressingError):
 Outcome: TypeAlias = "float | NoScore"
 
 
-def attempt(score: Callable[[], float]) -> Outcome:
-    """Return the score, or why there is none; NaN and infinity are no scores."""
+def attempt(step: Callable[..., Result], *arguments: Any) -> Result | NoScore:
+    """Return what a step returns, or why it cannot be done."""
     try:
-        return checked(score())
+        return step(*arguments)
     except NoScore as reason:
-        return reason
+        return reason.with_traceback(None)  # which would keep the step's images in memory
 
 
-def checked(value: float) -> Outcome:
-    """Return the value, or a reason where it is not a finite number."""
-    return float(value) if math.isfinite(value) else NoScore("score is not a number", str(value))
+def checked(outcome: Outcome) -> Outcome:
+    """Return a score of any library's kind as a float, a reason as it is, and one where it is NaN or infinite."""
+    if isinstance(outcome, NoScore):
+        return outcome
+    return float(outcome) if math.isfinite(outcome) else NoScore("score is not a number", str(outcome))
 
 
 def total(outcomes: Mapping[str, Outcome], terms: Iterable[str]) -> Outcome:

@@ -5,7 +5,7 @@ computing CAMI: as the official code does (``published``), or with its mistakes 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
 Mode = Literal["published", "corrected"]
@@ -85,14 +85,7 @@ PAPER_ROWS = (
 
 @dataclass(frozen=True)
 class Correction:
-    """One difference from the official code.
-
-    Attributes:
-        term: The terms that it concerns.
-        official: The behaviour of the official code.
-        corrected: The behaviour here.
-        reason: Why it differs.
-    """
+    """One difference from the official code, in the terms that it concerns."""
 
     term: str
     official: str
@@ -226,8 +219,7 @@ REPAIRS = (
     ),
 )
 
-_NAMES = [field.name for field in fields(CamiProtocol)]
 PROTOCOLS: dict[Mode, CamiProtocol] = {
-    "published": CamiProtocol(**dict.fromkeys(_NAMES, False)),
-    "corrected": CamiProtocol(**dict.fromkeys(_NAMES, True)),
+    "published": CamiProtocol(**dict.fromkeys(CORRECTIONS, False)),
+    "corrected": CamiProtocol(**dict.fromkeys(CORRECTIONS, True)),
 }

@@ -1,10 +1,8 @@
 """The scorers: each turns a garment and a generated image into one or several terms."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy
 
@@ -35,7 +33,7 @@ class PairContent:
 
 Scores: TypeAlias = dict[str, Outcome]
 Score: TypeAlias = Callable[..., list[Scores]]
-"""Called with a list for each part of the scorer, by name; returns the terms of each pair."""
+"""Called with a list for each part of the scorer, by name; returns the terms of each pair, yet unchecked."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +72,24 @@ class Scorer:
     def parts(self) -> tuple[str, ...]:
         return self.needs + self.takes
 
-    def problem(self, pair: PairContent) -> NoScore | None:
-        """Return the reason why a pair cannot be scored, as far as its parts tell."""
+    def parts_of(self, pair: PairContent) -> dict[str, Any]:
+        """Return the parts of a pair by name.
+
+        Raises:
+            NoScore: a part cannot be read or is needed and not given, or a mask is empty or does not fit its image.
+        """
         for name in self.parts:
             if name in pair.problems:
-                return pair.problems[name]
-        missing = [name for name in self.needs if getattr(pair, name) is None]
-        return NoScore(f"no {missing[0].replace('_', ' ')} given") if missing else None
+                raise pair.problems[name]
+        found = {name: getattr(pair, name) for name in self.parts}
+        for name in self.needs:
+            if found[name] is None:
+                raise NoScore(f"no {name.replace('_', ' ')} given")
+        for name, of in (("garment", "garment"), ("generated", "generated image")):
+            image, mask = found.get(name), found.get(f"{name}_mask")
+            if image is not None and mask is not None:
+                checked_mask(image, mask, of)
+        return found
 
 
 def score(pairs: Sequence[PairContent], scorer: Scorer, loaded: Score) -> list[Scores]:
@@ -89,10 +98,11 @@ def score(pairs: Sequence[PairContent], scorer: Scorer, loaded: Score) -> list[S
     Args:
         loaded: The function that ``scorer.load`` returned; it gets only the pairs that can be scored.
     """
-    problems = [scorer.problem(pair) for pair in pairs]
-    usable = [pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]
-    scored = iter(loaded(**{name: [getattr(pair, name) for pair in usable] for name in scorer.parts}) if usable else ())
-    return [next(scored) if problem is None else dict.fromkeys(scorer.terms, problem) for problem in problems]
+    given = [attempt(scorer.parts_of, pair) for pair in pairs]
+    usable = [one for one in given if not isinstance(one, NoScore)]
+    scored = iter(loaded(**{name: [one[name] for one in usable] for name in scorer.parts}) if usable else ())
+    found = [dict.fromkeys(scorer.terms, one) if isinstance(one, NoScore) else next(scored) for one in given]
+    return [{term: checked(outcome) for term, outcome in terms.items()} for terms in found]
 
 
 def _load_cami_u(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
@@ -107,7 +117,7 @@ def _load_pose(weights: Sequence[str], device: str, protocol: CamiProtocol) -> S
     from .cami import pose as pose_overlap
 
     return lambda pose, generated_pose: [
-        {"pose": attempt(partial(pose_overlap, *pair, protocol))} for pair in zip(pose, generated_pose, strict=True)
+        {"pose": attempt(pose_overlap, *pair, protocol)} for pair in zip(pose, generated_pose, strict=True)
     ]
 
 
@@ -136,49 +146,24 @@ def _load_text(weights: Sequence[str], device: str, protocol: CamiProtocol) -> S
     from .clip_text import ClipText
 
     clip = ClipText.load(weights[0], device)
-    return lambda prompt, generated: [{"text": checked(value)} for value in clip.score(prompt, generated)]
+    return lambda prompt, generated: [{"text": value} for value in clip.score(prompt, generated)]
 
 
 def _load_image_reward(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .image_reward import ImageReward
 
     model = ImageReward.load(weights[0], device, tokenizer=weights[1])
-    return lambda prompt, generated: [{"image_reward": checked(value)} for value in model.score(prompt, generated)]
+    return lambda prompt, generated: [{"image_reward": value} for value in model.score(prompt, generated)]
 
 
 def _load_mp_lpips(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
     from .mp_lpips import MPLPIPS
 
-    model = MPLPIPS.load(weights[0], device)
-
-    def scored(
-        garment: list[ImageArray],
-        garment_mask: list[Mask],
-        generated: list[ImageArray],
-        generated_mask: list[Mask],
-    ) -> list[Scores]:
-        pairs = list(zip(garment, garment_mask, generated, generated_mask, strict=True))
-        problems = [_mask_problem(*pair) for pair in pairs]
-        usable = [pair for pair, problem in zip(pairs, problems, strict=True) if problem is None]
-        values = iter(model.score(*map(list, zip(*usable, strict=True))) if usable else ())
-        return [{"mp_lpips": problem or _distance(next(values))} for problem in problems]
-
-    return scored
-
-
-def _mask_problem(
-    garment: ImageArray, garment_mask: Mask, generated: ImageArray, generated_mask: Mask
-) -> NoScore | None:
-    try:
-        checked_mask(garment, garment_mask, "garment")
-        checked_mask(generated, generated_mask, "generated image")
-    except NoScore as reason:
-        return reason
-    return None
-
-
-def _distance(value: float) -> Outcome:
-    return NoScore("garment too small", "no point of the 40-pixel grid is on it") if math.isnan(value) else value
+    distance = MPLPIPS.load(weights[0], device).score
+    return lambda garment, garment_mask, generated, generated_mask: [
+        {"mp_lpips": attempt(distance, *pair)}
+        for pair in zip(garment, garment_mask, generated, generated_mask, strict=True)
+    ]
 
 
 MASKS = ("garment_mask", "generated_mask")

@@ -34,12 +34,9 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean difference of two methods over their common garments.
+    """The mean difference of two methods over their common ``garments`` and its 95 % interval.
 
-    Attributes:
-        interval: Its 95 % interval.
-        garments: The number of common garments.
-        p: The two-sided probability that chance alone makes so large a difference.
+    p: The two-sided probability that chance alone makes so large a difference.
     """
 
     value: float

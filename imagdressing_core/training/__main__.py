@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from ..command_line import run_command
-from .config import read_config
+from .config import all_data, read_config
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Training of IMAGDressing-v1."
@@ -34,8 +34,8 @@ def check(config: Config) -> None:
     for line in estimate(read):
         typer.echo(line)
     problems = 0
-    for path in (None, *([read.validation.path] if read.validation else [])):
-        for problem in check(read.data, path):
+    for data in all_data(read):
+        for problem in check(data):
             problems += 1
             typer.echo(problem)
     typer.echo(f"{problems} problems." if problems else "All entries are whole.")

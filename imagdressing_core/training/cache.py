@@ -13,13 +13,11 @@ from torch import Tensor
 
 from ..errors import IMAGDressingError
 from ..files.storage import save_whole
-from ..images.preprocess import FITS
-from ..on_diffusers.loading import load_frozen, part_of
-from ..on_diffusers.pipeline import clip_hidden_states, clip_pixels, vae_pixels
-from .buckets import person_size
-from .config import TrainingConfig
-from .data import cover, read_pairs
-from .hub import local
+from ..on_diffusers.loading import load_frozen
+from ..on_diffusers.pipeline import clip_hidden_states
+from .config import TrainingConfig, all_data
+from .data import garment_pixels, person_pixels, read_pairs
+from .hub import local, weights_of
 from .model import null_clip_hidden
 from .pairs import ImageSource, TrainingPair
 from .provenance import provenance, weights_digest
@@ -156,8 +154,8 @@ def build_cache(
 def _images(config: TrainingConfig) -> Iterator[tuple[str, ImageSource]]:
     """Yield ("person" or "garment", image) for every image file once."""
     seen: set[tuple[str, str]] = set()
-    for path in (None, *([config.validation.path] if config.validation else [])):
-        for pair in read_pairs(config.data, path):
+    for data in all_data(config):
+        for pair in read_pairs(data):
             if isinstance(pair, TrainingPair):
                 for part, image in (("person", pair.person), ("garment", pair.garment)):
                     if (part, image.name) not in seen:
@@ -166,15 +164,11 @@ def _images(config: TrainingConfig) -> Iterator[tuple[str, ImageSource]]:
 
 
 def _encoded(part: str, image: Any, config: TrainingConfig, vae: Any, image_encoder: Any) -> dict[str, Tensor]:
-    data = config.data
     if part == "person":
-        return {"moments": _moments(vae, vae_pixels([cover(image, *person_size(data, image.size))]))}
-    fitted = FITS[data.fit](image, data.width, data.height)
-    clip = clip_pixels([fitted.clip]).to(image_encoder.device, image_encoder.dtype)
-    return {
-        "moments": _moments(vae, vae_pixels([fitted.vae])),
-        "clip": clip_hidden_states(image_encoder, clip)[0],
-    }
+        return {"moments": _moments(vae, person_pixels(image, config.data))}
+    pixels, clip = garment_pixels(image, config.data)
+    clip = clip.to(image_encoder.device, image_encoder.dtype)
+    return {"moments": _moments(vae, pixels), "clip": clip_hidden_states(image_encoder, clip)[0]}
 
 
 def _moments(vae: Any, pixels: Tensor) -> Tensor:
@@ -186,13 +180,13 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _settings(config: TrainingConfig) -> dict[str, Any]:
-    models = local(config.models)
+    weights = weights_of(config.models)
     return {
         "width": config.data.width,
         "height": config.data.height,
         "fit": config.data.fit,
         "buckets": config.data.buckets or None,  # not named in a cache of an older version
         "key": "sha256 of the image file",
-        "vae": weights_digest(models.vae or part_of(models.base, "vae")),
-        "image_encoder": weights_digest(models.image_encoder),
+        "vae": weights_digest(weights["vae"]),
+        "image_encoder": weights_digest(weights["image_encoder"]),
     }

@@ -1,6 +1,7 @@
 """The configuration of a training run, read from one TOML file and checked."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -204,6 +205,12 @@ class TrainingConfig:
     dropout: Dropout = Dropout()
     optimiser: Optimiser = Optimiser()
     validation: Validation | None = None
+
+
+def all_data(config: TrainingConfig) -> list[Data]:
+    """Return where the pairs of the training are, and those of the validation where there is one."""
+    paths = [config.data.path, *([config.validation.path] if config.validation else [])]
+    return [replace(config.data, path=path) for path in paths]
 
 
 def read_config(path: Path) -> TrainingConfig:

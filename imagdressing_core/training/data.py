@@ -11,8 +11,12 @@ from typing import Any
 
 from PIL import Image, ImageOps
 from PIL.Image import Resampling
+from torch import Tensor
 
 from ..errors import IMAGDressingError
+from ..images.preprocess import FITS
+from ..on_diffusers.pipeline import clip_pixels, vae_pixels
+from .buckets import person_size
 from .config import Data
 from .pairs import ImageSource, PackedPairs, TrainingPair, captions_of, entry_or_error, parse_json
 from .shards import read_shards
@@ -22,44 +26,39 @@ SMALLEST_SIDE = 64
 STEEPEST_ASPECT = 4
 
 
-def read_pairs(data: Data, path: str | None = None) -> Iterator[TrainingPair | IMAGDressingError]:
+def read_pairs(data: Data) -> Iterator[TrainingPair | IMAGDressingError]:
     """Read all entries of ``data`` in order; an error stands for each broken one.
-
-    Args:
-        data: Where the entries are.
-        path: Replaces ``data.path``, as for validation.
 
     Raises:
         IMAGDressingError: Nothing can be read at all.
     """
-    where = path or data.path
     if data.format == "igpair":
-        return _igpair(Path(where), data.root)
+        return _igpair(Path(data.path), data.root)
     if data.format == "folder":
-        return _folder(Path(where))
-    return read_shards(where, data.copies)
+        return _folder(Path(data.path))
+    return read_shards(data.path, data.copies)
 
 
-def whole_pairs(data: Data, path: str | None = None) -> PackedPairs:
+def whole_pairs(data: Data) -> PackedPairs:
     """Read all entries. Images are not opened.
 
     Raises:
         IMAGDressingError: More entries are broken than ``data.skip_broken``, or there are none.
     """
-    pairs = PackedPairs(read_pairs(data, path))
+    pairs = PackedPairs(read_pairs(data))
     if len(pairs.broken) > data.skip_broken:
         raise IMAGDressingError(
-            f"{len(pairs.broken)} of {len(pairs) + len(pairs.broken)} entries of {path or data.path} are broken, "
+            f"{len(pairs.broken)} of {len(pairs) + len(pairs.broken)} entries of {data.path} are broken, "
             f"data.skip_broken is {data.skip_broken} (first: {pairs.broken[0]}). The command check names all of them."
         )
     if not pairs:
-        raise IMAGDressingError(f"{path or data.path} has no entries.")
+        raise IMAGDressingError(f"{data.path} has no entries.")
     return pairs
 
 
-def check(data: Data, path: str | None = None) -> Iterator[str]:
+def check(data: Data) -> Iterator[str]:
     """Open every image once and yield one line for each problem with ``data``."""
-    entries = read_pairs(data, path)
+    entries = read_pairs(data)
     seen: set[str] = set()
     with ThreadPoolExecutor() as pool:
         while chunk := list(islice(entries, 256)):
@@ -78,6 +77,17 @@ def cover(image: Image.Image, width: int, height: int, across: float = 0.5, down
     lose their sides here.
     """
     return ImageOps.fit(image, (width, height), Resampling.BILINEAR, centering=(across, down))
+
+
+def person_pixels(image: Image.Image, data: Data, across: float = 0.5, down: float = 0.5) -> Tensor:
+    """Return a person as the VAE sees it, cropped as by :func:`cover`: (1, 3, height, width), −1 … 1."""
+    return vae_pixels([cover(image, *person_size(data, image.size), across, down)])
+
+
+def garment_pixels(image: Image.Image, data: Data) -> tuple[Tensor, Tensor]:
+    """Return a garment as the VAE sees it, (1, 3, height, width), −1 … 1, and as CLIP does, (1, 3, 224, 224)."""
+    fitted = FITS[data.fit](image, data.width, data.height)
+    return vae_pixels([fitted.vae]), clip_pixels([fitted.clip])
 
 
 def _igpair(path: Path, root: Path) -> Iterator[TrainingPair | IMAGDressingError]:

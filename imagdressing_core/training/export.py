@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .. import __version__
+from ..command_line import made_by
 from ..errors import IMAGDressingError
 from ..files.checkpoint import DTYPES, GARMENT_UNET, PROJECTIONS, QFORMER, expected_shapes
 from ..files.storage import save_whole, written_whole
 from ..files.weights import open_weights
 from .model import merge_lora
-from .provenance import provenance
 from .state import EMA, read_progress
 
 PREFIXES = (GARMENT_UNET, QFORMER, PROJECTIONS)
@@ -40,7 +40,7 @@ def export(state: Path, target: Path, dtype: str = "fp16", averaged: bool = True
     is_averaged = averaged and (state / EMA).exists()
     weights = {key: one.to(DTYPES[dtype]).contiguous() for key, one in _weights(state, is_averaged).items()}
     safetensors, pickled, card = (target.with_name(target.name + suffix) for suffix in (".safetensors", ".pt", ".md"))
-    made = {"exported": provenance(), "trained": {key: progress.get(key) for key in ("version", "command", "weights")}}
+    made = {"exported": made_by(), "trained": {key: progress.get(key) for key in ("version", "command", "weights")}}
     metadata = {"source": state.name, "version": __version__, "made": json.dumps(made)}
     save_whole(weights, safetensors, {f"imagdressing.{key}": value for key, value in metadata.items()})
     room = sum(one.nbytes for one in weights.values())

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import IMAGDressingError, first_line, packages
+from ..on_diffusers.loading import part_of
 from .config import Models
 
 PREFIX = "hub:"
@@ -24,6 +25,14 @@ def local(models: Models) -> Models:
     needed = {key: WORDS if key == "tokenizer" else NEEDED for key in named}
     found = {key: _downloaded(path.as_posix(), folders[key], needed[key]) for key, path in named.items()}
     return replace(models, **found)
+
+
+def weights_of(models: Models) -> dict[str, Path]:
+    """Return the folder or file with the weights of each model, by the model's name; see :func:`local`."""
+    models = local(models)
+    parts = {name: part_of(models.base, name) for name in ("unet", "text_encoder", "vae")}
+    own = {name: getattr(models, name) for name in ("vae", "image_encoder", "ip_adapter", "start_from")}
+    return parts | {name: path for name, path in own.items() if path is not None}
 
 
 @lru_cache

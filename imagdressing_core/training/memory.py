@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import IMAGDressingError
-from ..on_diffusers.loading import part_of
 from ..on_diffusers.single_file import CONFIGS
 from ..on_diffusers.unet import garment_model, install_hybrid_attention
 from .config import TrainingConfig
-from .hub import local
+from .hub import weights_of
 from .model import Frozen, TrainingBatch, choose_parts, freeze_unread, training_loss
 from .objective import RandomDraws, noise_schedule
 from .setup import DTYPES
@@ -45,8 +44,10 @@ def requirements(config: TrainingConfig) -> Requirements:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     run, optimiser = config.run, config.optimiser
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        frozen, trained = _empty_models(config)
+    frozen, trained = _empty_models(config)
+    with FakeTensorMode(allow_non_fake_inputs=True):  # kernels are chosen as for the CPU
+        for model in (frozen.unet, trained):
+            model.to_empty(device="cpu")
         kept = _activations(config, frozen, trained)
     weights = sum(one.numel() for one in trained.parameters())
     learnt = sum(one.numel() for one in trained.parameters() if one.requires_grad)
@@ -76,34 +77,26 @@ def estimate(config: TrainingConfig) -> list[str]:
 
 
 def _empty_models(config: TrainingConfig) -> tuple[Frozen, Any]:
-    """Return the models of a run without weights, as ``load_models`` returns them."""
+    """Return the models of a run, as ``load_models`` returns them, on the meta device."""
     from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
-    from torch._subclasses.fake_tensor import unset_fake_temporarily
     from transformers import CLIPTextModel, CLIPVisionModelWithProjection
 
-    models = local(config.models)
-    unet, garment_unet = (_empty(UNet2DConditionModel, part_of(models.base, "unet")) for _ in range(2))
-    image_encoder = _empty(CLIPVisionModelWithProjection, models.image_encoder)
-    frozen = Frozen(
-        unet=unet,
-        vae=_empty(AutoencoderKL, models.vae or part_of(models.base, "vae")),
-        text_encoder=_empty(CLIPTextModel, part_of(models.base, "text_encoder")),
-        tokenizer=None,
-        image_encoder=image_encoder,
-    )
-    for model in vars(frozen).values():
-        for module in model.modules() if model is not None else ():
-            for name, weight in list(module.named_parameters(recurse=False)):
-                setattr(module, name, nn.Parameter(weight.to(DTYPES[config.run.precision]), requires_grad=False))
-    install_hybrid_attention(unet)
-    trained = garment_model(garment_unet, image_encoder.config.hidden_size)
-    freeze_unread(trained)
-    with unset_fake_temporarily():  # peft cannot make a LoRA of shapes alone, but one on the meta device
-        choose_parts(trained, config.optimiser, empty=True)
-    for module in trained.modules():
-        for name, weight in list(module.named_parameters(recurse=False)):
-            if weight.device.type == "meta":
-                setattr(module, name, nn.Parameter(torch.empty(weight.shape)))
+    weights, meta = weights_of(config.models), torch.device("meta")
+    with meta:
+        frozen = Frozen(
+            unet=_empty(UNet2DConditionModel, weights["unet"]),
+            vae=_empty(AutoencoderKL, weights["vae"]),
+            text_encoder=_empty(CLIPTextModel, weights["text_encoder"]),
+            tokenizer=None,
+            image_encoder=_empty(CLIPVisionModelWithProjection, weights["image_encoder"]),
+        )
+        garment_unet = _empty(UNet2DConditionModel, weights["unet"])
+        trained = garment_model(garment_unet, frozen.image_encoder.config.hidden_size)
+        freeze_unread(trained)
+        choose_parts(trained, config.optimiser)
+    frozen.unet.requires_grad_(False)
+    frozen.to(meta, DTYPES[config.run.precision])
+    install_hybrid_attention(frozen.unet)
     return frozen, trained
 
 

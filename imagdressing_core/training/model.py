@@ -109,13 +109,7 @@ def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Tr
         garment_kept=(~samples["no_garment_latent"]).to(garment.dtype).view(-1, 1, 1, 1),
         clip_hidden=torch.where(no_image, null_clip.to(clip), clip),
         text=text_embeddings(frozen.text_encoder, frozen.tokenizer, samples["caption"], device),
-        draws=RandomDraws(
-            timestep=samples["timestep"],
-            noise=samples["noise"],
-            offset=samples["offset"],
-            person=samples["person_noise"],
-            garment=samples["garment_noise"],
-        ),
+        draws=samples["draws"],
         scaling=frozen.vae.config.scaling_factor,
     )
 
@@ -183,13 +177,8 @@ PARTS = {"garment_unet": "ref_unet", "qformer": "proj", "projections": "adapter_
 LORA_LAYERS = (".to_q", ".to_k", ".to_v", ".to_out.0")
 
 
-def choose_parts(trained: GarmentModel, optimiser: Optimiser, empty: bool = False) -> None:
+def choose_parts(trained: GarmentModel, optimiser: Optimiser) -> None:
     """Freeze all parts that are not chosen, and give the garment U-Net its LoRA where one is asked for.
-
-    Args:
-        trained: The trained parts.
-        optimiser: Says which of them are trained, and how.
-        empty: Leave a LoRA's weights on the meta device.
 
     Raises:
         IMAGDressingError: A LoRA is asked for without peft.
@@ -198,10 +187,10 @@ def choose_parts(trained: GarmentModel, optimiser: Optimiser, empty: bool = Fals
         if name not in optimiser.parts:
             trained.get_submodule(attribute).requires_grad_(False)
     if optimiser.lora_rank is not None:
-        add_lora(trained.ref_unet, optimiser.lora_rank, empty)
+        add_lora(trained.ref_unet, optimiser.lora_rank)
 
 
-def add_lora(unet: nn.Module, rank: int, empty: bool = False) -> None:
+def add_lora(unet: nn.Module, rank: int) -> None:
     """Freeze a U-Net but for low-rank updates of its attentions, W + B·A. B starts as zeros.
 
     Raises:
@@ -212,7 +201,7 @@ def add_lora(unet: nn.Module, rank: int, empty: bool = False) -> None:
     read = {name.removesuffix(".weight") for name, one in unet.named_parameters() if one.requires_grad}
     layers = sorted(name for name in read if name.endswith(LORA_LAYERS))
     lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=layers)  # alpha / r, which scales the update, is 1
-    inject_adapter_in_model(lora, unet, low_cpu_mem_usage=empty)
+    inject_adapter_in_model(lora, unet)
 
 
 def merge_lora(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """The paper's loss (Eq. 6), ‖ε_θ(z_t, C_t, C_g, t) − ε‖², and two optional changes to it: noise offset and min-SNR."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,9 +8,10 @@ from torch import Tensor
 from ..on_diffusers.official import NOISE_SCHEDULE
 
 
-@dataclass(frozen=True)
-class RandomDraws:
-    """The random numbers of a batch of training samples. They depend on the seed and each sample's position only.
+class RandomDraws(NamedTuple):
+    """The random numbers of a training sample or, by PyTorch's collation, of a batch of them.
+
+    They depend on the seed and each sample's position only.
 
     Attributes:
         timestep: t, (batch,), 0 … 999.

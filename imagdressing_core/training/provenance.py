@@ -6,28 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from ..command_line import add_file, made_by
-from ..on_diffusers.loading import part_of
 from .config import Models
-from .hub import local
+from .hub import weights_of
 
 
-def provenance(models: Models | None = None) -> dict[str, Any]:
-    """Return {"version", "command", "date", "weights"}; ``weights`` only with ``models``."""
-    return made_by() if models is None else made_by() | {"weights": model_digests(models)}
+def provenance(models: Models) -> dict[str, Any]:
+    """Return {"version", "command", "date", "weights"}."""
+    return made_by() | {"weights": model_digests(models)}
 
 
 def model_digests(models: Models) -> dict[str, str]:
     """Return the sha256 of each model's weights, {name: hexadecimal digits}."""
-    models = local(models)
-    paths = {
-        "unet": part_of(models.base, "unet"),
-        "text_encoder": part_of(models.base, "text_encoder"),
-        "vae": models.vae or part_of(models.base, "vae"),
-        "image_encoder": models.image_encoder,
-        "ip_adapter": models.ip_adapter,
-        "start_from": models.start_from,
-    }
-    return {name: weights_digest(path) for name, path in paths.items() if path is not None}
+    return {name: weights_digest(path) for name, path in weights_of(models).items()}
 
 
 @lru_cache

@@ -14,29 +14,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import IMAGDressingError
-from ..images.preprocess import FITS
-from ..on_diffusers.pipeline import clip_pixels, vae_pixels
-from .buckets import in_groups, pair_buckets, person_size
+from .buckets import in_groups, pair_buckets
 from .cache import Cache
 from .config import Data, Dropout
-from .data import cover
+from .data import garment_pixels, person_pixels
+from .objective import RandomDraws
 from .pairs import TrainingPair
 
 Sample = dict[str, Any]
 TIMESTEPS = 1000
-
-
-@dataclass(frozen=True)
-class ProcessBatches:
-    """The positions of a process's batches: batch n of process ``rank`` begins at (n·processes + rank)·batch."""
-
-    batch: int
-    rank: int = 0
-    processes: int = 1
-
-    def positions(self, n: int) -> list[int]:
-        first = (n * self.processes + self.rank) * self.batch
-        return list(range(first, first + self.batch))
 
 
 @dataclass(frozen=True)
@@ -81,7 +67,7 @@ class SampleMaker:
     cache: Cache | None = None
 
     def sample(self, pair: TrainingPair, position: int) -> Sample:
-        """Return the sample at ``position``. ``TrainingBatch`` and ``RandomDraws`` explain its entries.
+        """Return the sample at ``position``. ``TrainingBatch`` explains its entries.
 
         Raises:
             IMAGDressingError: An image cannot be read or is not in the cache.
@@ -89,36 +75,21 @@ class SampleMaker:
         generator = torch.Generator().manual_seed((self.seed << 40) + position)
         across, down, draw, garment_draw, which = torch.rand(5, generator=generator).tolist()
         dropped = conditioning_dropout(self.dropout, draw, garment_draw)
-        images = self._pixels(pair, across, down) if self.cache is None else self.cache.read(pair)
-        shapes = [self._latent_shape(images[name]) for name in ("person", "person", "garment")]
-        noise, person, garment = (torch.randn(shape, generator=generator) for shape in shapes)
-        draws = {
-            "timestep": torch.randint(TIMESTEPS, (), generator=generator),
-            "noise": noise,
-            "offset": torch.randn(len(noise), 1, 1, generator=generator),
-            "person_noise": person,
-            "garment_noise": garment,
-        }
+        if self.cache is None:
+            garment, clip = garment_pixels(pair.garment.open(), self.data)
+            person = person_pixels(pair.person.open(), self.data, across, down)
+            images = {"person": person[0], "garment": garment[0], "clip": clip[0]}
+        else:
+            images = self.cache.read(pair)
+        channels, height, _ = self.latent_shape
+        factor = 1 if self.cache is not None else self.data.height // height  # the cache has moments, not pixels
+        sizes = [[side // factor for side in images[name].shape[1:]] for name in ("person", "person", "garment")]
+        noise, of_person, of_garment = (torch.randn(channels, *size, generator=generator) for size in sizes)
+        timestep = torch.randint(TIMESTEPS, (), generator=generator)
+        offset = torch.randn(channels, 1, 1, generator=generator)
         caption = "" if dropped.text else pair.captions[int(which * len(pair.captions))]
         conditions = {"caption": caption, "no_image": dropped.image, "no_garment_latent": dropped.garment_latent}
-        return images | draws | conditions
-
-    def _latent_shape(self, image: Tensor) -> tuple[int, int, int]:
-        """Return a latent's shape, (channels, h, w), for an image's pixels or for its moments from the cache."""
-        channels, height, _ = self.latent_shape
-        factor = 1 if self.cache is not None else self.data.height // height
-        return channels, image.shape[1] // factor, image.shape[2] // factor
-
-    def _pixels(self, pair: TrainingPair, across: float, down: float) -> Sample:
-        """Return {"person", "garment"}: (3, height, width), −1 … 1; "clip": (3, 224, 224)."""
-        fitted = FITS[self.data.fit](pair.garment.open(), self.data.width, self.data.height)
-        person = pair.person.open()
-        person = cover(person, *person_size(self.data, person.size), across, down)
-        return {
-            "person": vae_pixels([person])[0],
-            "garment": vae_pixels([fitted.vae])[0],
-            "clip": clip_pixels([fitted.clip])[0],
-        }
+        return images | conditions | {"draws": RandomDraws(timestep, noise, offset, of_person, of_garment)}
 
 
 class PairSamples(Dataset[Any]):
@@ -166,11 +137,14 @@ class PairSamples(Dataset[Any]):
         return order if self._buckets is None else in_groups(order, self._buckets, self._group, generator)
 
 
-def loader(dataset: PairSamples, share: ProcessBatches, batches: range, workers: int) -> DataLoader[Any]:
-    """Return the batches with numbers ``batches`` of one process."""
+def loader(
+    dataset: PairSamples, batches: range, batch: int, workers: int, rank: int = 0, processes: int = 1
+) -> DataLoader[Any]:
+    """Return the batches with these numbers of one process; number n begins at (n·processes + rank)·batch."""
+    starts = [(n * processes + rank) * batch for n in batches]
     return DataLoader(
         dataset,
-        batch_sampler=[share.positions(n) for n in batches],
+        batch_sampler=[list(range(start, start + batch)) for start in starts],
         num_workers=workers,
         collate_fn=collated,
         worker_init_fn=outlive_sigterm,

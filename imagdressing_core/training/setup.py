@@ -2,16 +2,16 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..command_line import made_by
 from ..errors import IMAGDressingError
 from .config import Optimiser, TrainingConfig, as_flat, as_plain
-from .provenance import provenance
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -44,7 +44,7 @@ def accelerator_for(config: TrainingConfig) -> Any:
     plugin = accelerator.state.deepspeed_plugin
     if plugin is not None:
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = run.batch
-    facts = as_flat({**as_plain(config), "made": provenance()})
+    facts = as_flat({**as_plain(config), "made": made_by()})
     accelerator.init_trackers(
         "imagdressing",
         {name: str(value) for name, value in facts.items()},
@@ -67,22 +67,23 @@ def optimizer_for(parameters: list[nn.Parameter], optimiser: Optimiser) -> Any:
     return AdamW8bit(parameters, **options)
 
 
-def schedule_for(optimizer: Any, config: TrainingConfig) -> Any:
-    """Return the learning rate schedule of diffusers that the configuration names."""
+def schedule_for(optimizer: Any, config: TrainingConfig, step: int = 0) -> Any:
+    """Return the learning rate schedule that the configuration names, one of diffusers', after ``step`` steps.
+
+    The configuration's learning rate and weight decay replace those that the optimiser has from a saved state.
+    """
     from diffusers.optimization import get_scheduler
 
-    warmup, steps = config.optimiser.warmup_steps, config.run.steps
-    return get_scheduler(config.optimiser.schedule, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
-
-
-def resume_schedule(schedule: Any, state: Mapping[str, Any], optimiser: Optimiser) -> None:
-    """Bring a schedule to a saved step, with this run's learning rate and weight decay rather than the saved ones."""
-    schedule.load_state_dict(dict(state))
-    schedule.base_lrs = [optimiser.learning_rate] * len(schedule.base_lrs)
-    rates = [optimiser.learning_rate * factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
-    for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
-        group |= {"initial_lr": optimiser.learning_rate, "lr": rate, "weight_decay": optimiser.weight_decay}
-    schedule._last_lr = rates
+    optimiser = config.optimiser
+    for group in optimizer.param_groups:
+        group |= {"initial_lr": optimiser.learning_rate, "weight_decay": optimiser.weight_decay}
+    return get_scheduler(
+        optimiser.schedule,
+        optimizer,
+        num_warmup_steps=optimiser.warmup_steps,
+        num_training_steps=config.run.steps,
+        last_epoch=step - 1,
+    )
 
 
 def averaged_weights(accelerator: Any, parameters: list[nn.Parameter], decay: float | None) -> Any:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from ..errors import IMAGDressingError
+from ..files.storage import written_whole
 from .pairs import ImageSource, TrainingPair, captions_of, entry_or_error, parse_json
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
@@ -66,16 +67,12 @@ def _local(name: str, copies: Path | None) -> str:
     from webdataset.gopen import gopen
 
     target = copies / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}-{PurePosixPath(name).name[-80:]}"
-    unfinished = target.with_name(f".{target.name}.unfinished")
     try:
         if not target.exists():
-            copies.mkdir(parents=True, exist_ok=True)
-            with gopen(name) as source, unfinished.open("wb") as file:
+            with written_whole(target) as unfinished, gopen(name) as source, unfinished.open("wb") as file:
                 shutil.copyfileobj(source, file)
-            unfinished.replace(target)
     except Exception as error:  # whatever the protocol's client raises
-        unfinished.unlink(missing_ok=True)
-        raise IMAGDressingError(f"{name} could not be copied to {copies}: {error}") from error
+        raise IMAGDressingError(f"{name} could not be copied to {copies}: {error.__cause__ or error}") from error
     return str(target)
 
 

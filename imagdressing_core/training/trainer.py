@@ -3,7 +3,6 @@
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -20,17 +19,8 @@ from .model import choose_parts, encoded, load_models, null_clip_hidden, trainin
 from .objective import noise_schedule
 from .provenance import provenance
 from .resume import changes, require_allowed, require_resumable
-from .samples import PairSamples, ProcessBatches, SampleMaker, loader
-from .setup import (
-    DTYPES,
-    accelerator_for,
-    averaged_weights,
-    optimizer_for,
-    resume_schedule,
-    schedule_for,
-    sigterm,
-    update_averaged,
-)
+from .samples import PairSamples, SampleMaker, loader
+from .setup import DTYPES, accelerator_for, averaged_weights, optimizer_for, schedule_for, sigterm, update_averaged
 from .state import delete_old_states, load_state, newest_state, read_progress, save_state
 from .validation import Validator, validator
 
@@ -85,9 +75,7 @@ class Trainer:
         self.history: list[dict[str, Any]] = []  # what changed when the run was resumed
         self.broken: set[str] = set()
         self._new_broken = set(self.pairs.broken)
-        self._losses: list[Tensor] = []
         self._norm: Any = None
-        self._paused = 0.0
 
     @property
     def task(self) -> dict[str, Any]:
@@ -115,7 +103,7 @@ class Trainer:
         require_allowed(changed)
         averaged = load_state(self.accelerator, folder)
         self.step = found["step"]
-        resume_schedule(self.schedule, found["schedule"], self.config.optimiser)
+        self.schedule = schedule_for(self.schedule.optimizer, self.config, self.step)
         if self.ema is not None:
             start = averaged or dict(zip(self.names, self._parameters(), strict=True))
             shadow = [start[name].detach().to(self.accelerator.device, torch.float32, copy=True) for name in self.names]
@@ -137,33 +125,33 @@ class Trainer:
         run = self.config.run
         self._announce()
         batches = iter(self._loader())
-        started, seen, self._paused = time.perf_counter(), self.step, 0.0
+        losses: list[Tensor] = []  # of the steps since the last line of the log
+        seconds = 0.0  # that these steps took
         with sigterm() as stop:
             while self.step < run.steps:
-                self._step(batches)
+                started = time.perf_counter()
+                losses.append(self._step(batches))
                 logged = self.step % run.log_every == 0 or self.step == run.steps
-                if logged:
-                    loss = float(self.accelerator.reduce(torch.stack(self._losses).mean(), "mean"))
-                    seconds = time.perf_counter() - started - self._paused
-                    self._log_step(loss, (self.step - seen) * self._samples_per_step() / seconds)
-                    started, seen, self._paused = time.perf_counter(), self.step, 0.0
+                loss = self._mean(losses) if logged else None
+                seconds += time.perf_counter() - started
+                if loss is not None:
+                    self._log_step(loss, len(losses) * self._samples_per_step() / seconds)
+                    losses, seconds = [], 0.0
                     self._count_broken()
                 if self.validator is not None and self.step % self.validator.config.every == 0:
-                    with self._pause():
-                        self._validate(self.validator)
+                    self._validate(self.validator)
                 can_agree = logged or self.accelerator.num_processes == 1
                 stopped = can_agree and any(gathered(self.accelerator, stop.is_set()))
                 if self.step % run.save_every == 0 or self.step == run.steps or stopped:
-                    with self._pause():
-                        self._save(must=stopped or self.step == run.steps)
+                    self._save(must=stopped or self.step == run.steps)
                 if stopped and self.step < run.steps:
                     self.log.say(f"SIGTERM stopped the run at step {self.step}; the same command resumes it.")
                     return False
         self.accelerator.end_training()
         return True
 
-    def _step(self, batches: Iterator[Any]) -> None:
-        """Make one step of the optimiser, and keep the mean loss of its samples and the norm of its gradient."""
+    def _step(self, batches: Iterator[Any]) -> Tensor:
+        """Make one step of the optimiser, keep the norm of its gradient and return the mean loss of its samples."""
         losses: list[Tensor] = []
         for samples in islice(batches, self.config.run.accumulation):
             if isinstance(samples, IMAGDressingError):
@@ -181,13 +169,23 @@ class Trainer:
         self.schedule.step()
         update_averaged(self.ema, self._parameters(), self.config.run.ema_offload)
         self.step += 1
-        self._losses.append(torch.stack(losses).mean())
+        return torch.stack(losses).mean()
+
+    def _mean(self, losses: list[Tensor]) -> float:
+        """Return the mean over steps and processes, once the device has computed them."""
+        return float(self.accelerator.reduce(torch.stack(losses).mean(), "mean"))
 
     def _loader(self) -> Any:
-        run = self.config.run
-        share = ProcessBatches(run.batch, self.accelerator.process_index, self.accelerator.num_processes)
+        run, accelerator = self.config.run, self.accelerator
         batches = range(self.step * run.accumulation, run.steps * run.accumulation)
-        return loader(self.samples, share, batches, self.config.data.workers)
+        return loader(
+            self.samples,
+            batches,
+            run.batch,
+            self.config.data.workers,
+            rank=accelerator.process_index,
+            processes=accelerator.num_processes,
+        )
 
     def _save(self, must: bool) -> None:
         """Save the state; without ``must`` a failure is only reported."""
@@ -195,7 +193,7 @@ class Trainer:
         progress = {
             "step": self.step,
             "share": self._samples_per_step(),
-            "schedule": self.schedule.state_dict(),
+            "schedule": self.schedule.state_dict(),  # only older versions read it
             "config": as_plain(self.config),
             "pairs": self.task["pairs"],
             "distributed": self._distributed(),
@@ -267,20 +265,12 @@ class Trainer:
         self._count_broken()
 
     def _log_step(self, loss: float, rate: float) -> None:
-        self._losses.clear()
         norm = float(self._norm) if self._norm is not None else 0.0  # DeepSpeed clips by itself
         values = {"loss": loss, "gradient_norm": norm, "samples_per_second": rate}
         values["learning_rate"] = self.schedule.get_last_lr()[0]
         if torch.cuda.is_available():
             values["peak_gigabytes"] = torch.cuda.max_memory_allocated() / 1e9
         self.log.values(self.step, values)
-
-    @contextmanager
-    def _pause(self) -> Iterator[None]:
-        """Leave what happens inside out of the samples per second."""
-        started = time.perf_counter()
-        yield
-        self._paused += time.perf_counter() - started
 
     def _parameters(self) -> list[nn.Parameter]:
         return list(self.accelerator.unwrap_model(self.garment).parameters())

@@ -1,9 +1,11 @@
 """The result table: from a manifest and folders, good or bad, to means that are compared where they may be."""
 
 import csv
+import gc
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy
@@ -12,6 +14,7 @@ from PIL import Image
 from support import drawn
 from support.comfyui_release import REPOSITORY
 from support.evaluating import (
+    CAMI_U,
     OTHER,
     OURS,
     POSE,
@@ -26,7 +29,7 @@ from support.evaluating import (
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.metrics.outcome import NoScore
-from imagdressing_core.metrics.paper import PAPER_ROWS
+from imagdressing_core.metrics.paper import PAPER_ROWS, PROTOCOLS
 from imagdressing_core.metrics.scoring import PairContent, face_similarity, score
 
 # The table
@@ -195,6 +198,17 @@ def test_an_image_without_a_face_has_no_face_score():
     assert "no face in the generated image" in str(face_similarity(face, None))
     assert "no face in the image of the face asked for" in str(face_similarity(None, face))
     assert "not a number" in str(face_similarity(face, face * numpy.nan))
+
+
+def test_reasons_keep_no_image_in_memory():
+    image, mask = drawn.skeleton(), numpy.zeros((96, 72), bool)
+    held = weakref.ref(image)
+    loaded = CAMI_U.load((), "cpu", PROTOCOLS["corrected"])
+    (found,) = score([PairContent(generated=image, garment=image, generated_mask=mask)], CAMI_U, loaded)
+    assert "empty mask" in str(found["texture"])
+    del image
+    gc.collect()
+    assert held() is None
 
 
 def test_what_is_not_given_is_said_by_its_name():

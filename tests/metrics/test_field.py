@@ -22,7 +22,8 @@ from imagdressing_core.metrics.scoring import PairContent, Score, score
 BY_NAME = {scorer.name: scorer for scorer in FIELD}
 
 OWN = '''
-"""An own metric: the difference of mean colours."""
+"""Own metrics: the difference of mean colours, an image's brightness against its first pixel, and its garment's."""
+import numpy
 from imagdressing_core.metrics.scoring import Scorer
 
 def load(weights, device, protocol):
@@ -30,7 +31,17 @@ def load(weights, device, protocol):
         {"colour": abs(float(one.mean()) - float(other.mean()))} for one, other in zip(garment, generated)
     ]
 
+def load_brightness(weights, device, protocol):
+    return lambda generated: [{"brightness": numpy.float32(one.mean() / one[0, 0].mean())} for one in generated]
+
+def load_garment_brightness(weights, device, protocol):
+    return lambda generated, generated_mask: [
+        {"cloth": one[mask].mean()} for one, mask in zip(generated, generated_mask)
+    ]
+
 COLOUR = Scorer("colour", ("colour",), ("garment", "generated"), load, lower_is_better=True)
+BRIGHTNESS = Scorer("brightness", ("brightness",), ("generated",), load_brightness)
+CLOTH = Scorer("cloth", ("cloth",), ("generated", "generated_mask"), load_garment_brightness)
 NOTHING = 3
 '''
 
@@ -195,6 +206,31 @@ def test_an_own_metric_is_a_column_beside_the_papers(folder: Path):
     ours, other = (evaluating.cell(folder, one, "colour") for one in (evaluating.OURS, evaluating.OTHER))
     assert ours["mean"] != "" and other["difference"] != "" and other["p"] != ""
     assert "colour ↓" in (folder / "out/table.md").read_text()
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_an_own_metric_may_give_numpys_numbers_and_infinity_is_none(folder: Path):
+    dark = numpy.array(Image.open(folder / "ours/1.png"))
+    dark[0, 0] = 0
+    drawn.save(dark, folder / "ours/1.png")
+    for _ in range(2):  # computed, and found kept
+        evaluating.run(folder, "--score", "own_metric:BRIGHTNESS")
+        cell = evaluating.cell(folder, evaluating.OURS, "brightness")
+        assert (cell["pictures"], cell["of"]) == ("3", "4") and 0 < float(cell["mean"]) < 10
+        reasons = evaluating.scores_by_pair(folder)[evaluating.OURS, "1.png"]["reasons"]
+        assert "brightness: score is not a number: inf" in reasons
+
+
+@pytest.mark.usefixtures("own")
+def test_an_own_metric_gets_no_mask_that_it_cannot_use(folder: Path):
+    drawn.save(numpy.ones((72, 96), bool), folder / "ours/masks/1.png")
+    drawn.save(numpy.zeros((96, 72), bool), folder / "ours/masks/2.png")
+    evaluating.run(folder, "--score", "own_metric:CLOTH")
+    assert evaluating.cell(folder, evaluating.OURS, "cloth")["pictures"] == "2"
+    reasons = [evaluating.scores_by_pair(folder)[evaluating.OURS, f"{i}.png"]["reasons"] for i in (1, 2)]
+    assert "cloth: mask of another size than the generated image" in reasons[0]
+    assert "cloth: empty mask of the generated image" in reasons[1]
 
 
 @pytest.mark.usefixtures("own")

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.metrics.image_reward import (
+    TEXT,
     UNUSED,
-    Architecture,
+    VISION,
     ImageReward,
     RewardModel,
     from_official,
@@ -22,35 +23,41 @@ from imagdressing_core.metrics.paper import PROTOCOLS
 from imagdressing_core.metrics.run import Setting
 from imagdressing_core.metrics.scoring import SCORERS
 
-TINY = Architecture(
-    image_size=32,
-    patch_size=16,
-    vision_width=32,
-    vision_layers=2,
-    vision_heads=4,
-    text_width=24,
-    text_layers=2,
-    text_heads=3,
-    vocabulary=50,
-    positions=40,
-)
+TINY_VISION = VISION | {
+    "hidden_size": 32,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 32,
+}
+TINY_TEXT = TEXT | {
+    "vocab_size": 50,
+    "hidden_size": 24,
+    "encoder_hidden_size": 32,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "max_position_embeddings": 40,
+}
+TINY = TINY_VISION, TINY_TEXT
 # What the original (THUDM/ImageReward at c1392c6, its models/BLIP and MLP, transformers 4.33.3, timm 0.6.13) gives for
 # the inputs of `tiny_inputs` on the synthetic weights of its own keys.
 ORIGINAL = [-0.9940823316574097, -0.47527268528938293, 0.24140189588069916]
 
 
-def official_shapes(a: Architecture) -> dict[str, tuple[int, ...]]:
+def official_shapes(vision: dict[str, Any], text: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """The keys of ImageReward.pt and their shapes."""
-    patches = (a.image_size // a.patch_size) ** 2
-    vision, text = "blip.visual_encoder.", "blip.text_encoder."
+    side, seen, read = vision["patch_size"], vision["hidden_size"], text["hidden_size"]
+    patches = (vision["image_size"] // side) ** 2
+    eyes, words = "blip.visual_encoder.", "blip.text_encoder."
     shapes: dict[str, tuple[int, ...]] = {
-        f"{vision}cls_token": (1, 1, a.vision_width),
-        f"{vision}pos_embed": (1, patches + 1, a.vision_width),
-        f"{vision}patch_embed.proj.weight": (a.vision_width, 3, a.patch_size, a.patch_size),
-        f"{vision}patch_embed.proj.bias": (a.vision_width,),
-        f"{text}embeddings.position_ids": (1, a.positions),
-        f"{text}embeddings.word_embeddings.weight": (a.vocabulary, a.text_width),
-        f"{text}embeddings.position_embeddings.weight": (a.positions, a.text_width),
+        f"{eyes}cls_token": (1, 1, seen),
+        f"{eyes}pos_embed": (1, patches + 1, seen),
+        f"{eyes}patch_embed.proj.weight": (seen, 3, side, side),
+        f"{eyes}patch_embed.proj.bias": (seen,),
+        f"{words}embeddings.position_ids": (1, text["max_position_embeddings"]),
+        f"{words}embeddings.word_embeddings.weight": (text["vocab_size"], read),
+        f"{words}embeddings.position_embeddings.weight": (text["max_position_embeddings"], read),
     }
 
     def linear(name: str, inputs: int, outputs: int) -> None:
@@ -59,43 +66,44 @@ def official_shapes(a: Architecture) -> dict[str, tuple[int, ...]]:
     def norm(name: str, width: int) -> None:
         shapes.update({f"{name}.weight": (width,), f"{name}.bias": (width,)})
 
-    for i in range(a.vision_layers):
-        block = f"{vision}blocks.{i}"
-        norm(f"{block}.norm1", a.vision_width)
-        linear(f"{block}.attn.qkv", a.vision_width, 3 * a.vision_width)
-        linear(f"{block}.attn.proj", a.vision_width, a.vision_width)
-        norm(f"{block}.norm2", a.vision_width)
-        linear(f"{block}.mlp.fc1", a.vision_width, 4 * a.vision_width)
-        linear(f"{block}.mlp.fc2", 4 * a.vision_width, a.vision_width)
-    norm(f"{vision}norm", a.vision_width)
-    norm(f"{text}embeddings.LayerNorm", a.text_width)
-    for i in range(a.text_layers):
-        layer = f"{text}encoder.layer.{i}"
-        for attention, width in (("attention", a.text_width), ("crossattention", a.vision_width)):
-            linear(f"{layer}.{attention}.self.query", a.text_width, a.text_width)
-            linear(f"{layer}.{attention}.self.key", width, a.text_width)
-            linear(f"{layer}.{attention}.self.value", width, a.text_width)
-            linear(f"{layer}.{attention}.output.dense", a.text_width, a.text_width)
-            norm(f"{layer}.{attention}.output.LayerNorm", a.text_width)
-        linear(f"{layer}.intermediate.dense", a.text_width, 4 * a.text_width)
-        linear(f"{layer}.output.dense", 4 * a.text_width, a.text_width)
-        norm(f"{layer}.output.LayerNorm", a.text_width)
-    linear("blip.vision_proj", a.vision_width, 256)
-    linear("blip.text_proj", a.text_width, 256)
-    for index, inputs, outputs in ((0, a.text_width, 1024), (2, 1024, 128), (4, 128, 64), (6, 64, 16), (7, 16, 1)):
+    for i in range(vision["num_hidden_layers"]):
+        block = f"{eyes}blocks.{i}"
+        norm(f"{block}.norm1", seen)
+        linear(f"{block}.attn.qkv", seen, 3 * seen)
+        linear(f"{block}.attn.proj", seen, seen)
+        norm(f"{block}.norm2", seen)
+        linear(f"{block}.mlp.fc1", seen, 4 * seen)
+        linear(f"{block}.mlp.fc2", 4 * seen, seen)
+    norm(f"{eyes}norm", seen)
+    norm(f"{words}embeddings.LayerNorm", read)
+    for i in range(text["num_hidden_layers"]):
+        layer = f"{words}encoder.layer.{i}"
+        for attention, width in (("attention", read), ("crossattention", seen)):
+            linear(f"{layer}.{attention}.self.query", read, read)
+            linear(f"{layer}.{attention}.self.key", width, read)
+            linear(f"{layer}.{attention}.self.value", width, read)
+            linear(f"{layer}.{attention}.output.dense", read, read)
+            norm(f"{layer}.{attention}.output.LayerNorm", read)
+        linear(f"{layer}.intermediate.dense", read, 4 * read)
+        linear(f"{layer}.output.dense", 4 * read, read)
+        norm(f"{layer}.output.LayerNorm", read)
+    linear("blip.vision_proj", seen, 256)
+    linear("blip.text_proj", read, 256)
+    for index, inputs, outputs in ((0, read, 1024), (2, 1024, 128), (4, 128, 64), (6, 64, 16), (7, 16, 1)):
         linear(f"mlp.layers.{index}", inputs, outputs)
     return shapes
 
 
-def official_state(a: Architecture) -> dict[str, Tensor]:
-    state = {key: synthetic_tensor(key, shape) for key, shape in official_shapes(a).items()}
-    return state | {"blip.text_encoder.embeddings.position_ids": torch.arange(a.positions)[None]}
+def official_state() -> dict[str, Tensor]:
+    state = {key: synthetic_tensor(key, shape) for key, shape in official_shapes(*TINY).items()}
+    positions = torch.arange(TINY_TEXT["max_position_embeddings"])[None]
+    return state | {"blip.text_encoder.embeddings.position_ids": positions}
 
 
 @pytest.fixture(scope="module")
 def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "ImageReward.pt"
-    torch.save(official_state(TINY), path)
+    torch.save(official_state(), path)
     return path
 
 
@@ -114,7 +122,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scorer(tiny_file: Path, tokenizer: Path) -> ImageReward:
     from transformers import AutoTokenizer
 
-    return ImageReward(load_model(tiny_file, TINY), AutoTokenizer.from_pretrained(tokenizer), batch_size=2)
+    return ImageReward(load_model(tiny_file, *TINY), AutoTokenizer.from_pretrained(tokenizer), batch_size=2)
 
 
 def image(seed: int, height: int = 40, width: int = 32) -> np.ndarray:
@@ -123,15 +131,15 @@ def image(seed: int, height: int = 40, width: int = 32) -> np.ndarray:
 
 def tiny_inputs() -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(5)
-    tokens = torch.randint(1, TINY.vocabulary, (3, 35), generator=generator)
+    tokens = torch.randint(1, TINY_TEXT["vocab_size"], (3, 35), generator=generator)
     used = torch.arange(35) < torch.tensor([[35], [12], [4]])
     return tokens * used, used.long(), torch.randn(3, 3, 32, 32, generator=generator)
 
 
 def test_every_official_key_of_the_published_size_has_its_place():
     with torch.device("meta"):
-        ours = {key: tuple(value.shape) for key, value in RewardModel(Architecture()).state_dict().items()}
-    official = official_shapes(Architecture())
+        ours = {key: tuple(value.shape) for key, value in RewardModel().state_dict().items()}
+    official = official_shapes(VISION, TEXT)
     assert len(official) == 625
     assert from_official(official) == ours
     assert sum(key.startswith(UNUSED) for key in official) == 5
@@ -139,7 +147,7 @@ def test_every_official_key_of_the_published_size_has_its_place():
 
 def test_it_gives_the_original_codes_numbers(tiny_file: Path):
     with torch.inference_mode():
-        rewards = load_model(tiny_file, TINY)(*tiny_inputs())
+        rewards = load_model(tiny_file, *TINY)(*tiny_inputs())
     assert rewards.tolist() == pytest.approx(ORIGINAL, abs=1e-5)
 
 
@@ -167,7 +175,7 @@ def test_a_prompt_is_read_up_to_35_tokens(scorer: ImageReward):
 
 def test_the_published_file_loads_by_path_and_by_folder(tmp_path: Path, tokenizer: Path):
     # At full size, but each tensor is one number repeated, which the file holds once.
-    state = {key: torch.full((1,), 0.01).expand(shape) for key, shape in official_shapes(Architecture()).items()}
+    state = {key: torch.full((1,), 0.01).expand(shape) for key, shape in official_shapes(VISION, TEXT).items()}
     torch.save(state, tmp_path / "ImageReward.pt")
     assert (tmp_path / "ImageReward.pt").stat().st_size < 1e6
     for weights in (tmp_path, tmp_path / "ImageReward.pt"):
@@ -189,11 +197,11 @@ def test_the_published_file_loads_by_path_and_by_folder(tmp_path: Path, tokenize
     ids=["missing", "misshapen", "unknown"],
 )
 def test_another_file_is_refused_in_words(tmp_path: Path, spoil: Any, says: str):
-    state = official_state(TINY)
+    state = official_state()
     spoil(state)
     torch.save(state, tmp_path / "other.pt")
     with pytest.raises(IMAGDressingError, match=says):
-        load_model(tmp_path / "other.pt", TINY)
+        load_model(tmp_path / "other.pt", *TINY)
 
 
 def test_a_file_with_code_in_it_is_refused_and_not_run(tmp_path: Path, tokenizer: Path):

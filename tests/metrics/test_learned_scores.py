@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy
@@ -93,9 +92,9 @@ def test_missing_weights_are_said_before_anything_is_scored(tmp_path: Path):
 def lpips(monkeypatch: pytest.MonkeyPatch) -> None:
     """MP-LPIPS with places for features, so that each point matches itself, and colours for perception."""
 
-    def features(images: Sequence[numpy.ndarray]) -> torch.Tensor:
+    def features(image: numpy.ndarray) -> torch.Tensor:
         rows, columns = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
-        return torch.stack([rows, columns, torch.ones(64, 64)]).expand(len(images), -1, -1, -1)
+        return torch.stack([rows, columns, torch.ones(64, 64)])
 
     def distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         return (first - second).abs().mean((1, 2, 3))

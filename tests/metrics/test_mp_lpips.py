@@ -1,6 +1,6 @@
 """MP-LPIPS: points, matches and patches against brute force, and the whole against the published code's way."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from imagdressing_core.metrics.mp_lpips import (
     patches,
     query_points,
 )
+from imagdressing_core.metrics.outcome import NoScore
 
 CHANNELS = 12
 
@@ -45,11 +46,11 @@ def mask(height: int = 96, width: int = 80) -> np.ndarray:
     return middle
 
 
-def features(images: Sequence[np.ndarray]) -> Tensor:
+def features(image: np.ndarray) -> Tensor:
     """A fixed random projection of 16 × 16 blocks: alike where images are, and computed in a moment."""
     weight, bias = noise(CHANNELS, 3, 16, 16, seed=1), noise(CHANNELS, seed=2)
-    pixels = torch.stack([torch.from_numpy(one.copy()).permute(2, 0, 1) / 255 for one in images])
-    return functional.conv2d(pixels, weight, bias, stride=16)
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1) / 255
+    return functional.conv2d(pixels[None], weight, bias, stride=16)[0]
 
 
 def difference(first: Tensor, second: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ def published_score(garment: np.ndarray, garment_mask: np.ndarray, worn: np.ndar
 
     (source, source_mask), (target, target_mask) = square(garment, garment_mask), square(worn, worn_mask)
     reach = np.array(Image.fromarray(np.uint8(target_mask) * 255).filter(ImageFilter.MaxFilter(17)))
-    source_features, target_features = features([np.array(source), np.array(target)])
+    source_features, target_features = features(np.array(source)), features(np.array(target))
     full, unit = at_full_size(source_features), functional.normalize(at_full_size(target_features), dim=0)
     distances = []
     for row, column in np.argwhere(source_mask):
@@ -143,42 +144,41 @@ def test_the_score_is_the_published_codes(scorer: MPLPIPS):
         (image(3), everything, image(3), mask()),  # part of what it matches lies off the garment
         (image(4, 64, 64), mask(64, 64), image(5, 128, 96), mask(128, 96)),
     ]
-    scores = scorer.score(*map(list, zip(*cases, strict=True)))
+    scores = [scorer.score(*case) for case in cases]
     assert scores == pytest.approx([published_score(*case) for case in cases], abs=1e-5)
 
 
 def test_the_same_image_is_at_distance_zero_and_no_garment_at_the_penalty(scorer: MPLPIPS):
     nowhere = np.zeros((96, 80), bool)
-    same, absent = scorer.score([image(1)] * 2, [mask()] * 2, [image(1)] * 2, [mask(), nowhere])
-    assert same == 0.0
-    assert absent == 1.0
+    assert scorer.score(image(1), mask(), image(1), mask()) == 0.0
+    assert scorer.score(image(1), mask(), image(1), nowhere) == 1.0
 
 
 def test_another_garment_is_farther_than_the_same_with_noise(scorer: MPLPIPS):
     noisy = np.clip(image(1).astype(int) + np.random.default_rng(0).integers(-9, 10, (96, 80, 3)), 0, 255)
-    near, far = scorer.score([image(1)] * 2, [mask()] * 2, [noisy.astype(np.uint8), image(2)], [mask()] * 2)
+    near, far = (scorer.score(image(1), mask(), one, mask()) for one in (noisy.astype(np.uint8), image(2)))
     assert 0 < near < far
 
 
 def test_a_garment_without_a_query_point_has_no_score(scorer: MPLPIPS):
     empty = np.zeros((96, 80), bool)
-    first, second = scorer.score([image(1)] * 2, [empty, mask()], [image(2)] * 2, [mask()] * 2)
-    assert np.isnan(first)
-    assert np.isfinite(second)
+    with pytest.raises(NoScore, match="garment too small"):
+        scorer.score(image(1), empty, image(2), mask())
+    assert np.isfinite(scorer.score(image(1), mask(), image(2), mask()))
 
 
-def test_a_garment_is_read_once_within_a_call_and_in_the_next():
+def test_a_garment_is_read_once_however_many_images_show_it():
     seen: list[bytes] = []
 
-    def counted(images: Sequence[np.ndarray]) -> Tensor:
-        seen.extend(one.tobytes() for one in images)
-        return features(images)
+    def counted(image: np.ndarray) -> Tensor:
+        seen.append(image.tobytes())
+        return features(image)
 
     scorer = MPLPIPS(counted, difference)
-    garment = cloth(image(1), mask()).image.tobytes()
-    first = scorer.score([image(1)] * 3, [mask()] * 3, [image(i) for i in (2, 3, 4)], [mask()] * 3)
-    again = scorer.score([image(1)], [mask()], [image(4)], [mask()])
-    assert again == first[2:]
+    garment = cloth(image(1), mask())[0].tobytes()
+    first = [scorer.score(image(1), mask(), image(i), mask()) for i in (2, 3, 4)]
+    again = scorer.score(image(1), mask(), image(4), mask())
+    assert again == first[2]
     assert seen.count(garment) == 1
     assert len(seen) == 1 + 4
 
@@ -186,9 +186,9 @@ def test_a_garment_is_read_once_within_a_call_and_in_the_next():
 def test_two_masks_of_one_image_are_two_garments(scorer: MPLPIPS):
     black = np.zeros((96, 80, 3), np.uint8)  # masked or not, its pixels are the same
     empty = np.zeros((96, 80), bool)
-    first, second = scorer.score([black] * 2, [mask(), empty], [image(1)] * 2, [mask()] * 2)
-    assert np.isfinite(first)
-    assert np.isnan(second)
+    assert np.isfinite(scorer.score(black, mask(), image(1), mask()))
+    with pytest.raises(NoScore):
+        scorer.score(black, empty, image(1), mask())
 
 
 # LPIPS on a random trunk in torchvision's file, the published heads (they come with torchmetrics).
@@ -273,15 +273,15 @@ def test_features_are_the_third_up_blocks_averaged_over_eight_noises(stable_diff
             latent = (posterior.mean + posterior.std * draw) * pipe.vae.config.scaling_factor
             pipe.unet(scheduler.add_noise(latent, added[None], torch.tensor([41])), 41, context)
     expected = torch.cat(caught).mean(0)
-    (found,) = DiffusionFeatures.load(str(stable_diffusion))([square(1)])
+    found = DiffusionFeatures.load(str(stable_diffusion))(square(1))
     assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_features_depend_on_the_image_alone(stable_diffusion: Path):
     read = DiffusionFeatures.load(str(stable_diffusion))
-    together = read([square(1), square(2)])
-    assert torch.equal(together[1], read([square(2)])[0])
-    assert not torch.allclose(together[0], together[1], atol=1e-3)
+    first, second = read(square(1)), read(square(2))
+    assert torch.equal(second, read(square(2)))
+    assert not torch.allclose(first, second, atol=1e-3)
 
 
 def test_the_whole_metric_loads_and_scores(stable_diffusion: Path, alexnet: Path, monkeypatch: pytest.MonkeyPatch):
@@ -289,7 +289,7 @@ def test_the_whole_metric_loads_and_scores(stable_diffusion: Path, alexnet: Path
     scorer = MPLPIPS.load(str(stable_diffusion))
     small = np.zeros((96, 80), bool)
     small[30:50, 30:50] = True
-    same, other = scorer.score([image(1)] * 2, [small] * 2, [image(1), image(2)], [small] * 2)
+    same, other = (scorer.score(image(1), small, image(i), small) for i in (1, 2))
     assert same == pytest.approx(0, abs=1e-6)
     assert other > 0.01
 

@@ -16,7 +16,7 @@ from imagdressing_core.training.cache import build_cache
 from imagdressing_core.training.config import Data, Dropout, TrainingConfig, read_config
 from imagdressing_core.training.data import whole_pairs
 from imagdressing_core.training.model import load_models
-from imagdressing_core.training.samples import PairSamples, ProcessBatches, SampleMaker, loader
+from imagdressing_core.training.samples import PairSamples, SampleMaker, loader
 from imagdressing_core.training.state import require_state
 from imagdressing_core.training.trainer import Trainer
 
@@ -70,20 +70,20 @@ def test_a_group_is_of_one_bucket_and_every_pair_has_its_turn():
 
 def test_batches_have_one_size_each_and_all_sizes_come(folder: Path):
     samples = samples_of(folder, 4)
-    batches: list[Any] = list(loader(samples, ProcessBatches(4), range(4), workers=0))
+    batches: list[Any] = list(loader(samples, range(4), 4, workers=0))
     found = Counter(tuple(batch["person"].shape[-2:]) for batch in batches)
     assert found == {(40, 32): 2, (32, 40): 1, (32, 36): 1}  # height, width
     for batch in batches:
         height, width = batch["person"].shape[-2:]
-        assert batch["noise"].shape == batch["person_noise"].shape == (4, 4, height // 2, width // 2)
-        assert batch["garment"].shape[-2:] == (40, 32) and batch["garment_noise"].shape[-2:] == (20, 16)
+        assert batch["draws"].noise.shape == batch["draws"].person.shape == (4, 4, height // 2, width // 2)
+        assert batch["garment"].shape[-2:] == (40, 32) and batch["draws"].garment.shape[-2:] == (20, 16)
 
 
 def test_two_processes_share_out_the_samples_of_one(folder: Path):
     samples = samples_of(folder, 4)
     for n in range(4):
-        (whole,) = loader(samples, ProcessBatches(4), range(n, n + 1), workers=0)
-        halves = [next(iter(loader(samples, ProcessBatches(2, i, 2), range(n, n + 1), workers=0))) for i in (0, 1)]
+        (whole,) = loader(samples, range(n, n + 1), 4, workers=0)
+        halves = [next(iter(loader(samples, range(n, n + 1), 2, workers=0, rank=i, processes=2))) for i in (0, 1)]
         assert isinstance(whole, dict)
         assert whole["caption"] == halves[0]["caption"] + halves[1]["caption"]
         assert torch.equal(whole["person"], torch.cat([half["person"] for half in halves]))
@@ -92,7 +92,7 @@ def test_two_processes_share_out_the_samples_of_one(folder: Path):
 def test_a_pair_of_the_same_size_replaces_a_broken_one(folder: Path):
     (folder / "garment6.png").write_bytes(b"no image")
     samples = samples_of(folder, 3, skip_broken=1)
-    batches: list[Any] = list(loader(samples, ProcessBatches(3), range(4), workers=0))
+    batches: list[Any] = list(loader(samples, range(4), 3, workers=0))
     assert sum(len(batch["broken"]) for batch in batches) >= 1
     assert sum(len(batch["caption"]) for batch in batches) == 12
 

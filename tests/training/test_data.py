@@ -15,7 +15,7 @@ from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.training.config import Data, Dropout
 from imagdressing_core.training.data import check, cover, read_pairs, whole_pairs
 from imagdressing_core.training.pairs import PackedPairs, TrainingPair
-from imagdressing_core.training.samples import PairSamples, ProcessBatches, SampleMaker, conditioning_dropout, loader
+from imagdressing_core.training.samples import PairSamples, SampleMaker, conditioning_dropout, loader
 
 LATENT = (4, 20, 16)
 
@@ -146,7 +146,7 @@ def test_a_sample_is_a_function_of_its_position(pairs: Path):
         a, b = one[position], other[position]
         assert isinstance(a, dict) and isinstance(b, dict)
         assert {name: str(value) for name, value in a.items()} == {name: str(value) for name, value in b.items()}
-    noises = {str(sample["noise"][0, 0]) for i in range(16) if isinstance(sample := one[i], dict)}
+    noises = {str(sample["draws"].noise[0, 0]) for i in range(16) if isinstance(sample := one[i], dict)}
     assert len(noises) == 16
 
 
@@ -165,11 +165,11 @@ def _number(sample: Any) -> int:
 
 def test_two_processes_share_out_the_samples_of_one(pairs: Path):
     samples = PairSamples(whole_pairs(data("folder", pairs)), maker(pairs))
-    (whole,) = loader(samples, ProcessBatches(4), range(3, 4), workers=0)
-    halves = [next(iter(loader(samples, ProcessBatches(2, rank, 2), range(3, 4), workers=0))) for rank in (0, 1)]
+    (whole,) = loader(samples, range(3, 4), 4, workers=0)
+    halves = [next(iter(loader(samples, range(3, 4), 2, workers=0, rank=rank, processes=2))) for rank in (0, 1)]
     assert isinstance(whole, dict)
     assert whole["caption"] == halves[0]["caption"] + halves[1]["caption"]
-    assert whole["timestep"].tolist() == halves[0]["timestep"].tolist() + halves[1]["timestep"].tolist()
+    assert whole["draws"].timestep.tolist() == [t for half in halves for t in half["draws"].timestep.tolist()]
 
 
 def test_pairs_are_plain_data(pairs: Path):

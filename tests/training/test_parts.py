@@ -93,8 +93,8 @@ def _largest_difference(one: Any, other: Any) -> float:
 def test_a_lora_of_sd15s_width_merges_into_the_tensors_that_the_node_loads():
     with torch.device("meta"):
         garment = garment_model(UNet2DConditionModel(cross_attention_dim=768), clip_channels=1280)
-    freeze_unread(garment)
-    choose_parts(garment, Optimiser(lora_rank=16), empty=True)
+        freeze_unread(garment)
+        choose_parts(garment, Optimiser(lora_rank=16))
     trained = garment.state_dict()
     assert {key: tuple(one.shape) for key, one in trained.items()} != expected_shapes()
     assert {key: tuple(one.shape) for key, one in merge_lora(trained).items()} == expected_shapes()

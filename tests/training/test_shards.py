@@ -1,6 +1,7 @@
 """Shards: pairs in tar files, read at any position."""
 
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.training.config import Data, Dropout
 from imagdressing_core.training.data import check, read_pairs, whole_pairs
 from imagdressing_core.training.pairs import ImageSource
-from imagdressing_core.training.samples import PairSamples, ProcessBatches, SampleMaker, loader
+from imagdressing_core.training.samples import PairSamples, SampleMaker, loader
 
 
 def data(path: Path | str, **entries: Any) -> Data:
@@ -32,8 +33,8 @@ def test_shards_are_named_by_glob_or_braces(shards: Path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_shards_continue_where_they_were_stopped(shards: Path, workers: int):
     def batches(first: int, last: int) -> list[Any]:
-        found = loader(samples(shards), ProcessBatches(2), range(first, last), workers)
-        return [(batch["caption"], batch["timestep"].tolist()) for batch in found]
+        found = loader(samples(shards), range(first, last), 2, workers)
+        return [(batch["caption"], batch["draws"].timestep.tolist()) for batch in found]
 
     whole = batches(0, 11)
     for first in (1, 7):
@@ -49,13 +50,13 @@ def test_a_late_step_reads_its_own_images_and_no_others(shards: Path, monkeypatc
         return content(self)
 
     monkeypatch.setattr(ImageSource, "content", counted)
-    next(iter(loader(samples(shards), ProcessBatches(2), range(150_000, 150_001), workers=0)))
+    next(iter(loader(samples(shards), range(150_000, 150_001), 2, workers=0)))
     assert len(read) == 4
 
 
 def test_processes_share_shards_of_any_number(shards: Path):
-    (whole,) = loader(samples(shards), ProcessBatches(4), range(3, 4), workers=0)
-    halves = [next(iter(loader(samples(shards), ProcessBatches(2, i, 2), range(3, 4), 0))) for i in (0, 1)]
+    (whole,) = loader(samples(shards), range(3, 4), 4, workers=0)
+    halves = [next(iter(loader(samples(shards), range(3, 4), 2, workers=0, rank=i, processes=2))) for i in (0, 1)]
     assert whole["caption"] == halves[0]["caption"] + halves[1]["caption"]
 
 
@@ -81,6 +82,14 @@ def test_shards_of_commands_and_addresses_are_copied_once(shards: Path, tmp_path
     assert list((tmp_path / "more").iterdir()) == []
 
 
+def test_processes_that_copy_a_shard_at_the_same_time_all_get_it_whole(shards: Path, tmp_path: Path):
+    slow = data(f"pipe:sleep 0.5; cat {shards.parent}/0.tar", copies=tmp_path / "copies")
+    with ThreadPoolExecutor() as several:
+        found = list(several.map(whole_pairs, [slow] * 4))
+    assert [[pair.captions for pair in pairs] for pairs in found] == [[("a 0",), ("a 1",)]] * 4
+    assert len(list((tmp_path / "copies").iterdir())) == 1
+
+
 def test_broken_shards_are_named(shards: Path, pairs: Path, tmp_path: Path):
     (shards.parent / "2.tar").write_bytes((shards.parent / "2.tar").read_bytes()[:700])
     with pytest.raises(IMAGDressingError, match=r"Shard .*2\.tar cannot be read"):
@@ -104,6 +113,6 @@ def test_a_broken_sample_of_a_shard_is_named(tmp_path: Path):
         assert [problem for problem in problems if part in problem], problems
     allowed = data(tmp_path / "0.tar", skip_broken=2)
     found = PairSamples(whole_pairs(allowed), SampleMaker(data(tmp_path / "0.tar"), Dropout(), (4, 20, 16), seed=5))
-    batch = next(iter(loader(found, ProcessBatches(1), range(1), workers=1)))
+    batch = next(iter(loader(found, range(1), 1, workers=1)))
     assert isinstance(batch, IMAGDressingError)
     assert "0.tar sample x" in str(batch) and "cannot be read as an image" in str(batch)

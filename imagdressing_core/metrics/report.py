@@ -275,8 +275,9 @@ def _scores_csv(table: Table) -> Frame:
     keys = ["method", "picture", "garment", "masks", "size"]
     in_order = pandas.MultiIndex.from_frame(table.scores[keys].drop_duplicates())
     wide = table.scores.pivot(index=keys, columns="column", values="value")
-    details = table.missing["detail"].map(lambda detail: f": {detail}" if detail else "")
-    reasons = table.missing.assign(reasons=table.missing["column"] + ": " + table.missing["reason"] + details)
+    missing = table.missing
+    details = missing["detail"].map(lambda detail: f": {detail}" if detail else "")
+    reasons = missing.assign(reasons=missing["column"] + ": " + missing["reason"] + details)
     wide = wide.reindex(in_order, columns=[column.name for column in table.columns if column.terms])
     return wide.join(reasons.groupby(keys)["reasons"].agg("; ".join)).reset_index()
 

@@ -1,5 +1,6 @@
 """Errors, devices and configuration files, alike in the commands of evaluation, baselines, training and catalogues."""
 
+import errno
 import shlex
 import sys
 from collections.abc import Callable
@@ -12,6 +13,11 @@ from . import __version__
 from .errors import IMAGDressingError, first_line, packages
 
 Content = TypeVar("Content")
+# What a user can mend, whichever file it is: no right, no room, a file in the place of a folder, too long a name.
+OF_THE_DISK = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+}
 CHUNK = 1 << 24  # bytes of a file that are in memory at once
 
 
@@ -27,6 +33,16 @@ def run_command(command: Callable[[], object]) -> None:
         command()
     except IMAGDressingError as error:
         print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(
+            f"Error: {where}{error.strerror}. Check that the file or folder can be written to and that its disk has "
+            "room; then give the same command again.",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 
@@ -79,7 +95,7 @@ def read_toml(path: Path, kind: type[Content], called: str) -> Content:
         else:
             import tomli as tomllib
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise IMAGDressingError(f"{path} cannot be read as a configuration in TOML: {error}") from error
     try:

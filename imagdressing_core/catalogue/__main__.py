@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 from ..command_line import require_device, run_command
-from ..errors import IMAGDressingError, packages
+from ..errors import IMAGDressingError, packages, require_between
 from ..images.preprocess import FITS
 from ..metrics.manifest import MOST_PROBLEMS
+from ..on_diffusers.finite import require_size
 from .maker import Done, Models, Style, recipe
 from .page import PAGE, SHEETS, write_page
 from .rows import Catalogue, Row, read_catalogue
@@ -19,6 +20,7 @@ with packages("A catalogue", "cluster"):
     from tqdm import tqdm
 
 IMAGES, TABLE = "images", "catalogue.csv"
+MOST_STEPS, MOST_GUIDANCE, MOST_STRENGTH = 1000, 100, 5  # of SD1.5's schedule, of KSampler, of Apply IMAGDressing
 IMAGE_FILES = {".png", ".jpg", ".jpeg", ".webp"}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -48,7 +50,7 @@ def catalogue(
     batch: Annotated[int, typer.Option(min=1, help="Images at once. Other batches round otherwise.")] = 1,
     width: Annotated[int, typer.Option(help="Of the images, in pixels.")] = Style.width,
     height: Annotated[int, typer.Option(help="Of the images, in pixels.")] = Style.height,
-    steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = Style.steps,
+    steps: Annotated[int, typer.Option(min=1, max=MOST_STEPS, help="Sampling steps.")] = Style.steps,
     guidance: Annotated[float, typer.Option(help="w of the paper's Eq. 7.")] = Style.guidance,
     strength: Annotated[float, typer.Option(help="λ, the strength of the garment.")] = Style.strength,
     fit: Annotated[str, typer.Option(help=f"How garments are brought to size: {', '.join(FITS)}.")] = Style.fit,
@@ -62,6 +64,9 @@ def catalogue(
     """
     if fit not in FITS:
         raise IMAGDressingError(f"--fit {fit} is unknown. There are {', '.join(FITS)}.")
+    require_size(width, height)
+    require_between("--guidance", guidance, 0, MOST_GUIDANCE)
+    require_between("--strength", strength, 0, MOST_STRENGTH)
     dtype = "float16" if device.startswith("cuda") else "float32"
     style = Style(width, height, steps, guidance, strength, fit, dtype=dtype)
     named = (base, checkpoint, image_encoder, vae, controlnet, tokenizer)
@@ -89,6 +94,9 @@ def _lists(prompts: Path | None, poses: Path | None, seeds: int | None) -> dict[
             lists["pose"] = [str(path.resolve()) for path in files]
     except (OSError, UnicodeError) as error:
         raise IMAGDressingError(f"--prompts or --poses cannot be read: {error}.") from error
+    for column, given in {"prompt": prompts, "pose": poses}.items():
+        if given is not None and not lists[column]:
+            raise IMAGDressingError(f"--{column}s {given} names nothing: no image would be made.")
     if seeds is not None:
         lists["seed"] = [str(seed) for seed in range(42, 42 + seeds)]
     return lists

@@ -16,6 +16,7 @@ from ..images.preprocess import OFFICIAL_HEIGHT, OFFICIAL_WIDTH
 from ..metrics.images import open_image
 from ..metrics.outcome import NoScore
 from ..model.garment import LayerKV, is_usable
+from ..on_diffusers.finite import NotFinite
 from ..on_diffusers.loading import part_of
 from ..on_diffusers.official import GUIDANCE, NEGATIVE_PROMPT, QUALITY_PROMPT, STEPS
 from ..on_diffusers.pipeline import load_pipeline
@@ -120,18 +121,22 @@ class Maker:
         if not rows:
             return
         style = self._style
-        images = self._pipeline(
-            layers,
-            [row.prompt + QUALITY_PROMPT for row in rows],
-            negative=style.negative,
-            guidance=style.guidance,
-            strength=style.strength,
-            steps=style.steps,
-            width=style.width,
-            height=style.height,
-            seed=[row.seed for row in rows],
-            poses=[poses[row.image.name] for row in rows] if poses else None,
-        )
+        try:
+            images = self._pipeline(
+                layers,
+                [row.prompt + QUALITY_PROMPT for row in rows],
+                negative=style.negative,
+                guidance=style.guidance,
+                strength=style.strength,
+                steps=style.steps,
+                width=style.width,
+                height=style.height,
+                seed=[row.seed for row in rows],
+                poses=[poses[row.image.name] for row in rows] if poses else None,
+            )
+        except NotFinite as reason:
+            yield from ((row.image.name, str(reason)) for row in rows)
+            return
         for row, image in zip(rows, images, strict=True):
             self._save(row, image)
             yield row.image.name, ""

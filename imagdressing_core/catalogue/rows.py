@@ -1,5 +1,6 @@
 """The images of a catalogue as a table, one row each: the inputs, and the file that their digest names."""
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..errors import IMAGDressingError, first_line, packages, shown
-from ..metrics.manifest import require_known
+from ..metrics.manifest import csv_rows, require_known
 from ..metrics.provenance import file_digest, text_digest
 
 with packages("A catalogue", "cluster"):
@@ -83,12 +84,12 @@ def read_catalogue(
 
 def _read(manifest: Path) -> Frame:
     try:
-        table = pandas.read_csv(manifest, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
+        rows = csv_rows(manifest)
+    except (OSError, ValueError, csv.Error) as error:
         raise IMAGDressingError(f"{manifest} cannot be read as a CSV: {first_line(error)}.") from error
-    if table.empty:
+    if not rows:
         raise IMAGDressingError(f"{manifest} has no rows: there is nothing to make.")
-    return table
+    return pandas.DataFrame(rows).fillna("")
 
 
 def _require_columns(manifest: Path, found: Sequence[str], lists: Mapping[str, Sequence[str]]) -> None:

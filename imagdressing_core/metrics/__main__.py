@@ -2,7 +2,6 @@
 
 import os
 import pkgutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from typing import Annotated, Any
 
 from ..command_line import run_command
 from ..errors import IMAGDressingError, packages
-from .field import DISTANCES, FIELD, distances_of
-from .launch import Processes, joined_processes, launched_process, own_device
+from .field import DISTANCES, FIELD, distances_of, scorer_of_distances
+from .launch import Processes, child, joined_processes, launched_process, own_device
 from .manifest import MASKS, POSES, Case, Method, PairFiles, parse_method, read_manifest
-from .paper import Mode
+from .paper import COLUMNS, Mode
 from .provenance import provenance
 from .report import corrections, grids, markdown, wrapped, write_report
 from .run import BATCH, Setting, evaluate
@@ -96,7 +95,8 @@ def run_file_command(
     wanted = processes or (torch.cuda.device_count() if run.device == "cuda" else 1)
     if wanted > 1 and launched_process().count == 1:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={wanted}"]
-        raise typer.Exit(subprocess.call([*launcher, "-m", "imagdressing_core.metrics", "run", str(file)]))
+        with child([*launcher, "-m", "imagdressing_core.metrics", "run", str(file)]) as process:
+            raise typer.Exit(process.wait())
     with joined_processes() as ours:
         setting = Setting(run.mode, CORES, ours.device_of(run.device), named)
         cases, methods = Preparation(run, ours).prepare()
@@ -127,7 +127,8 @@ def _evaluate(
             bar.total = total
             bar.update(done - bar.n)
 
-        scores, task = evaluate(pairs, scoring.scorers, setting, output, move, ours)
+        scorers = [*scoring.scorers, *scorer_of_distances(scoring.distances)]
+        scores, task = evaluate(pairs, scorers, setting, output, move, ours)
     if ours.is_first:
         typer.echo("Computing the table …", err=True)
         origin = provenance(task, setting.device, ours.count)
@@ -235,7 +236,21 @@ def _scorers(names: Sequence[str]) -> tuple[list[Scorer], list[str]]:
         there = ", ".join([*known, *DISTANCES, *SUMS])
         raise IMAGDressingError(f"--score {unknown[0]} is unknown. There are {there}, and MODULE:NAME for an own one.")
     scorers = [known.get(name) or _own_scorer(name) for name in wanted if name not in DISTANCES]
+    if not scorers:
+        raise IMAGDressingError(f"--score {names[0]} is of whole methods: give a score of images too, such as cami-u.")
+    _require_own_terms(known, [name for name in wanted if name not in DISTANCES], scorers)
     return scorers, [name for name in wanted if name in DISTANCES]
+
+
+def _require_own_terms(known: Mapping[str, Scorer], names: Sequence[str], scorers: Sequence[Scorer]) -> None:
+    """Raise IMAGDressingError if an own scorer has a term of another: they would be one column, and kept as one."""
+    taken = {term: name for name, scorer in known.items() for term in scorer.terms}
+    taken |= dict.fromkeys((one.name for one in COLUMNS), "the paper") | {one.name: "FID" for one in DISTANCES.values()}
+    for name, scorer in zip(names, scorers, strict=True):
+        for term in () if name in known else scorer.terms:
+            other = taken.setdefault(term, name)
+            if other != name:
+                raise IMAGDressingError(f"--score {name}: its term {term!r} is {other}'s too. Name it otherwise.")
 
 
 def _own_scorer(text: str) -> Scorer:

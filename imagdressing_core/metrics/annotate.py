@@ -20,7 +20,7 @@ from ..files.storage import written_whole
 from ..images.openpose import Point, draw_poses
 from .images import ImageArray, read_image
 from .outcome import NoScore
-from .provenance import file_digest
+from .provenance import file_digest, weights_digest
 from .weights import DETECTOR, LABELS, PARSER, POSE_ESTIMATOR, Weights, loading_weights
 
 NOTE = "imagdressing"  # the PNG's text that says what it was made from
@@ -50,10 +50,9 @@ def annotate(work: Iterable[Work], annotator: "ClothesParser | PoseEstimator") -
     """
     draw: Draw | None = None
     problems: list[str] = []
+    made_with = annotator.made_with
     for one in work:
-        made_from = json.dumps(
-            {"version": __version__, "made_with": annotator.made_with, "image": file_digest(one.image)}
-        )
+        made_from = json.dumps({"version": __version__, "made_with": made_with, "image": file_digest(one.image)})
         if _is_made(one.target, made_from):
             continue
         try:
@@ -62,10 +61,11 @@ def annotate(work: Iterable[Work], annotator: "ClothesParser | PoseEstimator") -
             problems.append(str(reason))
             continue
         draw = draw or annotator.load()
+        drawing = draw(image)
         note = PngInfo()
         note.add_text(NOTE, made_from)
         with written_whole(one.target) as unfinished:
-            draw(image).save(unfinished, format="PNG", pnginfo=note)
+            drawing.save(unfinished, format="PNG", pnginfo=note)
     return problems
 
 
@@ -73,7 +73,7 @@ def folder_work(folder: Path, target: Path) -> list[Work]:
     """Return the work on all images of a folder and its subfolders, but those made by this command.
 
     Raises:
-        IMAGDressingError: there is no image.
+        IMAGDressingError: there is no image, or two of them differ in their suffix only.
     """
     known = Image.registered_extensions()
     found = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in known and path.is_file()]
@@ -81,7 +81,13 @@ def folder_work(folder: Path, target: Path) -> list[Work]:
     images = [path for path in found if not any(one in path.parents for one in made)]
     if not images:
         raise IMAGDressingError(f"{folder} holds no image.")
-    return [Work(path, (target / path.relative_to(folder)).with_suffix(".png")) for path in images]
+    work: dict[Path, Work] = {}
+    for path in images:
+        one = Work(path, (target / path.relative_to(folder)).with_suffix(".png"))
+        other = work.setdefault(one.target, one).image
+        if other != path:
+            raise IMAGDressingError(f"{other} and {path} would have the same {one.target}. Rename one of them.")
+    return list(work.values())
 
 
 def _is_made(target: Path, made_from: str) -> bool:
@@ -110,7 +116,7 @@ class ClothesParser:
     @property
     def made_with(self) -> str:
         """Everything that a mask depends on besides its image."""
-        return f"{self.weights}: {', '.join(self.labels)}"
+        return f"{_named(PARSER, self.weights)}: {', '.join(self.labels)}"
 
     def load(self) -> Draw:
         """Return what draws a mask in 8 bits, white on the garment; black where the model finds none.
@@ -153,7 +159,8 @@ class PoseEstimator:
     @property
     def made_with(self) -> str:
         """Everything that a drawing depends on besides its image."""
-        return f"{self.weights} in the persons of {self.detector}" if self.detector else self.weights
+        estimator = _named(POSE_ESTIMATOR, self.weights)
+        return f"{estimator} in the persons of {_named(DETECTOR, self.detector)}" if self.detector else estimator
 
     def load(self) -> Draw:
         """Return what draws the poses on black; all black where nobody is found.
@@ -179,6 +186,11 @@ class PoseEstimator:
             return draw_poses(_points(image, boxes, *estimator) if boxes else (), width, height)
 
         return draw
+
+
+def _named(weights: Weights, path: str) -> str:
+    """Return the weights' name, and of a folder the digest too: another model may be put there."""
+    return f"{path} {weights_digest(weights, path)}" if Path(path).is_dir() else path
 
 
 def _loaded(weights: Weights, path: str, kind: Any, device: str) -> tuple[Any, Any]:

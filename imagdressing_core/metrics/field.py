@@ -112,6 +112,16 @@ FIELD = (
 )
 
 
+def scorer_of_distances(names: Sequence[str]) -> list[Scorer]:
+    """Return what stands for the distances among the scorers of images: it names and loads their weights, no more."""
+
+    def load(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
+        load_inception(None if weights[0] == INCEPTION.hub_id else weights[0], device)
+        return list
+
+    return [Scorer(", ".join(names), (), (), load, weights=(INCEPTION,))] if names else []
+
+
 def distances_of(
     pairs: Sequence[PairFiles], names: Sequence[str], weights: str | None, device: str
 ) -> dict[Column, list[dict[str, Any]]]:

@@ -38,12 +38,16 @@ def read_image(path: Path) -> ImageArray:
 
 
 def read_mask(path: Path) -> Mask:
-    """Read a mask (height, width): True where the file is lighter than mid grey.
+    """Read a mask (height, width): True where the file is lighter than mid grey, and not transparent.
 
     Raises:
         NoScore: as in :func:`open_image`.
     """
-    return numpy.array(_opened(path).convert("L")) >= WHITE_FROM
+    image = _opened(path)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return numpy.array(image.convert("L")) >= WHITE_FROM
 
 
 def checked_mask(image: ImageArray, mask: Mask | None, of: str) -> Mask:
@@ -103,8 +107,16 @@ def in_batches(size: int, prompts: Sequence[str], images: Sequence[ImageArray]) 
         yield prompts[start : start + size], images[start : start + size]
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a file is there; none is under a name that is too long, or in a folder that may not be read."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def _opened(path: Path) -> Image.Image:
-    if not path.is_file():
+    if not is_file(path):
         raise NoScore("missing file", str(path))
     try:
         with Image.open(path) as file:

@@ -2,16 +2,21 @@
 
 import contextlib
 import os
+import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..command_line import require_device
 from ..errors import IMAGDressingError, first_line, packages
 
 Item = TypeVar("Item")
 
+STOPPED = 143  # 128 + SIGTERM, as a process that the signal ended
 LONGEST_WAIT = timedelta(days=7)  # for the slowest process
 
 
@@ -89,6 +94,28 @@ def launched_process() -> Processes:
 def own_device(name: str) -> str:
     """Return :meth:`Processes.device_of` this process."""
     return launched_process().device_of(name)
+
+
+@contextlib.contextmanager
+def child(command: Sequence[str], **options: Any) -> Iterator[Any]:
+    """Start a command, and end it where the block ends before it: by an error, or by SIGTERM to this process.
+
+    Args:
+        options: Of ``subprocess.Popen``, which is yielded.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()  # only there signals are received
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED)) if in_main_thread else None
+    try:
+        process = subprocess.Popen(command, **options)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

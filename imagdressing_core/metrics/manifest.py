@@ -3,6 +3,7 @@
 import csv
 import difflib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,7 @@ from ..errors import IMAGDressingError, shown
 
 MASKS, POSES = "masks", "poses"  # beside a method's images
 MOST_PROBLEMS = 10
+NO_HEADING = "(no heading)"
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def read_igpair(path: Path, root: Path) -> list[Case]:
         IMAGDressingError: it cannot be read.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
         return [
             Case(f"{i:06d}.png", root / one["cloth_file"], face=person, prompt=_first(one["text"]), person=person)
             for i, one in enumerate(entries)
@@ -114,7 +116,10 @@ def read_igpair(path: Path, root: Path) -> list[Case]:
 
 
 def _first(text: str | Sequence[str]) -> str:
-    return text if isinstance(text, str) else text[0]
+    first = text if isinstance(text, str) else text[0]
+    if not isinstance(first, str):
+        raise TypeError(f"the text {first!r} is none")
+    return first
 
 
 def cases_of_garments(folder: Path, prompts: Sequence[str]) -> list[Case]:
@@ -126,7 +131,10 @@ def cases_of_garments(folder: Path, prompts: Sequence[str]) -> list[Case]:
     images = sorted(path for path in folder.glob("*") if path.suffix.lower() in Image.registered_extensions())
     if not images:
         raise IMAGDressingError(f"{folder} holds no image of a garment.")
-    return [Case(f"{one.stem}-{i}.png", one, prompt=prompt) for one in images for i, prompt in enumerate(prompts)]
+    stems = Counter(one.stem for one in images)
+    names = [one.stem if stems[one.stem] == 1 else one.name.replace(".", "-") for one in images]
+    both = zip(names, images, strict=True)
+    return [Case(f"{name}-{i}.png", one, prompt=prompt) for name, one in both for i, prompt in enumerate(prompts)]
 
 
 def write_manifest(cases: Sequence[Case], path: Path) -> None:
@@ -139,9 +147,28 @@ def write_manifest(cases: Sequence[Case], path: Path) -> None:
             writer.writerow([value.resolve() if isinstance(value, Path) else value for value in values])
 
 
+def csv_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a CSV with a header; cells beyond it are under ``NO_HEADING``.
+
+    Raises:
+        OSError, ValueError, csv.Error: it cannot be read.
+        IMAGDressingError: two columns have one name, of which only the last would count.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, restkey=NO_HEADING)
+        for column, count in Counter(reader.fieldnames or ()).items():
+            if count > 1:
+                raise IMAGDressingError(f"{path} has the column {shown(column)!r} twice. Leave out all but one.")
+        return list(reader)
+
+
 def require_known(path: Path, found: Iterable[str], columns: Sequence[str]) -> None:
     """Raise IMAGDressingError if a column that was found in a table is none of ``columns``."""
     for column in found:
+        if column == NO_HEADING:
+            raise IMAGDressingError(
+                f"{path} has rows with more cells than headings: a text that has a comma needs quotation marks."
+            )
         if column not in columns:
             near = difflib.get_close_matches(column, columns, 1)
             hint = f" (is {near[0]!r} meant?)" if near else ""
@@ -179,8 +206,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     if kind not in (".csv", ".json"):
         raise IMAGDressingError(f"{path} is no manifest: its name ends neither in .csv nor in .json.")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = json.load(file) if kind == ".json" else list(csv.DictReader(file, restkey="(no heading)"))
+        rows = csv_rows(path) if kind == ".csv" else json.loads(path.read_text(encoding="utf-8-sig"))
+    except IMAGDressingError:
+        raise
     except (OSError, ValueError, csv.Error, RecursionError) as error:
         raise IMAGDressingError(f"{path} cannot be read as a manifest: {shown(error)}.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -199,19 +227,40 @@ def _problems(row: dict[str, Any]) -> list[str]:
     if any("\0" in value for value in row.values()):
         return ["a NUL is in no name of a file"]
     problems = [f"{column} is empty" for column in ("picture", "garment") if not row.get(column)]
-    name = PurePosixPath(row.get("picture", "").replace("\\", "/"))
+    name = _picture(row)
+    if not problems and not name.name:
+        problems.append(f"picture {shown(row['picture'])!r} names no file")
     if name.is_absolute() or ".." in name.parts:
         problems.append(f"picture {shown(name)!r} leads out of the methods' folders; give a name relative to them")
     return problems
 
 
 def _repeated(rows: list[dict[str, Any]]) -> list[str]:
-    first: dict[str, int] = {}
-    return [
-        f"row {i}: picture {shown(name)!r} is in row {first[name]} already"
-        for i, row in enumerate(rows, 1)
-        if isinstance(name := row.get("picture"), str) and first.setdefault(name, i) != i
-    ]
+    """Return the problems of pictures that are one file, or whose masks and poses, which are PNG files, would be."""
+    first: dict[PurePosixPath, tuple[int, PurePosixPath, str]] = {}
+    problems: list[str] = []
+    for i, row in enumerate(rows, 1):
+        name = _picture(row)
+        if not name.name:
+            continue
+        text = row["picture"]
+        number, other, spelt = first.setdefault(name.parent / name.stem, (i, name, text))
+        if number != i and name == other:
+            also = "" if text == spelt else f", as {shown(spelt)!r}"
+            problems.append(f"row {i}: picture {shown(text)!r} is in row {number} already{also}")
+        elif number != i:
+            mask = name.with_suffix(".png").as_posix()
+            problems.append(
+                f"row {i}: picture {shown(text)!r} would share its mask and pose, {shown(mask)}, with {shown(spelt)!r} "
+                f"in row {number}; give them names that differ in more than the suffix"
+            )
+    return problems
+
+
+def _picture(row: dict[str, Any]) -> PurePosixPath:
+    """Return the name of a row's image, spelt in one way; without a name where there is none."""
+    text = row.get("picture")
+    return PurePosixPath(text.replace("\\", "/") if isinstance(text, str) else "")
 
 
 def _case(row: dict[str, str], folder: Path) -> Case:

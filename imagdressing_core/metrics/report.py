@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import packages
+from ..files.storage import written_whole
 from .manifest import PairFiles
 from .paper import ABLATION, COLUMNS, CORRECTIONS, PAPER, PAPER_ROWS, REPAIRS, TERMS, Column, Mode
 from .table import CELL, MASKED, OTHER_SIZE, UNMASKED, Frame, Table, pandas
@@ -126,7 +127,8 @@ def write_report(
         **pages(table, pairs, [*shown, corrections(table.mode)], origin, images),
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        with written_whole(folder / name) as unfinished:
+            unfinished.write_text(text, encoding="utf-8", newline="\n")
 
 
 def corrections(mode: Mode) -> Grid:

@@ -83,6 +83,7 @@ def evaluate(
     jobs = [
         Job(scorer, index, pairs[index], key(scorer, pairs[index], _setting_of(scorer, task), digest))
         for scorer in scorers
+        if scorer.terms  # a distance of whole methods has none
         for index in processes.share_of(range(len(pairs)))
     ]
     scores: list[tuple[int, Scores]] = [(job.index, kept[job.key]) for job in jobs if job.key in kept]
@@ -117,7 +118,11 @@ def _load_all(scorers: Sequence[Scorer], setting: Setting) -> dict[str, Score]:
 
 def _task(pairs: Sequence[PairFiles], scorers: Sequence[Scorer], setting: Setting) -> dict[str, str]:
     cases = dict.fromkeys(one.case for one in pairs)
-    rows = [(one.file_name, one.garment.name, one.prompt, bool(one.garment_mask)) for one in cases]
+    parts = ("garment", "garment_mask", "pose", "face", "person")
+    rows = [
+        (one.file_name, one.prompt, *(path and path.name for path in (getattr(one, part) for part in parts)))
+        for one in cases
+    ]
     return {
         "version": __version__,
         "mode": setting.mode,

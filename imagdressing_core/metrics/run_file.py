@@ -13,7 +13,8 @@ from typing import Any
 from ..command_line import read_toml
 from ..errors import IMAGDressingError, packages
 from .annotate import ClothesParser, PoseEstimator, Work, annotate
-from .launch import Processes
+from .images import is_file
+from .launch import Processes, child
 from .manifest import MASKS, POSES, Case, Method, cases_of_garments, read_igpair, read_manifest, write_manifest
 from .paper import Mode
 from .provenance import text_digest
@@ -109,15 +110,36 @@ class RunFile:
     images: int = 100
 
     def __post_init__(self) -> None:
-        if not self.methods:
-            raise ValueError("methods is empty")
+        for name in ("methods", "score"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty")
+        if self.images < 0:
+            raise ValueError(f"images is {self.images}, but at least 0 is needed")
+        folders: dict[str, str] = {}
         for name, method in self.methods.items():
-            if sum(way in method for way in WAYS) != 1:
-                raise ValueError(f"methods.{name} needs one of {', '.join(WAYS)}")
-        own = [name for name, method in self.methods.items() if "folder" not in method]
-        for i, name in enumerate(own):
-            if _file_name(name) in (".", "..", INPUTS, *map(_file_name, own[:i])):
-                raise ValueError(f"methods.{name} needs another name: the folder {_file_name(name)} is taken")
+            _require_method(f"methods.{name}", method)
+            if "folder" in method:
+                continue
+            folder = _file_name(name)
+            if folder in (MANIFEST, INPUTS) or not folder.strip("."):
+                raise ValueError(f"methods.{name} needs another name: {self.output / folder} is no folder of its own")
+            other = folders.setdefault(folder, name)
+            if other != name:
+                raise ValueError(f"the methods {other} and {name} would share the folder {self.output / folder}")
+
+
+def _require_method(name: str, method: dict[str, Any]) -> None:
+    """Raise ValueError if a method's entry is of none of the three ways; ``make`` alone has further options."""
+    if sum(way in method for way in WAYS) != 1:
+        raise ValueError(f"{name} needs one of {', '.join(WAYS)}")
+    for way in ("make", "folder", "python"):
+        if not isinstance(method.get(way, ""), str):
+            raise ValueError(f"{name}.{way} is {method[way]!r}, but a text is needed")
+    command = method.get("command", [""])
+    if not isinstance(command, list) or not command or not all(isinstance(one, str) for one in command):
+        raise ValueError(f"{name}.command is {command!r}, but a list of texts is needed")
+    if "make" not in method and len(method) > 1:
+        raise ValueError(f"{name}.{next(one for one in method if one not in WAYS)} is unknown")
 
 
 def read_run_file(path: Path) -> RunFile:
@@ -151,7 +173,7 @@ class Preparation:
         for method in methods:
             self._step(method.name, lambda one=method: self._make(one))
         for method in methods:
-            names = [case.file_name for case in cases if (method.folder / case.file_name).is_file()]
+            names = [case.file_name for case in cases if is_file(method.folder / case.file_name)]
             for kind in self._annotators:
                 folder = method.folder / kind
                 work = [Work(method.folder / name, (folder / name).with_suffix(".png")) for name in names]
@@ -210,12 +232,13 @@ class Preparation:
             print(f"{method.name}:", file=sys.stderr)
         try:
             stdout = None if self._ours.is_first else subprocess.DEVNULL
-            process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE)
+            with child(command, stdout=stdout, stderr=subprocess.PIPE) as process:
+                said = self._passed_on(process)
+                status = process.wait()
         except OSError as error:
             raise IMAGDressingError(f"{command[0]} cannot be started: {error}") from error
-        said = self._passed_on(process)
-        if process.wait():
-            raise IMAGDressingError(said.strip() or f"{command[0]} ended with status {process.returncode}")
+        if status:
+            raise IMAGDressingError(said.strip() or f"{command[0]} ended with status {status}")
 
     def _passed_on(self, process: "subprocess.Popen[bytes]") -> str:
         """Show what a command writes to its standard error, on the first process only, and return its last lines."""
@@ -261,7 +284,7 @@ def method_command(method: dict[str, Any], manifest: Path, out: Path) -> list[st
 
 def _option(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
+        return [f"--{name}"] if value else []
     return [text for one in (value if isinstance(value, list) else [value]) for text in (f"--{name}", str(one))]
 
 

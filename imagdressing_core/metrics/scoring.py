@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy
 
+from ..errors import IMAGDressingError
 from .images import ImageArray, Mask, checked_mask
 from .outcome import NoScore, Outcome, attempt, checked
 from .paper import CAMI_U_TERMS, CamiProtocol, Column
@@ -97,11 +98,21 @@ def score(pairs: Sequence[PairContent], scorer: Scorer, loaded: Score) -> list[S
 
     Args:
         loaded: The function that ``scorer.load`` returned; it gets only the pairs that can be scored.
+
+    Raises:
+        IMAGDressingError: ``loaded`` gave too few or too many results, or other terms than the scorer's.
     """
     given = [attempt(scorer.parts_of, pair) for pair in pairs]
     usable = [one for one in given if not isinstance(one, NoScore)]
-    scored = iter(loaded(**{name: [one[name] for one in usable] for name in scorer.parts}) if usable else ())
-    found = [dict.fromkeys(scorer.terms, one) if isinstance(one, NoScore) else next(scored) for one in given]
+    scored = loaded(**{name: [one[name] for one in usable] for name in scorer.parts}) if usable else []
+    if len(scored) != len(usable):
+        raise IMAGDressingError(f"The score {scorer.name} gave {len(scored)} results for {len(usable)} pairs.")
+    wrong = next((one for one in scored if set(one) != set(scorer.terms)), None)
+    if wrong is not None:
+        terms = ", ".join(scorer.terms)
+        raise IMAGDressingError(f"The score {scorer.name} gave the terms {', '.join(wrong)} in place of {terms}.")
+    rest = iter(scored)
+    found = [dict.fromkeys(scorer.terms, one) if isinstance(one, NoScore) else next(rest) for one in given]
     return [{term: checked(outcome) for term, outcome in terms.items()} for terms in found]
 
 

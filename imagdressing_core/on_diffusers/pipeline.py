@@ -16,11 +16,10 @@ from ..errors import IMAGDressingError
 from ..images.preprocess import FITS, OFFICIAL_HEIGHT, OFFICIAL_WIDTH, tensor_from_images
 from ..model.garment import LayerKV
 from ..model.layers import LAYERS
+from .finite import finite_images, require_size
 from .loading import load_frozen, load_model, load_trained
 from .official import CLIP_MEAN, CLIP_STD, GUIDANCE, NEGATIVE_PROMPT, NOISE_SCHEDULE, STEPS
 from .unet import GarmentInputs, GarmentModel, garment_model
-
-SIDE = 8  # images' sides are multiples of it, as diffusers demands
 
 
 def stable_diffusion(
@@ -202,6 +201,7 @@ class DressingPipeline:
 
         Raises:
             IMAGDressingError: Garments or poses do not fit prompts or models, or no image has this size.
+            NotFinite: An image has NaN or infinite values.
         """
         repeat = images_per_garment
         sources = _sources(seed, len(prompts) * repeat)
@@ -211,7 +211,7 @@ class DressingPipeline:
         if pipeline is None:
             raise IMAGDressingError("poses are given, but no ControlNet was loaded to follow them.")
         further = {} if poses is None else {"image": [pose.convert("RGB") for pose in poses]}
-        return pipeline(
+        made = pipeline(
             prompt=list(prompts),
             negative_prompt=[negative] * len(prompts),
             num_images_per_prompt=repeat,
@@ -220,13 +220,13 @@ class DressingPipeline:
             num_inference_steps=steps,
             guidance_scale=guidance,
             generator=sources,
-            **{"width": width, "height": height, **further},
-        ).images
+            **{"width": width, "height": height, "output_type": "np", **further},
+        )
+        return finite_images(made.images)
 
     def _noise(self, source: torch.Generator, width: int, height: int) -> Tensor:
         factor = self.base.vae_scale_factor
-        if width % SIDE or height % SIDE or min(width, height) < SIDE:
-            raise IMAGDressingError(f"An image of {width} × {height} cannot be made: take multiples of {SIDE}.")
+        require_size(width, height)
         shape = self.base.unet.config.in_channels, height // factor, width // factor
         return torch.randn(shape, generator=source)
 

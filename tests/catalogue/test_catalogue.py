@@ -132,6 +132,46 @@ def test_broken_rows_are_named_at_the_end_and_all_others_made(command: Command, 
     assert "13 of 16 rows" in command(manifest, tmp_path / "out").output
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--prompts", "blank.txt"), "--prompts .*blank.txt names nothing: no image would be made"),
+        (("--poses", "nothing"), "--poses .*nothing names nothing: no image would be made"),
+        (("--width", "-64"), "An image of -64 × 64 cannot be made"),
+        (("--height", "0"), "An image of 64 × 0 cannot be made"),
+        (("--guidance", "nan"), "--guidance is nan, which is outside"),
+        (("--strength", "inf"), "--strength is inf, which is outside"),
+    ],
+)
+def test_options_of_which_nothing_can_be_made_are_explained(
+    options: tuple[str, str], said: str, command: Command, tmp_path: Path
+):
+    manifest = "garment\na.png\n" if options[0] == "--prompts" else "garment,prompt\na.png,x\n"
+    (tmp_path / "manifest.csv").write_text(manifest)
+    (tmp_path / "blank.txt").write_text("\n \n")
+    (tmp_path / "nothing").mkdir()
+    name, value = options
+    with pytest.raises(IMAGDressingError, match=said):
+        command(tmp_path / "manifest.csv", tmp_path / "out", name, tmp_path / value if name.endswith("s") else value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_without_finite_numbers_is_a_broken_row_and_no_black_image(
+    command: Command, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    decoded = DressingPipeline.__call__
+
+    def overflowing(self: DressingPipeline, layers: Any, prompts: Sequence[str], *more: Any, **options: Any) -> Any:
+        guidance = float("nan") if prompts[0].startswith("a man") else 7.5
+        return decoded(self, layers, prompts, *more, **{**options, "guidance": guidance})
+
+    monkeypatch.setattr(DressingPipeline, "__call__", overflowing)
+    result = command(manifest, tmp_path / "out")
+    assert result.exit_code == 1
+    assert "6 of 12 rows are in" in result.output and "row 2: it has NaN or infinite values" in result.output
+    assert len(images(tmp_path / "out")) == 6
+
+
 def test_a_pose_needs_a_controlnet(command: Command, manifest: Path, tmp_path: Path, models: list[str]):
     manifest.write_text("garment,prompt,pose\ngarment0.png,a woman,garment1.png\n")
     bare = models[: models.index("--controlnet")]
@@ -185,6 +225,11 @@ def test_a_killed_run_loses_and_repeats_nothing(command: Command, manifest: Path
         ("garment,prompts\na.png,x\n", r"the column 'prompts' \(is 'prompt' meant\?\)"),
         ("garment\na.png\n", "has no column 'prompt'"),
         ("garment,prompt\n", "has no rows"),
+        (
+            "garment,prompt\na.png,a man, in a park\nb.png,a man, in a park\n",
+            "more cells than headings.*quotation marks",
+        ),
+        ("garment,prompt,prompt\na.png,x,y\n", "has the column 'prompt' twice"),
     ],
 )
 def test_a_wrong_manifest_is_explained(text: str, said: str, command: Command, tmp_path: Path):

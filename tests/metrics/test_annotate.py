@@ -1,5 +1,7 @@
 """Masks and poses made by models of transformers, here tiny ones with random weights."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy
@@ -112,6 +114,26 @@ def test_poses_of_other_models_are_drawn_anew_and_a_damaged_image_is_named(model
     first = (tmp_path / "out/a/0.png").read_bytes()
     run(*command, "--detector", "")
     assert (tmp_path / "out/a/0.png").read_bytes() != first
+
+
+def test_a_parser_that_was_replaced_in_its_folder_marks_anew(models: Path, tmp_path: Path):
+    shutil.copytree(models / "parser", tmp_path / "parser")
+    drawn.save(drawn.garment(0)[0], tmp_path / "images/0.png")
+    command = ("masks", tmp_path / "images", "--weights", tmp_path / "parser")
+    run(*command)
+    made = tmp_path / "images/masks/0.png"
+    before = made.stat().st_mtime_ns
+    config = json.loads((tmp_path / "parser/config.json").read_text())
+    (tmp_path / "parser/config.json").write_text(json.dumps(config | {"layer_norm_eps": 0.1}))
+    run(*command)
+    assert made.stat().st_mtime_ns != before
+
+
+def test_images_that_would_share_a_mask_are_named(models: Path, tmp_path: Path):
+    for name in ("shirt.png", "shirt.jpg"):
+        drawn.save(drawn.garment(0)[0], tmp_path / name)
+    with pytest.raises(IMAGDressingError, match=r"shirt.jpg and .*shirt.png would have the same .*shirt.png"):
+        run("masks", tmp_path, "--weights", models / "parser")
 
 
 def test_missing_weights_of_a_parser_are_named_with_their_source(tmp_path: Path):

@@ -243,6 +243,13 @@ def test_the_command_ends_with_one_line_and_no_traceback(folder: Path):
     assert "Traceback" not in errors
 
 
+def test_an_output_that_cannot_be_written_is_said_in_one_line(folder: Path):
+    code, _, errors = finished(start(folder, "--output", str(folder / "manifest.csv")))
+    assert code == 2
+    assert "manifest.csv" in errors and "File exists" in errors
+    assert "Traceback" not in errors
+
+
 def test_a_missing_library_is_named_with_the_command_that_installs_it(folder: Path):
     hide = "import sys; sys.modules['cv2'] = None; sys.argv[0] = 'metrics'; "
     code = hide + "from imagdressing_core.metrics.__main__ import main; main()"

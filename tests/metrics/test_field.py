@@ -1,5 +1,6 @@
 """The scores that are not the paper's, on tiny or random models in the published formats, and own ones."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ def load_garment_brightness(weights, device, protocol):
 COLOUR = Scorer("colour", ("colour",), ("garment", "generated"), load, lower_is_better=True)
 BRIGHTNESS = Scorer("brightness", ("brightness",), ("generated",), load_brightness)
 CLOTH = Scorer("cloth", ("cloth",), ("generated", "generated_mask"), load_garment_brightness)
+AGAIN = Scorer("again", ("colour",), ("garment", "generated"), load)
+POSE = Scorer("mine", ("pose",), ("garment", "generated"), load)
+LONG = Scorer("long", ("colour",), ("garment", "generated"), lambda *_: lambda **parts: [{"colour": 0.0}] * 99)
+MISSPELT = Scorer("misspelt", ("color",), ("garment", "generated"), load)
 NOTHING = 3
 '''
 
@@ -158,6 +163,19 @@ def test_fid_and_kid_are_of_whole_methods_and_stand_apart_from_the_papers(study:
     assert "FID" not in evaluating.records(study, "scores.csv")[0]
 
 
+def test_a_report_names_the_weights_of_its_fid(study: Path):
+    (study / "inception.pth").write_bytes(b"weights")
+    evaluating.run(study, "--score", "fid", "--weights", f"inception={study / 'inception.pth'}")
+    origin = json.loads((study / "out/evaluation.json").read_text())
+    assert "fid" in origin["scores"] and len(origin["weights of inception"]) == 32
+
+
+def test_a_missing_inception_is_said_before_anything_is_scored(folder: Path):
+    with pytest.raises(IMAGDressingError, match="Inception could not be loaded"):
+        evaluating.run(folder, "--score", "fid", "--weights", f"inception={folder / 'absent.pth'}")
+    assert not (folder / "out").exists()
+
+
 def test_fid_is_the_distance_of_two_normal_distributions():
     rng = torch.Generator().manual_seed(0)
     real, made = (torch.zeros(500, field.FEATURES, dtype=torch.float64) for _ in range(2))
@@ -235,16 +253,33 @@ def test_an_own_metric_gets_no_mask_that_it_cannot_use(folder: Path):
 
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("COLOUR", "AGAIN"), "--score own_metric:AGAIN: its term 'colour' is own_metric:COLOUR's too"),
+        (("POSE",), "--score own_metric:POSE: its term 'pose' is pose's too"),
+        (("LONG",), "The score long gave 99 results for 8 pairs"),
+        (("MISSPELT",), "The score misspelt gave the terms colour in place of color"),
+    ],
+)
+def test_an_own_metric_that_would_be_mixed_up_is_refused(names: tuple[str, ...], says: str, folder: Path):
+    with pytest.raises(IMAGDressingError, match=says):
+        evaluating.run(folder, *(part for name in names for part in ("--score", f"own_metric:{name}")))
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
     ("name", "says"),
     [
         ("absent_module:X", "absent_module:X cannot be imported"),
         ("own_metric:ABSENT", "own_metric:ABSENT cannot be imported"),
         ("own_metric:NOTHING", "is a int, no Scorer"),
+        ("fid", "--score fid is of whole methods: give a score of images too"),
         ("fidd", "There are .*dists, fid, kid.*MODULE:NAME"),
     ],
 )
 def test_a_metric_that_is_none_is_said(name: str, says: str, folder: Path):
-    result = CliRunner().invoke(app, evaluating.arguments(folder, "--score", name))
+    command = ["evaluate", str(folder / "manifest.csv"), "--method", f"A={folder / 'ours'}", "--score", name]
+    result = CliRunner().invoke(app, command)
     assert isinstance(result.exception, IMAGDressingError)
     with pytest.raises(IMAGDressingError, match=says):
         raise result.exception

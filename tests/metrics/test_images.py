@@ -81,6 +81,18 @@ def test_what_is_no_image_has_a_named_reason(tmp_path: Path, content: bytes | st
         assert str(path) in error.value.detail
 
 
+def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path: Path):
+    with pytest.raises(NoScore, match="missing file"):
+        read_image(tmp_path / ("a" * 300 + ".png"))
+
+
+def test_a_masks_transparent_parts_are_no_garment(tmp_path: Path):
+    pixels = numpy.full((20, 30, 4), 255, numpy.uint8)
+    pixels[5:, :, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").sum() == 5 * 30
+
+
 def test_a_folder_is_no_image(tmp_path: Path):
     with pytest.raises(NoScore, match="missing file"):
         read_image(tmp_path)

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from imagdressing_core.metrics.__main__ import app
 from imagdressing_core.metrics.manifest import read_manifest
 from imagdressing_core.metrics.run_file import Cases, cases_of, method_command, read_run_file
 
+ONE = 'cases = { manifest = "m.csv" }\n'
 # An own method, in any language: it copies drawn images, its share of the manifest.
 COPIES = """
 import csv, os, shutil, sys
@@ -144,6 +147,27 @@ def test_two_processes_share_a_run_and_make_the_same_table(study: Path):
     assert all((study / f"out/scores-{i}.jsonl").is_file() for i in range(2))
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_run_that_is_stopped_by_sigterm_leaves_no_command_behind(study: Path, processes: str):
+    sleeps = "import os, sys, time; open(f'{sys.argv[1]}/pid-{os.getpid()}', 'w').close(); time.sleep(60)"
+    command = json.dumps([sys.executable, "-c", sleeps, str(study)])
+    (study / "table.toml").write_text(
+        f"output = {json.dumps(str(study / 'out'))}\n"
+        f"cases = {{ manifest = {json.dumps(str(study / 'manifest.csv'))} }}\n[methods.A]\ncommand = {command}\n"
+    )
+    arguments = ["run", str(study / "table.toml"), "--processes", processes]
+    run = evaluating.start_process([sys.executable, "-m", "imagdressing_core.metrics", *arguments])
+    while len(started := list(study.glob("pid-*"))) < int(processes):
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.05)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) == 143
+    for file in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.name.removeprefix("pid-")), 0)
+    run.communicate()
+
+
 def test_igpairs_persons_give_face_and_pose(study: Path):
     entries = [
         {"image_file": f"ours/{i}.png", "cloth_file": f"garments/{i}.png", "text": [f"person {i}", "somebody"]}
@@ -174,6 +198,28 @@ def test_a_folder_of_garments_gives_a_case_for_each_prompt(study: Path):
         cases_of(Cases(garments=study / "absent", prompts=("a woman",)))
 
 
+def test_photographs_that_differ_in_their_suffix_only_are_different_cases(study: Path):
+    shutil.copy(study / "garments/1.png", study / "garments/0.JPG")
+    names = [case.file_name for case in cases_of(Cases(garments=study / "garments", prompts=("a woman",)))]
+    assert sorted(names) == ["0-JPG-0.png", "0-png-0.png", "1-0.png", "2-0.png", "3-0.png"]
+
+
+@pytest.mark.parametrize("entry", [{"text": [5]}, {"text": {"a": "b"}}, {"text": None}, {"text": []}])
+def test_an_entry_of_igpair_without_a_text_is_said(tmp_path: Path, entry: dict[str, Any]):
+    (tmp_path / "x.json").write_text(json.dumps([{"image_file": "a.png", "cloth_file": "b.png"} | entry]))
+    with pytest.raises(IMAGDressingError, match="cannot be read as IGPair's JSON"):
+        cases_of(Cases(igpair=tmp_path / "x.json"))
+
+
+def test_windows_files_with_a_byte_order_mark_are_read(tmp_path: Path):
+    entries = [{"image_file": "a.png", "cloth_file": "b.png", "text": "c"}]
+    (tmp_path / "x.json").write_text(json.dumps(entries), encoding="utf-8-sig")
+    assert len(cases_of(Cases(igpair=tmp_path / "x.json"))) == 1
+    text = 'cases = { manifest = "m.csv" }\r\n[methods.A]\r\nfolder = "a"\r\n'
+    (tmp_path / "table.toml").write_bytes(text.encode("utf-8-sig"))
+    assert list(read_run_file(tmp_path / "table.toml").methods) == ["A"]
+
+
 def test_a_method_becomes_the_command_that_makes_it():
     def command(**method: Any) -> list[str] | None:
         return method_command(method, Path("m.csv"), Path("out"))
@@ -185,7 +231,7 @@ def test_a_method_becomes_the_command_that_makes_it():
     ]
     made = command(make="imagdressing", batch_size=4, fast=True, safe=False, lora=["a", "b"])
     assert made is not None
-    assert made[8:] == ["--batch-size", "4", "--fast", "--no-safe", "--lora", "a", "--lora", "b"]
+    assert made[8:] == ["--batch-size", "4", "--fast", "--lora", "a", "--lora", "b"]  # flags have no opposite
     assert command(command=["paint", "{manifest}", "--to={out}"]) == ["paint", "m.csv", "--to=out"]
     assert command(folder="there") is None
 
@@ -193,15 +239,20 @@ def test_a_method_becomes_the_command_that_makes_it():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
+        (f'{ONE}images = -1\n[methods.A]\nfolder = "a"', "images is -1"),
+        (f'{ONE}score = []\n[methods.A]\nfolder = "a"', "score is empty"),
+        (f"{ONE}[methods.A]\nfolder = 5", "methods.A.folder is 5, but a text is needed"),
+        (f"{ONE}[methods.A]\nmake = 5", "methods.A.make is 5, but a text is needed"),
+        (f'{ONE}[methods.A]\ncommand = "python x.py"', "methods.A.command is 'python x.py', but a list of texts"),
+        (f"{ONE}[methods.A]\ncommand = []", "methods.A.command is .., but a list of texts is needed"),
+        (f'{ONE}[methods.A]\nfolder = "a"\nmsaks = "b"', "methods.A.msaks is unknown"),
+        (f'{ONE}[methods."A b"]\nmake = "a"\n[methods.A_b]\nmake = "b"', "A b and A_b would share the folder .*A_b"),
+        (f'{ONE}[methods.inputs]\nmake = "a"', "methods.inputs needs another name"),
+        (f'{ONE}[methods.".."]\nmake = "a"', "methods... needs another name"),
         ("", "cases is missing; methods is missing"),
         ('cases = { manifest = "m.csv", igpair = "x.json" }\n[methods.A]\nfolder = "a"', "name one of manifest"),
         ('cases = { garments = "g" }\n[methods.A]\nfolder = "a"', "garments need prompts"),
         ('cases = { manifest = "m.csv" }\n[methods.A]\nurl = "a"', "methods.A needs one of make, command, folder"),
-        (
-            'cases = { manifest = "m.csv" }\n[methods."A/B"]\nmake = "x"\n[methods.A_B]\nmake = "y"',
-            "methods.A_B needs another name: the folder A_B is taken",
-        ),
-        ('cases = { manifest = "m.csv" }\n[methods.".."]\nmake = "x"', "needs another name: the folder .. is taken"),
         ('device = 1\ncasse = 2\ncases = { manifest = "m.csv" }\n[methods.A]\nfolder = "a"', "casse is unknown"),
     ],
 )

@@ -96,6 +96,13 @@ def test_without_guidance_a_step_is_one_row(pipeline: DressingPipeline, garments
     assert max(differences(alone + alone, more + less)) <= 2
 
 
+def test_an_image_without_finite_numbers_is_an_error_and_not_black(
+    pipeline: DressingPipeline, garments: dict[int, LayerKV]
+):
+    with pytest.raises(IMAGDressingError, match="NaN or infinite values"):
+        pipeline(only(garments, 0), ["a"], guidance=float("nan"), **SMALL)
+
+
 def test_impossible_requests_are_explained(
     pipeline: DressingPipeline, garments: dict[int, LayerKV], base: Path, tmp_path: Path
 ):

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from ..errors import packages
 from .images import ImageArray, clip_pixels, in_batches
-from .weights import CLIP, loading_weights
+from .weights import CLIP, load_whole, loading_weights
 
 
 class ClipText:
@@ -33,7 +33,7 @@ class ClipText:
         with packages("CLIP"):
             from transformers import CLIPModel, CLIPTokenizer
         with loading_weights(CLIP, weights):
-            model, tokenizer = CLIPModel.from_pretrained(weights), CLIPTokenizer.from_pretrained(weights)
+            model, tokenizer = load_whole(CLIPModel, weights), CLIPTokenizer.from_pretrained(weights)
         return cls(model, tokenizer, device)
 
     @torch.inference_mode()

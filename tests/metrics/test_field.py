@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 from PIL import Image
-from support import drawn, evaluating, tiny_clip
+from support import drawn, evaluating, tiny_annotators, tiny_clip
 from typer.testing import CliRunner
 
 from imagdressing_core.errors import IMAGDressingError
@@ -124,6 +124,12 @@ def test_clip_i_is_the_cosine_of_clips_own_image_embeddings(models: Path):
         pooled = model.vision_model(pixel_values=torch.stack([see(one) for one in squares])).pooler_output
         first, second = torch.nn.functional.normalize(model.visual_projection(pooled), dim=1)
     assert found == pytest.approx(float(first @ second), abs=1e-6)
+
+
+def test_a_model_without_a_class_token_is_no_dino(tmp_path: Path):
+    tiny_annotators.save_parser(tmp_path)
+    with pytest.raises(IMAGDressingError, match=r"DINO ViT-S/16 could not be loaded from .*: it has no class token"):
+        BY_NAME["dino"].load([str(tmp_path)], "cpu", PROTOCOLS["corrected"])
 
 
 def test_a_frame_holds_the_garment_on_white_and_nothing_of_its_surroundings():

@@ -158,7 +158,8 @@ def load_inception(weights: str | None, device: str) -> Any:
         import torch_fidelity  # noqa: F401  # torchmetrics says less clearly that it is missing
         from torchmetrics.image.fid import NoTrainInceptionV3
     with loading_weights(INCEPTION, weights or INCEPTION.hub_id):
-        return NoTrainInceptionV3("inception-v3-compat", ["2048"], weights).to(device)
+        # torchmetrics' default, antialias, reduces images otherwise than torch-fidelity.
+        return NoTrainInceptionV3("inception-v3-compat", ["2048"], weights, antialias=False).to(device)
 
 
 def _features(paths: Sequence[Any], inception: Any, device: str) -> "Tensor":

@@ -72,7 +72,7 @@ def orders(cases: Sequence[Case], needs: Collection[str]) -> list[Order]:
     Raises:
         IMAGDressingError: rows lack a prompt, or a file that is needed and can be read; the message names up to ten.
     """
-    problems = [f"row {i}: {problem}" for i, case in enumerate(cases, 1) if (problem := _problem(case, needs))]
+    problems = [f"{case.file_name}: {problem}" for case in cases if (problem := _problem(case, needs))]
     require_none("No image was made.", problems)
     return [
         Order(case.garment, case.garment_mask, prompt, seed_of(case.garment.name, prompt), case.pose, case.face)

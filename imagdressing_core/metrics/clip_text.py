@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from ..errors import packages
 from .images import ImageArray, PromptScore, clip_pixels, in_batches
-from .weights import CLIP, loading_weights
+from .weights import CLIP, load_whole, loading_weights
 
 
 def load_clip_text(weights: str = CLIP.hub_id, device: str = "cpu") -> PromptScore:
@@ -27,7 +27,7 @@ def load_clip_text(weights: str = CLIP.hub_id, device: str = "cpu") -> PromptSco
     with packages("CLIP"):
         from transformers import CLIPModel, CLIPTokenizer
     with loading_weights(CLIP, weights):
-        model: Any = CLIPModel.from_pretrained(weights)
+        model: Any = load_whole(CLIPModel, weights)
         tokenizer = CLIPTokenizer.from_pretrained(weights)
     model.to(device).eval()
     length, size = model.config.text_config.max_position_embeddings, model.config.vision_config.image_size

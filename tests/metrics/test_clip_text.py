@@ -68,6 +68,19 @@ def test_no_pairs_have_no_scores(clip: Path):
     assert load_clip_text(str(clip))([], []) == []
 
 
+def test_a_clip_without_its_text_half_is_no_clip_of_random_numbers(clip: Path, tmp_path: Path):
+    from transformers import CLIPModel, CLIPTokenizer
+
+    model = CLIPModel.from_pretrained(clip)
+    weights = {name: value for name, value in model.state_dict().items() if "text" not in name}
+    model.save_pretrained(tmp_path, state_dict=weights)
+    CLIPTokenizer.from_pretrained(clip).save_pretrained(tmp_path)
+    with pytest.raises(
+        IMAGDressingError, match=r"could not be loaded from .*: \d+ of its weights are missing, such as text"
+    ):
+        ClipText.load(str(tmp_path))
+
+
 def test_missing_weights_are_named_with_their_source(tmp_path: Path):
     with pytest.raises(IMAGDressingError, match=r"huggingface.co/openai/clip-vit-base-patch32"):
         load_clip_text(str(tmp_path / "absent"))

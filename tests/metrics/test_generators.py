@@ -123,7 +123,7 @@ def test_images_are_made_in_the_methods_batches_without_those_that_exist(cases: 
     assert painter.batches == [2, 2, 1]
 
 
-def test_all_wrong_rows_are_named_before_any_image_is_made(cases: list[Case], tmp_path: Path):
+def test_all_wrong_rows_are_named_by_their_picture_before_any_image_is_made(cases: list[Case], tmp_path: Path):
     (tmp_path / "torn.png").write_bytes(b"not an image")
     wrong = [
         replace(cases[0], prompt=None),
@@ -141,13 +141,13 @@ def test_all_wrong_rows_are_named_before_any_image_is_made(cases: list[Case], tm
         run([*cases, *wrong], painter, tmp_path / "out")
     says = str(error.value)
     for words in (
-        "row 4: prompt is empty",
-        "row 5: picture '1' ends in no image format",
-        "row 6: missing file",
-        "row 7: unreadable file",
-        "row 8: garment_mask is empty",
-        "row 9: garment_mask",
-        "row 10: pose is empty",
+        "0.png: prompt is empty",
+        "1: picture '1' ends in no image format",
+        "0.png: missing file",
+        "0.png: unreadable file",
+        "0.png: garment_mask is empty",
+        "black.png marks nothing",
+        "0.png: pose is empty",
     ):
         assert words in says
     assert not painter.painted

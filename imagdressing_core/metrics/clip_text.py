@@ -1,7 +1,6 @@
 """The paper's S_c: how well an image fits its prompt, as the cosine of CLIP ViT-B/32's embeddings."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch.nn import functional
@@ -27,9 +26,8 @@ def load_clip_text(weights: str = CLIP.hub_id, device: str = "cpu") -> PromptSco
     with packages("CLIP"):
         from transformers import CLIPModel, CLIPTokenizer
     with loading_weights(CLIP, weights):
-        model: Any = load_whole(CLIPModel, weights)
-        tokenizer = CLIPTokenizer.from_pretrained(weights)
-    model.to(device).eval()
+        model, tokenizer = load_whole(CLIPModel, weights), CLIPTokenizer.from_pretrained(weights)
+    model.to(device)
     length, size = model.config.text_config.max_position_embeddings, model.config.vision_config.image_size
 
     @in_batches

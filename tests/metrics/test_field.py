@@ -8,7 +8,7 @@ import numpy
 import pytest
 import torch
 from PIL import Image
-from support import drawn, evaluating, tiny_clip
+from support import drawn, evaluating, tiny_annotators, tiny_clip
 from typer.testing import CliRunner
 
 from imagdressing_core.errors import IMAGDressingError
@@ -126,6 +126,12 @@ def test_clip_i_is_the_cosine_of_clips_own_image_embeddings(models: Path):
     assert found == pytest.approx(float(first @ second), abs=1e-6)
 
 
+def test_a_model_without_a_class_token_is_no_dino(tmp_path: Path):
+    tiny_annotators.save_parser(tmp_path)
+    with pytest.raises(IMAGDressingError, match=r"DINO ViT-S/16 could not be loaded from .*: it has no class token"):
+        BY_NAME["dino"].load([str(tmp_path)], "cpu", PROTOCOLS["corrected"])
+
+
 def test_a_frame_holds_the_garment_on_white_and_nothing_of_its_surroundings():
     image, mask = numpy.full((60, 40, 3), 7, numpy.uint8), numpy.zeros((60, 40), bool)
     image[10:50, 10:30], mask[10:50, 10:30] = (200, 0, 0), True
@@ -189,18 +195,25 @@ def test_fid_is_the_distance_of_two_normal_distributions():
 
 
 def test_inception_is_torch_fidelitys_and_reads_a_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     from torchmetrics.image.fid import NoTrainInceptionV3
 
     file = tmp_path / "inception.pth"
     torch.save({}, file)
     with monkeypatch.context() as patch:  # to learn the layout, in which the file is then written
         patch.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
-        torch.save(NoTrainInceptionV3("inception-v3-compat", ["2048"], str(file)).state_dict(), file)
+        random = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(file))
+    for one in random.parameters():
+        if one.ndim == 4:
+            torch.nn.init.kaiming_normal_(one)  # so that the features depend on the image
+    torch.save(random.state_dict(), file)
     network = field.load_inception(str(file), "cpu")
-    pixels = torch.from_numpy(drawn.garment(1)[0]).movedim(-1, 0)[None]
+    pixels = torch.randint(0, 256, (1, 3, 512, 640), dtype=torch.uint8)
     with torch.inference_mode():
-        features = network(pixels)
-    assert features.numel() == field.FEATURES and features.isfinite().all()
+        features = network(pixels).reshape(1, -1)
+        (expected,) = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file))(pixels)
+    assert features.shape[1] == field.FEATURES and features.abs().max() > 0
+    torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(IMAGDressingError, match=r"Inception could not be loaded from .*torch-fidelity"):
         field.load_inception(str(tmp_path / "absent.pth"), "cpu")
 

@@ -16,10 +16,10 @@ from ..errors import IMAGDressingError
 from ..files.storage import save_whole, written_whole
 from ..images.preprocess import CLIP_SIZE
 from ..on_diffusers.loading import load_frozen
-from ..on_diffusers.pipeline import clip_hidden_states
 from .config import TrainingConfig, all_data
 from .data import garment_pixels, person_pixels, read_pairs
 from .hub import local, weights_of
+from .model import clip_hidden, vae_moments
 from .pairs import ImageSource, TrainingPair
 from .provenance import provenance, weights_digest
 
@@ -121,7 +121,7 @@ def build_cache(config: TrainingConfig, say: Callable[[str], None]) -> Iterator[
     if (cache.folder / SETTINGS).exists():
         open_cache(config)
     elif state.is_main_process:
-        _save({"clip": _clip_hidden(image_encoder, torch.zeros(1, 3, CLIP_SIZE, CLIP_SIZE))}, cache.folder / NULL)
+        _save({"clip": clip_hidden(image_encoder, torch.zeros(1, 3, CLIP_SIZE, CLIP_SIZE))}, cache.folder / NULL)
         settings = _settings(config) | {"made": provenance(config.models)}
         with written_whole(cache.folder / SETTINGS) as unfinished:  # other processes look for it
             unfinished.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -151,19 +151,9 @@ def _images(config: TrainingConfig) -> Iterator[tuple[str, ImageSource]]:
 
 def _encoded(part: str, image: Any, config: TrainingConfig, vae: Any, image_encoder: Any) -> dict[str, Tensor]:
     if part == "person":
-        return {"moments": _moments(vae, person_pixels(image, config.data))}
+        return {"moments": vae_moments(vae, person_pixels(image, config.data))[0]}
     pixels, clip = garment_pixels(image, config.data)
-    return {"moments": _moments(vae, pixels), "clip": _clip_hidden(image_encoder, clip)[0]}
-
-
-@torch.no_grad()
-def _moments(vae: Any, pixels: Tensor) -> Tensor:
-    return vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.parameters[0]
-
-
-@torch.no_grad()
-def _clip_hidden(image_encoder: Any, pixels: Tensor) -> Tensor:
-    return clip_hidden_states(image_encoder, pixels.to(image_encoder.device, image_encoder.dtype))
+    return {"moments": vae_moments(vae, pixels)[0], "clip": clip_hidden(image_encoder, clip)[0]}
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:

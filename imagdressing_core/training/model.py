@@ -84,12 +84,7 @@ def training_loss(
 
 @torch.no_grad()
 def encoded(samples: Mapping[str, Any], frozen: Frozen) -> TrainingBatch:
-    """Bring collated samples to the device and encode them. Samples from a cache are encoded already.
-
-    Args:
-        samples: See ``SampleMaker.sample``.
-        frozen: The models to encode with.
-    """
+    """Bring collated samples of ``SampleMaker`` to the device and encode them, if no cache has done it already."""
     from accelerate.utils import send_to_device
 
     device = frozen.unet.device
@@ -97,18 +92,29 @@ def encoded(samples: Mapping[str, Any], frozen: Frozen) -> TrainingBatch:
     samples = send_to_device(samples, device, non_blocking=device.type == "cuda")
     person, garment, clip = (samples[name] for name in ("person", "garment", "clip"))
     if frozen.image_encoder is not None:
-        dtype = frozen.vae.dtype
-        person, garment = (frozen.vae.encode(one.to(dtype)).latent_dist.parameters.float() for one in (person, garment))
-        clip = clip_hidden_states(frozen.image_encoder, clip.to(dtype)).float()
+        person, garment = (vae_moments(frozen.vae, one) for one in (person, garment))
+        clip = clip_hidden(frozen.image_encoder, clip)
     return TrainingBatch(
         person=person,
         garment=garment,
-        garment_kept=(~samples["no_garment_latent"]).to(garment.dtype).view(-1, 1, 1, 1),
+        garment_kept=samples["garment_kept"],
         clip_hidden=clip,
         text=text_embeddings(frozen.text_encoder, frozen.tokenizer, samples["caption"], device),
         draws=samples["draws"],
         scaling=frozen.vae.config.scaling_factor,
     )
+
+
+@torch.no_grad()
+def vae_moments(vae: Any, pixels: Tensor) -> Tensor:
+    """Return mean and log-variance of images, (batch, 8, h, w), as the VAE returns them."""
+    return vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.parameters.float()
+
+
+@torch.no_grad()
+def clip_hidden(image_encoder: Any, pixels: Tensor) -> Tensor:
+    """Return CLIP's penultimate hidden states, (batch, 257, 1280)."""
+    return clip_hidden_states(image_encoder, pixels.to(image_encoder.device, image_encoder.dtype)).float()
 
 
 def latent_shape(vae: Any, data: Data) -> tuple[int, int, int]:

@@ -91,7 +91,8 @@ class SampleMaker:
         offset = torch.randn(channels, 1, 1, generator=generator)
         caption = "" if dropped.text else pair.captions[int(which * len(pair.captions))]
         draws = RandomDraws(timestep, noise, offset, of_person, of_garment)
-        return images | {"caption": caption, "no_garment_latent": dropped.garment_latent, "draws": draws}
+        kept = torch.full((1, 1, 1), float(not dropped.garment_latent))
+        return images | {"caption": caption, "garment_kept": kept, "draws": draws}
 
 
 class PairSamples(Dataset[Any]):

@@ -43,7 +43,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 @app.command("evaluate")
 def evaluate_command(
-    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt, person.")
+    ],
     method: Annotated[list[str], typer.Option(help="NAME=FOLDER of a method's images. Once for each method.")],
     score: Annotated[list[str], typer.Option(help=SCORE_HELP)] = ["cami-u"],  # noqa: B006
     mode: Annotated[Mode, typer.Option(help="CAMI as the official code computes it, or corrected.")] = "corrected",

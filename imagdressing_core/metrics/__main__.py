@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -265,6 +266,12 @@ def _own_scorer(text: str) -> Scorer:
         raise IMAGDressingError(f"--score {text} cannot be imported: {error}. Is it on PYTHONPATH?") from error
     if not isinstance(found, Scorer):
         raise IMAGDressingError(f"--score {text} is a {type(found).__name__}, no Scorer of {Scorer.__module__}.")
+    try:
+        pickle.dumps(found)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise IMAGDressingError(
+            f"--score {text} cannot be sent to processes ({error}): load must be a function of the module, no lambda."
+        ) from error
     return found
 
 

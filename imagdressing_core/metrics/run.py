@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
@@ -182,6 +183,11 @@ def _in_processes(tasks: Sequence[Task], setting: Setting) -> Iterator[tuple[Tas
         futures = {pool.submit(_load_and_score, batch, setting): batch for batch in _batches(tasks)}
         for future in as_completed(futures):
             yield from zip(futures[future], future.result(), strict=True)
+    except BrokenProcessPool as error:
+        raise IMAGDressingError(
+            "A process that scores was killed, as a system without free memory does it. All scores so far are kept: "
+            "give fewer --processes and start the command again."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,6 +1,6 @@
 """Where in an image a garment acts: how much it adds to the attention, over layers and noise levels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,24 +27,43 @@ def _norm(tokens: Tensor) -> Tensor:
 class HeatMap:
     """The weighted mean of many layers' shares of one garment, (batch, height, width) of the latent.
 
-    weight: the sum of the weights of all layers and noise levels. A layer in which the garment does not act counts as
-        a share of zero.
+    An image may be asked about several times at one noise level: once for each of several prompts, or in windows that
+    overlap. A layer's share is the mean of these. A layer in which the garment does not act counts as a share of zero.
+
+    weights: the weight of each layer by its index; others have none.
     """
 
-    def __init__(self, batch: int, height: int, width: int, weight: float) -> None:
-        self._sum = torch.zeros(batch, height, width)
-        self._weight = torch.full((batch,), weight)
+    def __init__(self, batch: int, height: int, width: int, weights: Mapping[int, float]) -> None:
+        self._weights = weights
+        self._sum, self._weight = torch.zeros(batch, height, width), torch.zeros(batch)
+        self._level: dict[int, tuple[Tensor, Tensor]] = {}  # layer → (sum of its shares, their number) by image
+        self._left_out: dict[int, set[int]] = {}
 
-    def add(self, image_indices: Sequence[int], share: Tensor, grid: tuple[int, int], weight: float) -> None:
-        """Add a layer at one noise level. share: (len(image_indices), tokens); grid: (rows, columns) of the tokens."""
+    def add(self, layer: int, image_indices: Sequence[int], share: Tensor, grid: tuple[int, int]) -> None:
+        """Add a layer's share. share: (len(image_indices), tokens); grid: (rows, columns) of the tokens."""
         maps = functional.interpolate(
             share.float().cpu().reshape(-1, 1, *grid), self._sum.shape[-2:], mode="bilinear", align_corners=False
         )
-        self._sum[list(image_indices)] += weight * maps[:, 0]
+        shares, count = self._level.setdefault(layer, (torch.zeros_like(self._sum), torch.zeros_like(self._weight)))
+        images = torch.tensor(image_indices)
+        shares.index_add_(0, images, maps[:, 0])
+        count.index_add_(0, images, torch.ones(len(images)))
 
-    def leave_out(self, image_indices: Sequence[int], weight: float) -> None:
-        """Leave out one layer at one noise level because its share is unknown."""
-        self._weight[list(image_indices)] -= weight
+    def leave_out(self, layer: int, image_indices: Sequence[int]) -> None:
+        """Leave a layer out of these images at this noise level, unless its share is known from elsewhere."""
+        self._left_out.setdefault(layer, set()).update(image_indices)
+
+    def end_level(self) -> None:
+        """Count what was added at one noise level, and begin the next."""
+        self._weight += sum(self._weights.values())
+        for layer, (shares, count) in self._level.items():
+            self._sum += self._weights.get(layer, 0.0) * shares / count.clamp_min(1)[:, None, None]
+        for layer, images in self._left_out.items():
+            known = self._level[layer][1] if layer in self._level else torch.zeros_like(self._weight)
+            unknown = [image for image in images if not known[image]]
+            self._weight[unknown] -= self._weights.get(layer, 0.0)
+        self._level.clear()
+        self._left_out.clear()
 
     @property
     def mean(self) -> Tensor:

@@ -59,16 +59,13 @@ def imagdressing(
                 f"{without_effect[0]} is for diffusers, which --base asks for. ComfyUI chooses by itself; there "
                 "--follow makes images follow poses and faces."
             )
-        _make(manifest, out, on_comfyui.imagdressing(url, checkpoint, FOLLOWS[follow]))
-        return
-    if follow is not None:
+        recipe = on_comfyui.imagdressing(url, checkpoint, FOLLOWS[follow])
+    elif follow is not None:
         raise IMAGDressingError("--follow is for ComfyUI. On diffusers, --controlnet makes images follow their poses.")
-    file = None if checkpoint is None else Path(checkpoint)
-    _make(
-        manifest,
-        out,
-        on_diffusers.imagdressing(base, file, image_encoder, vae, controlnet, own_device(device), batch, tokenizer),
-    )
+    else:
+        file, own = None if checkpoint is None else Path(checkpoint), own_device(device)
+        recipe = on_diffusers.imagdressing(base, file, image_encoder, vae, controlnet, own, batch, tokenizer)
+    _make(manifest, out, recipe)
 
 
 @app.command()

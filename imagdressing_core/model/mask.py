@@ -11,9 +11,10 @@ def as_masks(mask: Tensor, socket: str = "mask") -> Tensor:
     """Return a MASK as floats (masks, height, width), whichever of the shapes in use a node gave it.
 
     Those are (height, width), (masks, height, width), (masks, 1, height, width) and (masks, height, width, 1).
+    Values outside 0 … 1, as 255 for white, are cut to it: they would multiply the strength of a garment.
 
     Args:
-        mask: in any of these shapes; 0 … 1, or true and false.
+        mask: in any of these shapes; numbers, or true and false.
         socket: the name of the input, for errors.
 
     Raises:
@@ -33,7 +34,7 @@ def as_masks(mask: Tensor, socket: str = "mask") -> Tensor:
         )
     if not bool(torch.isfinite(mask).all()):
         raise IMAGDressingError(f"{socket} holds NaN or infinite values. Look at the node that makes it.")
-    return mask.float()
+    return mask.float().clamp(0, 1)
 
 
 def has_shape_of(masks: Tensor, height: int, width: int) -> bool:

@@ -16,6 +16,9 @@ from ...imagdressing_core.errors import IMAGDressingError
 from ...imagdressing_core.model.layers import LAYERS, SelfAttentionLayer
 from .wrappers import applied_garments, with_garments
 
+GUIDANCE = ("sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function")
+"""Keys of a MODEL's options under which nodes change what becomes of the predictions."""
+
 
 def heat_maps(
     model: ModelPatcher,
@@ -43,28 +46,33 @@ def heat_maps(
             "model has no garment, or only such as never act: connect the MODEL output of Apply Garment, and look at "
             "its strength, start and end."
         )
-    weight = steps * sum(layers.values())
     height, width = latent.shape[-2:]
-    maps = {id(applied): HeatMap(len(latent), height, width, weight) for applied in garments}
+    maps = {id(applied): HeatMap(len(latent), height, width, layers) for applied in garments}
     seen = False
 
     def on_term(
         applied: Any, layer: SelfAttentionLayer, image_indices: Sequence[int], base: Tensor, added: Tensor
     ) -> None:
         nonlocal seen
-        heat, weight = maps[id(applied)], layers.get(layer.index, 0.0)
-        grid = layer.grid(height, width)
-        if (len(base), base.shape[1]) != (len(image_indices), grid[0] * grid[1]):  # tokens merged or tiled
-            heat.leave_out(image_indices, weight)
-        elif weight:
+        heat, grid = maps[id(applied)], layer.grid(height, width)
+        # Tokens that are merged or tiled, or those of a prompt for an area.
+        if (len(base), base.shape[1]) != (len(image_indices), grid[0] * grid[1]):
+            heat.leave_out(layer.index, image_indices)
+        elif layers.get(layer.index, 0.0):
             seen = True
-            heat.add(image_indices, garment_share(base, added), grid, weight)
+            heat.add(layer.index, image_indices, garment_share(base, added), grid)
 
-    _show(with_garments(model, garments, on_term), positive, latent, steps, progress)
+    def level_done(done: int, total: int) -> None:
+        for heat in maps.values():
+            heat.end_level()
+        progress(done, total)
+
+    _show(with_garments(model, garments, on_term), positive, latent, steps, level_done)
     if not seen:
         raise IMAGDressingError(
             "No garment acts in the chosen layers at any of the steps, or other nodes merge and tile all their tokens "
-            "(HyperTile, ToMe): take more steps, layers = all, or the model without those nodes."
+            "(HyperTile, ToMe), or every prompt is for an area: take more steps, layers = all, the model without those "
+            "nodes, or a prompt for the whole image."
         )
     return torch.stack([maps[id(applied)].mean for applied in garments])
 
@@ -79,22 +87,35 @@ def _require_weights(layers: LayerWeights) -> None:
             )
 
 
-def _show(model: ModelPatcher, positive: Any, latent: Tensor, steps: int, progress: Callable[[int, int], None]) -> None:
+def _show(
+    model: ModelPatcher, positive: Any, latent: Tensor, steps: int, level_done: Callable[[int, int], None]
+) -> None:
     """Have the model predict the noise of the images once at each of ``steps`` noise levels."""
-    guider = comfy.samplers.CFGGuider(model)
+    guider = _NoGuidance(model)
     guider.inner_set_conds({"positive": positive})
     guider.set_cfg(1.0)
     model_sampling: Any = model.get_model_object("model_sampling")
     sigmas = torch.tensor([model_sampling.percent_to_sigma((step + 0.5) / steps) for step in range(steps)])
     noise = comfy.sample.prepare_noise(latent, 0)
-    guider.sample(noise, latent, _Look(progress), sigmas, disable_pbar=True, seed=0)
+    guider.sample(noise, latent, _Look(level_done), sigmas, disable_pbar=True, seed=0)
+
+
+class _NoGuidance(comfy.samplers.CFGGuider):
+    """The prediction of the positive prompt alone.
+
+    Guidance nodes (PAG, SAG) would have the model predict more than that, or look for a negative prompt.
+    """
+
+    def predict_noise(self, x: Tensor, timestep: Tensor, model_options: Any = None, seed: Any = None) -> Any:
+        options = {key: value for key, value in (model_options or {}).items() if key not in GUIDANCE}
+        return super().predict_noise(x, timestep, options, seed)
 
 
 class _Look(comfy.samplers.Sampler):
     """Shows the model the image at each noise level, and leaves the image as it is."""
 
-    def __init__(self, progress: Callable[[int, int], None]) -> None:
-        self._progress = progress
+    def __init__(self, level_done: Callable[[int, int], None]) -> None:
+        self._level_done = level_done
 
     def sample(
         self,
@@ -111,5 +132,5 @@ class _Look(comfy.samplers.Sampler):
         for step, sigma in enumerate(sigmas):
             x = sampling.noise_scaling(sigma, noise, latent_image)
             model_wrap(x, sigma.expand(len(x)), **extra_args)
-            self._progress(step + 1, len(sigmas))
+            self._level_done(step + 1, len(sigmas))
         return latent_image

@@ -214,6 +214,8 @@ class SamplingRun:
                 )
 
     def _should_act(self, applied: AppliedGarment, sigmas: Tensor | None) -> bool:
+        if sigmas is not None and len(sigmas) < 2:  # no step at all, as the first part of sigmas that are split at 0
+            return False
         if _always_the_same(applied):
             return True
         if sigmas is None or self.guider is None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from support import comfyui_process as comfyui
+from support import other_nodes
 from support.sampling import apply_garment, apply_garment_advanced, prompt, random, sample, traces
 
 LATENT = (2, 4, 12, 8)
@@ -17,10 +18,9 @@ def look(model: Any, latent: torch.Tensor | None = None, **inputs: Any) -> tuple
     return comfyui.call(
         "IMAGDressingHeatMap",
         model=model,
-        positive=prompt("prompt"),
         samples={"samples": latent},
         image=torch.full((len(latent), height, width, 3), 0.5),
-        **({"layers": "all", "steps": 2} | inputs),
+        **({"positive": prompt("prompt"), "layers": "all", "steps": 2} | inputs),
     )
 
 
@@ -50,6 +50,29 @@ def test_the_same_garment_twice_gives_two_maps(model: Any, garment: Any):
     shares = look(apply_garment(apply_garment(model, garment), garment, strength=0.5))[1]
     assert len(shares) == 4
     assert shares[:2].mean() > shares[2:].mean() > 0
+
+
+@pytest.mark.parametrize("name", ["ControlNet", "area", "mask"])
+def test_a_second_prompt_beside_the_first_does_not_make_the_garment_hotter(model: Any, garment: Any, name: str):
+    with_garment = apply_garment(model, garment)
+    first, (second, _) = prompt("prompt"), other_nodes.PROMPT_PATCHES[name](prompt("prompt"), prompt("negative"))
+    alone, both = (look(with_garment, positive=positive)[1] for positive in (first, [*first, *second]))
+    assert (both - alone).abs().max() < 0.1 * alone.mean()
+
+
+@pytest.mark.parametrize("name", ["PAG", "SAG", "NAG", "rescaled guidance"])
+def test_guidance_nodes_do_not_change_the_shares(model: Any, garment: Any, name: str):
+    with_garment, latent = apply_garment(model, garment), random(1, 4, 16, 16, seed=2)
+    alone, guided = (look(one, latent)[1] for one in (with_garment, other_nodes.MODEL_PATCHES[name](with_garment)))
+    torch.testing.assert_close(guided, alone)
+
+
+def test_an_image_in_two_context_windows_is_as_hot_as_in_one(model: Any, garment: Any):
+    with_garment, latent = apply_garment(model, garment), random(6, 4, 8, 8, seed=2)
+    windows = {"context_length": 4, "context_overlap": 2, "context_schedule": "standard_static", "context_stride": 1}
+    windows |= {"closed_loop": False, "fuse_method": "pyramid", "dim": 0, "freenoise": False}
+    in_windows = comfyui.call("ContextWindowsManual", model=with_garment, **windows)
+    torch.testing.assert_close(look(in_windows, latent)[1], look(with_garment, latent)[1])
 
 
 def test_only_the_chosen_layers_and_steps_count(model: Any, garment: Any):

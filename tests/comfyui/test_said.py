@@ -110,6 +110,20 @@ def test_a_garment_outside_of_its_window_was_not_meant_to_act(said: Any):
     assert said() == []
 
 
+def test_a_garment_was_not_meant_to_act_where_the_sampler_has_no_step(said: Any):
+    model = apply_garment(narrow_model())
+    sigmas = comfyui.call("BasicScheduler", model=model, scheduler="normal", steps=2, denoise=1.0)
+    comfyui.call(
+        "SamplerCustomAdvanced",
+        noise=comfyui.call("RandomNoise", noise_seed=1),
+        guider=comfyui.call("BasicGuider", model=model, conditioning=prompt()),
+        sampler=comfyui.call("KSamplerSelect", sampler_name="euler"),
+        sigmas=comfyui.call("SplitSigmas", sigmas=sigmas, step=0)[0],
+        latent_image={"samples": torch.zeros(1, 4, 8, 8)},
+    )
+    assert said() == []
+
+
 class WithoutProjections(torch.nn.Module):
     def forward(self, x: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
         return 0.1 * x

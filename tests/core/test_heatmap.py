@@ -16,29 +16,50 @@ def test_nothing_on_nothing_has_no_share():
 
 
 def test_the_mean_is_weighted_and_kept_by_image():
-    heat = HeatMap(batch=2, height=2, width=2, weight=4.0)
-    heat.add([0, 1], torch.tensor([[1.0] * 4, [0.0] * 4]), (2, 2), 1.0)
-    heat.add([1], torch.tensor([[1.0] * 4]), (2, 2), 3.0)
+    heat = HeatMap(batch=2, height=2, width=2, weights={0: 1.0, 1: 3.0})
+    heat.add(0, [0, 1], torch.tensor([[1.0] * 4, [0.0] * 4]), (2, 2))
+    heat.add(1, [1], torch.tensor([[1.0] * 4]), (2, 2))
+    heat.end_level()
     assert heat.mean[0].mean().item() == 0.25
     assert heat.mean[1].mean().item() == 0.75
 
 
-def test_what_is_left_out_does_not_count():
-    heat = HeatMap(batch=1, height=2, width=2, weight=4.0)
-    heat.add([0], torch.tensor([[1.0] * 4]), (2, 2), 1.0)
-    heat.leave_out([0], 2.0)
+def test_a_noise_level_at_which_nothing_acts_counts():
+    heat = HeatMap(batch=1, height=2, width=2, weights={0: 1.0})
+    heat.add(0, [0], torch.tensor([[1.0] * 4]), (2, 2))
+    heat.end_level()
+    heat.end_level()
     assert heat.mean.mean().item() == 0.5
 
 
+def test_what_is_left_out_does_not_count():
+    heat = HeatMap(batch=1, height=2, width=2, weights={0: 1.0, 1: 1.0, 2: 2.0})
+    heat.add(0, [0], torch.tensor([[1.0] * 4]), (2, 2))
+    heat.leave_out(2, [0])
+    heat.end_level()
+    assert heat.mean.mean().item() == 0.5
+
+
+def test_an_image_that_is_seen_several_times_at_one_level_has_the_mean():
+    heat = HeatMap(batch=2, height=2, width=2, weights={0: 1.0})
+    heat.add(0, [0, 0], torch.tensor([[1.0] * 4, [0.0] * 4]), (2, 2))
+    heat.add(0, [0, 1], torch.tensor([[1.0] * 4, [1.0] * 4]), (2, 2))
+    heat.add(0, [0], torch.tensor([[1.0] * 4]), (2, 2))
+    heat.leave_out(0, [0])
+    heat.end_level()
+    assert heat.mean.mean((1, 2)).tolist() == [0.75, 1.0]
+
+
 def test_a_coarse_layer_keeps_its_place_in_the_image():
-    heat = HeatMap(batch=1, height=4, width=4, weight=1.0)
-    heat.add([0], torch.tensor([[1.0, 0.0, 0.0, 0.0]]), (2, 2), 1.0)
+    heat = HeatMap(batch=1, height=4, width=4, weights={0: 1.0})
+    heat.add(0, [0], torch.tensor([[1.0, 0.0, 0.0, 0.0]]), (2, 2))
+    heat.end_level()
     assert heat.mean[0, 0, 0] == 1.0
     assert heat.mean[0, 3, 3] == 0.0
 
 
 def test_an_image_nobody_looked_at_is_dark():
-    assert not HeatMap(1, 2, 2, 1.0).mean.any()
+    assert not HeatMap(1, 2, 2, {0: 1.0}).mean.any()
 
 
 def test_the_overlay_leaves_the_image_where_nothing_acts():

@@ -38,3 +38,12 @@ def test_an_area_gets_its_own_part_of_the_mask():
 
 def test_a_mask_of_truth_values_is_one_of_numbers():
     assert torch.equal(1 - as_masks(torch.tensor([[True, False]])), torch.tensor([[[0.0, 1.0]]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_a_mask_from_0_to_255_is_one_from_0_to_1(dtype: torch.dtype):
+    assert torch.equal(as_masks(torch.tensor([[255, 0]], dtype=dtype)), torch.tensor([[[1.0, 0.0]]]))
+
+
+def test_a_mask_below_zero_marks_nothing():
+    assert torch.equal(as_masks(torch.tensor([[-1.0, 0.5]])), torch.tensor([[[0.0, 0.5]]]))

@@ -1,6 +1,7 @@
 """The commands that compute the paper's result table: ``python -m imagdressing_core.metrics``."""
 
 import os
+import pickle
 import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 @app.command("evaluate")
 def evaluate_command(
-    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt, person.")
+    ],
     method: Annotated[list[str], typer.Option(help="NAME=FOLDER of a method's images. Once for each method.")],
     score: Annotated[list[str], typer.Option(help=SCORE_HELP)] = ["cami-u"],  # noqa: B006
     mode: Annotated[Mode, typer.Option(help="CAMI as the official code computes it, or corrected.")] = "corrected",
@@ -260,6 +263,12 @@ def _own_scorer(text: str) -> Scorer:
         raise IMAGDressingError(f"--score {text} cannot be imported: {error}. Is it on PYTHONPATH?") from error
     if not isinstance(found, Scorer):
         raise IMAGDressingError(f"--score {text} is a {type(found).__name__}, no Scorer of {Scorer.__module__}.")
+    try:
+        pickle.dumps(found)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise IMAGDressingError(
+            f"--score {text} cannot be sent to processes ({error}): load must be a function of the module, no lambda."
+        ) from error
     return found
 
 

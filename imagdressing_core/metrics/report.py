@@ -99,7 +99,7 @@ def latex(grid: Grid) -> str:
     text = style.apply(lambda _: bold, axis=None).to_latex(hrules=True, column_format=align)
     for sign, code in LATEX_SIGNS.items():
         text = text.replace(sign, code)
-    return re.sub(r"-(?=\d+\.)", "$-$", text)
+    return re.sub(r"(?<!\w)-(?=\d+\.)", "$-$", text)
 
 
 def write_report(

@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
@@ -164,6 +165,11 @@ def _in_processes(jobs: Sequence[Job], setting: Setting) -> Iterator[tuple[Job, 
         futures = {pool.submit(_load_and_score, batch, setting): batch for batch in _batches(jobs)}
         for future in as_completed(futures):
             yield from zip(futures[future], future.result(), strict=True)
+    except BrokenProcessPool as error:
+        raise IMAGDressingError(
+            "A process that scores was killed, as a system without free memory does it. All scores so far are kept: "
+            "give fewer --processes and start the command again."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -33,6 +33,7 @@ CELL = [
 ]  # fmt: skip
 SUMS = [column.name for column in COLUMNS]
 MASKED = " and ".join(MASKS)
+ORIENTATION, FIRST_ON_ITS_SIDE = 0x0112, 5  # of EXIF
 UNMASKED, OTHER_SIZE = "†", "‡"
 
 
@@ -172,6 +173,7 @@ def _conditions(column: Column, own: Frame, other: Frame, mode: Mode) -> tuple[b
 def _size(path: Path | str | None) -> str:
     try:
         with Image.open(path or "") as file:
-            return f"{file.width} × {file.height}"
+            is_on_its_side = file.getexif().get(ORIENTATION, 1) >= FIRST_ON_ITS_SIDE  # as it is turned for its score
+            return " × ".join(map(str, file.size[::-1] if is_on_its_side else file.size))
     except Exception:  # the reason is in the scores
         return ""

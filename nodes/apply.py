@@ -9,7 +9,7 @@ from ..imagdressing_core.application.applied_garment import AppliedGarment, Batc
 from ..imagdressing_core.application.strengths import LAYER_PRESETS, SCHEDULES, parse_layers, parse_schedule
 from ..imagdressing_core.model.garment import Garment
 from ..imagdressing_core.model.mask import as_masks
-from .comfyui.feedback import node_id
+from .comfyui.feedback import node_id, say
 from .comfyui.requirements import require_applicable
 from .comfyui.wires import require_option, require_text
 from .comfyui.wrappers import apply_garment
@@ -55,6 +55,16 @@ MASK = io.Mask.Input(
 WITH_GARMENT = io.Model.Output(tooltip="The model with the garment, for any sampler.")
 
 
+def _with_garment(model: Any, applied: AppliedGarment) -> io.NodeOutput:
+    start, end = applied.start_percent, applied.end_percent
+    text = (
+        f"The garment never acts: it begins at {start:g} and ends at {end:g}. Set start_percent below end_percent, or "
+        "bypass this node."
+    )
+    say(text if applied.strength and start >= end else "", applied.label)
+    return io.NodeOutput(apply_garment(model, applied))
+
+
 def _masks(mask: Tensor | None) -> Tensor | None:
     return None if mask is None else as_masks(mask)
 
@@ -92,7 +102,7 @@ class ApplyGarment(io.ComfyNode):
             mask=_masks(mask),
             label=node_id(cls),
         )
-        return io.NodeOutput(apply_garment(model, applied))
+        return _with_garment(model, applied)
 
 
 class ApplyGarmentAdvanced(io.ComfyNode):
@@ -181,4 +191,4 @@ class ApplyGarmentAdvanced(io.ComfyNode):
             schedule=parse_schedule(schedule),
             label=node_id(cls),
         )
-        return io.NodeOutput(apply_garment(model, applied))
+        return _with_garment(model, applied)

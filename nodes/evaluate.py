@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from ..imagdressing_core.errors import IMAGDressingError
 from ..imagdressing_core.images.preprocess import images_from_tensor, tensor_from_images
 from ..imagdressing_core.model.mask import as_masks
-from .comfyui.feedback import said
+from .comfyui.feedback import said, warning
 from .comfyui.folders import evaluation_weights
 from .comfyui.wires import IMAGE, MASK, require_option, require_text, require_wires
 from .sockets import CATEGORY
@@ -125,7 +125,15 @@ class EvaluateGarmentFidelity(io.ComfyNode):
         scores = _scores(pairs, mode)
         text = score_text(scores)
         table = tensor_from_images([score_sheet(garments, results, scores)])
-        return io.NodeOutput(text, table, ui=ui.PreviewImage(table, cls=cls).as_dict() | said(text))
+        shown = said(text, _half_of_the_poses(pose, generated_pose))
+        return io.NodeOutput(text, table, ui=ui.PreviewImage(table, cls=cls).as_dict() | shown)
+
+
+def _half_of_the_poses(pose: Tensor | None, generated_pose: Tensor | None) -> str:
+    if (pose is None) == (generated_pose is None):
+        return ""
+    given, other = ("pose", "generated_pose") if generated_pose is None else ("generated_pose", "pose")
+    return warning(f"The pose is not scored: {given} is connected and {other} is not. Connect both, or neither.")
 
 
 def _scores(pairs: list[PairContent], mode: Mode) -> list[Scores]:

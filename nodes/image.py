@@ -9,11 +9,12 @@ from torch import Tensor
 
 from ..imagdressing_core.application.heatmap import overlay, resized
 from ..imagdressing_core.application.strengths import LAYER_PRESETS, parse_layers
-from ..imagdressing_core.errors import require_between
+from ..imagdressing_core.errors import IMAGDressingError, require_between
+from ..imagdressing_core.files.sd15_shapes import LATENT_CHANNELS
 from ..imagdressing_core.images.crop import LARGEST_PART, SMALLEST_PART, Box, crop_to_mask, paste_into_box
 from ..imagdressing_core.images.garment_mask import doubt
 from ..imagdressing_core.images.inpaint_control import inpaint_control
-from ..imagdressing_core.images.paste import WIDEST_FEATHER, paste_back
+from ..imagdressing_core.images.paste import WIDEST_FEATHER, mask_resized, paste_back, paste_doubts
 from ..imagdressing_core.model.mask import as_masks
 from .comfyui.feedback import SAYS_AGAIN, progress_bar, said, warning
 from .comfyui.heat_maps import heat_maps
@@ -27,9 +28,8 @@ MOST_STEPS = 50
 BoundingBox = io.Custom("BOUNDING_BOX")
 
 
-def _doubts(masks: Tensor, consequence: str) -> dict[str, list[str]]:
-    text = doubt(masks, consequence)
-    return said(warning(text) if text else "")
+def _said_of(*doubts: str | None) -> dict[str, list[str]]:
+    return said(*(warning(text) for text in doubts if text))
 
 
 class PasteBack(io.ComfyNode):
@@ -85,11 +85,14 @@ class PasteBack(io.ComfyNode):
         masks = as_masks(mask)
         if box is None:
             pasted = paste_back(original, generated, masks, feather, match_color)
+            part_of_mask = mask_resized(masks, original.shape[1:3])
         else:
             require_wires(box=(box, BOX))
             place = Box(*(box[side] for side in ("x", "y", "width", "height")))
             pasted = paste_into_box(original, generated, masks, feather, match_color, place)
-        return io.NodeOutput(pasted, ui=_doubts(masks, "the original is given back unchanged"))
+            part_of_mask = place.of(mask_resized(masks, original.shape[1:3]))
+        doubts = paste_doubts(part_of_mask, feather, match_color)
+        return io.NodeOutput(pasted, ui=_said_of(doubt(masks, "the original is given back unchanged"), *doubts))
 
 
 class CropToMask(io.ComfyNode):
@@ -136,7 +139,9 @@ class CropToMask(io.ComfyNode):
         require_wires(image=(image, IMAGE), mask=(mask, MASK))
         masks = as_masks(mask)
         part, part_of_mask, box = crop_to_mask(image, masks, margin, size)
-        return io.NodeOutput(part, part_of_mask, asdict(box), ui=_doubts(masks, "the whole image is taken"))
+        together = mask_resized(masks, image.shape[1:3]).amax(dim=0, keepdim=True)  # they share the box
+        text = doubt(together, "the whole image is taken", half_counts=False)
+        return io.NodeOutput(part, part_of_mask, asdict(box), ui=_said_of(text))
 
 
 class InpaintControl(io.ComfyNode):
@@ -168,7 +173,31 @@ class InpaintControl(io.ComfyNode):
     def execute(cls, image: Tensor, mask: Tensor) -> io.NodeOutput:
         require_wires(image=(image, IMAGE), mask=(mask, MASK))
         masks = as_masks(mask)
-        return io.NodeOutput(inpaint_control(image, masks), ui=_doubts(masks, "no part of the image is marked"))
+        control = inpaint_control(image, masks)
+        at_size = mask_resized(masks, image.shape[1:3])
+        text = doubt(at_size, "no part of the image is marked", half_counts=False)
+        return io.NodeOutput(control, ui=_said_of(text))
+
+
+def _require_finished(image: Tensor, latent: Tensor) -> None:
+    if latent.ndim != 4 or latent.shape[1] != LATENT_CHANNELS or not latent.numel():
+        raise IMAGDressingError(
+            f"samples has the shape {tuple(latent.shape)}, and SD1.5's latents are (batch, {LATENT_CHANNELS}, height, "
+            "width). Connect the LATENT that the sampler returned."
+        )
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or not image.numel():
+        raise IMAGDressingError(
+            f"image must be a batch of images (batch, height, width, 3), found {tuple(image.shape)}. Connect VAE "
+            "Decode."
+        )
+    if len(image) > len(latent):
+        raise IMAGDressingError(
+            f"image has {len(image)} images and samples has {len(latent)}. Connect the IMAGE that VAE Decode makes of "
+            "these samples."
+        )
+    for socket, values in (("samples", latent), ("image", image)):
+        if not bool(torch.isfinite(values).all()):
+            raise IMAGDressingError(f"{socket} holds NaN or infinite values: look at the node that makes it.")
 
 
 class GarmentHeatMap(io.ComfyNode):
@@ -223,6 +252,7 @@ class GarmentHeatMap(io.ComfyNode):
         require_wires(positive=(positive, CONDITIONING), samples=(samples, LATENT), image=(image, IMAGE))
         require_sd15(model)
         require_between("steps", steps, 1, MOST_STEPS)
+        _require_finished(image, samples["samples"])
         maps = heat_maps(model, positive, samples["samples"], int(steps), parse_layers(layers), progress_bar())
         images = image[torch.arange(maps.shape[1]) % len(image)]
         brightest = float(maps.max())

@@ -81,6 +81,10 @@ class ConvertCheckpoint(io.ComfyNode):
         return CHECKPOINTS.check(model_name)
 
     @classmethod
+    def fingerprint_inputs(cls, model_name: str | None, dtype: str | None) -> tuple[str, int, int] | None:
+        return CHECKPOINTS.fingerprint(model_name)  # a file that was replaced is converted again
+
+    @classmethod
     def execute(cls, model_name: str, dtype: str) -> io.NodeOutput:
         require_option("dtype", dtype, DTYPES)
         done = convert_checkpoint(

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from ..errors import IMAGDressingError, require_between
-from .paste import paste_back, require_batches, resized
+from .garment_mask import MIDDLE_GREY
+from .paste import mask_resized, paste_back, require_batches, resized
 
 MULTIPLE = 8  # the VAE makes one latent pixel of 8 × 8
 SMALLEST_PART, LARGEST_PART = 64, 4096  # pixels on a side
 NARROWEST = 2 / 3  # SD1.5 draws narrower images badly
-MARKED = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ def crop_to_mask(image: Tensor, mask: Tensor, margin: float, size: int) -> tuple
     require_between("size", size, SMALLEST_PART, LARGEST_PART)
     require_batches(mask, image=image)
     height, width = image.shape[1:3]
-    mask = resized(mask.float().unsqueeze(1), image.shape[1:3], "bilinear")[:, 0].clamp(0, 1)
+    mask = mask_resized(mask, image.shape[1:3])
     box = _box(mask, margin, width, height)
     scale = size / (box.width * box.height) ** 0.5
     shape = torch.Size(max(MULTIPLE, round(side * scale / MULTIPLE) * MULTIPLE) for side in (box.height, box.width))
     part = resized(box.of(image[..., :3].float()).movedim(-1, 1), shape, "bicubic").clamp(0, 1).movedim(1, -1)
-    return part, resized(box.of(mask).unsqueeze(1), shape, "bilinear")[:, 0].clamp(0, 1), box
+    return part, mask_resized(box.of(mask), shape), box
 
 
 def paste_into_box(
@@ -69,7 +69,7 @@ def paste_into_box(
             f"box is {box.width} × {box.height} pixels at ({box.x}, {box.y}), which is not within the original of "
             f"{width} × {height}. Connect the original that Crop to Mask got."
         )
-    mask = resized(mask.float().unsqueeze(1), original.shape[1:3], "bilinear")[:, 0]
+    mask = mask_resized(mask, original.shape[1:3])
     part = paste_back(box.of(original), generated, box.of(mask), feather, match_color)
     result = original[..., :3].float().expand(len(part), -1, -1, -1).clone()
     box.of(result).copy_(part)
@@ -77,7 +77,7 @@ def paste_into_box(
 
 
 def _box(mask: Tensor, margin: float, width: int, height: int) -> Box:
-    marked = (mask > MARKED).any(dim=0)
+    marked = (mask > MIDDLE_GREY).any(dim=0)
     if not bool(marked.any()):
         return Box(0, 0, width, height)
     columns, rows = (torch.nonzero(marked.any(dim=dim)).flatten().tolist() for dim in (0, 1))

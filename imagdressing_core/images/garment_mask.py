@@ -7,6 +7,7 @@ from torch import Tensor
 
 # A mask that stays below marks nothing: a loader that reads alpha 254 of 255 gives an opaque image a mask of 1/255.
 FAINTEST = 1 / 32
+MIDDLE_GREY = 0.5
 BORDER = 1 / 50  # of a side
 CLEARER = 1 / 4  # by at least this much the border of a mask of the surroundings exceeds the middle
 
@@ -49,12 +50,21 @@ def garment_mask(masks: Tensor | None, transparency: Tensor | None = None) -> Ga
     return GarmentMask(None)
 
 
-def doubt(masks: Tensor, if_empty: str) -> str | None:
+def doubt(masks: Tensor, if_empty: str, half_counts: bool = True) -> str | None:
     """Return a warning if masks (n, height, width) look unintended, else None.
 
-    if_empty: the consequence of an empty mask, as a clause.
+    Args:
+        if_empty: The consequence of an empty mask, as a clause.
+        half_counts: Whether what is not lighter than middle grey marks anything.
     """
-    empty = [str(number) for number, mask in enumerate(masks, 1) if float(mask.max()) < FAINTEST]
+    lightest = [float(mask.max()) for mask in masks]
+    empty = [
+        str(number)
+        for number, value in enumerate(lightest, 1)
+        if value < FAINTEST or (value <= MIDDLE_GREY and not half_counts)
+    ]
+    if len(empty) == len(masks) and max(lightest) >= FAINTEST:
+        return f"The mask is nowhere lighter than middle grey, so {if_empty}. Paint or connect a lighter one."
     if len(empty) == len(masks):
         return f"The mask is empty, so {if_empty}. Paint or connect a mask."
     if empty:

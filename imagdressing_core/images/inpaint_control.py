@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from .paste import require_batches, resized
+from .garment_mask import MIDDLE_GREY
+from .paste import mask_resized, require_batches
 
 MASKED = -1.0  # no image holds it: black would be a colour
-THRESHOLD = 0.5
 
 
 def inpaint_control(image: Tensor, mask: Tensor) -> Tensor:
@@ -25,5 +25,5 @@ def inpaint_control(image: Tensor, mask: Tensor) -> Tensor:
     require_batches(mask, image=image)
     batch = max(len(image), len(mask))
     image = image[..., :3].float().expand(batch, -1, -1, -1)
-    mask = resized(mask.float().unsqueeze(1), image.shape[1:3], "bilinear").movedim(1, -1)  # (batch, height, width, 1)
-    return torch.where(mask.to(image) > THRESHOLD, MASKED, image)
+    mask = mask_resized(mask, image.shape[1:3]).unsqueeze(-1)
+    return torch.where(mask.to(image) > MIDDLE_GREY, MASKED, image)

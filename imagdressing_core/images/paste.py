@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..errors import IMAGDressingError, require_between
+from .garment_mask import FAINTEST
 
 SMALLEST_DEVIATION = 1e-4
 WIDEST_FEATHER = 256
@@ -30,12 +31,12 @@ def paste_back(original: Tensor, generated: Tensor, mask: Tensor, feather: int, 
     require_between("feather", feather, 0, WIDEST_FEATHER)
     require_batches(mask, original=original, generated=generated)
     batch = max(len(original), len(generated), len(mask))
-    original, generated, mask = original.float(), generated.float(), mask.float()  # half cannot be resized everywhere
+    original, generated = original.float(), generated.float()  # half cannot be resized everywhere
     original = original[..., :3].expand(batch, -1, -1, -1)
     size = original.shape[1:3]
     generated = resized(generated[..., :3].movedim(-1, 1), size, "bicubic").clamp(0, 1).movedim(1, -1)
     generated = generated.to(original).expand(batch, -1, -1, -1)
-    mask = resized(mask.unsqueeze(1), size, "bilinear")[:, 0].clamp(0, 1).to(original).expand(batch, -1, -1)
+    mask = mask_resized(mask, size).to(original).expand(batch, -1, -1)
     if match_color:
         generated = torch.stack([_matched(*three) for three in zip(generated, original, mask, strict=True)])
     share = torch.stack([feathered(one, feather) for one in mask]).unsqueeze(-1)
@@ -55,11 +56,40 @@ def feathered(mask: Tensor, feather: int) -> Tensor:
 def _matched(generated: Tensor, original: Tensor, mask: Tensor) -> Tensor:
     """Return one generated image (height, width, 3) with the colours that the original has outside the mask."""
     outside = mask == 0
-    if int(outside.sum()) < 2:
+    if not _shows_colours(mask):
         return generated
     ours, theirs = generated[outside], original[outside]  # (pixels, 3)
     scale = theirs.std(0) / ours.std(0).clamp_min(SMALLEST_DEVIATION)
     return ((generated - ours.mean(0)) * scale + theirs.mean(0)).clamp(0, 1)
+
+
+def _shows_colours(mask: Tensor) -> bool:
+    """Return whether a mask (height, width) leaves enough of the image out to measure its colours there."""
+    return int((mask == 0).sum()) >= 2
+
+
+def paste_doubts(mask: Tensor, feather: int, match_color: bool) -> list[str]:
+    """Return warnings about what :func:`paste_back` could not do as it was asked to.
+
+    mask: (batch, height, width) at the original's size. The others are its arguments.
+    """
+    doubts: list[str] = []
+    if feather and any(float(one.max()) >= FAINTEST and not bool(feathered(one, feather).any()) for one in mask):
+        doubts.append(
+            f"Nothing of the generated image shows: the mask is too narrow or too dark for a soft edge of "
+            f"{feather} pixels. Take a smaller feather or a larger mask."
+        )
+    if match_color and not all(_shows_colours(one) for one in mask):
+        doubts.append(
+            "match_color changes nothing: it measures the colours outside the mask, and the mask leaves nothing out. "
+            "Take a smaller mask, or a larger margin in Crop to Mask."
+        )
+    return doubts
+
+
+def mask_resized(masks: Tensor, size: torch.Size) -> Tensor:
+    """Return masks (batch, height, width), 0 … 1, at another (height, width)."""
+    return resized(masks.float().unsqueeze(1), size, "bilinear")[:, 0].clamp(0, 1)
 
 
 def resized(batch: Tensor, size: torch.Size, mode: str) -> Tensor:

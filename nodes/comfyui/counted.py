@@ -1,5 +1,7 @@
 """Garments whose size ComfyUI's RAM cache sees: of a node's outputs it counts only tensors, lists and tuples."""
 
+from typing import Any
+
 from ...imagdressing_core.model.garment import Garment, GarmentImage
 
 
@@ -12,6 +14,9 @@ class CountedGarment(Garment, tuple):
     def __new__(cls, images: tuple[GarmentImage, ...]) -> "CountedGarment":
         layers = (layer for image in images for layer in image.layers.values())
         return tuple.__new__(cls, (tensor for layer in layers for tensor in layer.tensors.values()))
+
+    def __reduce__(self) -> Any:
+        return CountedGarment, (self.images,)  # for copy and pickle, which would build it from its tensors
 
 
 def counted(garment: Garment) -> Garment:

@@ -43,6 +43,11 @@ def warning(text: str) -> str:
     return f"⚠ {text}"
 
 
+def say(text: str, node: str | None) -> None:
+    """Show a warning on a node that has no texts of its own; an empty one takes those of earlier prompts away."""
+    _send(warning(text) if text else "", node)
+
+
 class SaidOnce:
     """The warnings of one sampling run: each text appears once for each node."""
 

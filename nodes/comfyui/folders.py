@@ -1,8 +1,10 @@
 """ComfyUI's folders for checkpoints and saved garments, with messages that say what was searched and what to do."""
 
+import difflib
 import itertools
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +19,14 @@ from ...imagdressing_core.files.diagnosis import OFFICIAL_NAME, OFFICIAL_SOURCE
 NOTHING_SAVED = "nothing saved yet: run Save Garment, then press R"
 """The one entry of an empty list of garments; the editor would show it as undefined."""
 
+MOST_NAMED = 20
+"""Files that a message names; of more than these it names the ones most like the one that is missing."""
+
 ADVICE = "Give a name, or a folder below it and a name, such as summer/shirt."
 # Of the editor's, %date:yyyy-MM-dd% and %Node.widget%; what ComfyUI itself fills in has neither a colon nor a dot.
 EDITORS_PATTERN = re.compile(r"%(date:[^%]*|[^%/]+\.[^%/]+)%")
 FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f]')
-DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(1, 10))})
+DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in "123456789¹²³")})
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,11 @@ class ModelFolder:
     def _describe_missing(self, name: Any) -> str:
         folders = ", ".join(folder_paths.get_folder_paths(self.key))
         names = self.names()
-        held = f"They hold: {', '.join(names)}." if names else f"They hold no {self.content}."
+        nearest = (
+            difflib.get_close_matches(str(name), names, n=MOST_NAMED, cutoff=0) if len(names) > MOST_NAMED else names
+        )
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        held = f"They hold: {', '.join(nearest)}{more}." if names else f"They hold no {self.content}."
         if name == NOTHING_SAVED:
             return f"There is no {self.content} yet. Searched: {folders}. {self.advice}"
         return f"No {self.content} named {shown(name)!r}. Searched: {folders}. {held} {self.advice}"
@@ -110,12 +119,13 @@ GARMENTS = ModelFolder(
 def listed_name(name: str, names: Iterable[str]) -> str | None:
     r"""Return the one of ``names`` that a workflow of any system means by ``name``, or None.
 
-    Windows lists ``summer\shirt`` where others list ``summer/shirt``, and takes either case for the same file.
+    Windows lists ``summer\shirt`` where others list ``summer/shirt``, and takes either case for the same file. Macs may
+    write é as e and an accent.
     """
     names = list(names)
     if name in names:
         return name
-    for same in (_with_slashes, lambda one: _with_slashes(one).casefold()):
+    for same in (_with_slashes, _composed, lambda one: _composed(one).casefold()):
         found = [one for one in names if same(one) == same(name)]
         if found:
             return found[0] if len(found) == 1 else None
@@ -124,6 +134,10 @@ def listed_name(name: str, names: Iterable[str]) -> str | None:
 
 def _with_slashes(name: str) -> str:
     return name.replace("\\", "/")
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", _with_slashes(name))
 
 
 def evaluation_weights(hub_id: str) -> str:
@@ -154,6 +168,8 @@ def free_garment_path(filename_prefix: Any, width: int = 0, height: int = 0) -> 
         raise IMAGDressingError(f"filename_prefix is {filename_prefix!r}, which is no text. {ADVICE}")
     root = GARMENTS.first()
     prefix = _with_slashes(filename_prefix)
+    if not filename_prefix:
+        raise IMAGDressingError(f"filename_prefix is empty. {ADVICE}")
     _require_name(prefix)
     try:
         os.fsencode(prefix)

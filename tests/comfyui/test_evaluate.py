@@ -69,8 +69,14 @@ def test_pose_is_scored_when_both_drawings_are_there():
     (row,), _, _ = evaluate(shirt, shirt, pose=skeleton, generated_pose=skeleton)
     assert row["pose"] == "1.000"
     assert "CAMI-S" not in row
-    (row,), _, _ = evaluate(shirt, shirt, pose=skeleton)
+
+
+@pytest.mark.parametrize("given", ["pose", "generated_pose"])
+def test_a_pose_without_the_other_is_said_to_be_left_out(caplog: pytest.LogCaptureFixture, given: str):
+    shirt = image("shirt")
+    (row,), _, _ = evaluate(shirt, shirt, **{given: image("pose")})
     assert "pose" not in row
+    assert f"The pose is not scored: {given} is connected and" in caplog.text
 
 
 def test_missing_models_cost_their_own_scores_only_and_say_where_to_put_them():

@@ -15,12 +15,12 @@ def look(model: Any, latent: torch.Tensor | None = None, **inputs: Any) -> tuple
     """Return (images, shares) of the node for a latent of two images."""
     latent = random(*LATENT, seed=2) if latent is None else latent
     height, width = (8 * side for side in latent.shape[-2:])
+    settings = {"positive": prompt("prompt"), "layers": "all", "steps": 2}
+    settings |= {"samples": {"samples": latent}, "image": torch.full((len(latent), height, width, 3), 0.5)}
     return comfyui.call(
         "IMAGDressingHeatMap",
         model=model,
-        samples={"samples": latent},
-        image=torch.full((len(latent), height, width, 3), 0.5),
-        **({"positive": prompt("prompt"), "layers": "all", "steps": 2} | inputs),
+        **(settings | inputs),
     )
 
 
@@ -91,6 +91,25 @@ def test_a_number_of_steps_from_a_node_of_floats_is_taken(model: Any, garment: A
 def test_weights_below_zero_are_refused(model: Any, garment: Any):
     with pytest.raises(Exception, match="layers has the weight -1 for layer 1, and a heat map adds up shares"):
         look(apply_garment(model, garment), layers="0:1, 1:-1")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"samples": {"samples": torch.zeros(1, 16, 12, 8)}}, "samples has the shape"),
+        ({"samples": {"samples": torch.zeros(0, 4, 12, 8)}}, "samples has the shape"),
+        ({"samples": {"samples": torch.full(LATENT, torch.nan)}}, "samples holds NaN"),
+        ({"image": torch.zeros(96, 64, 3)}, "image must be a batch of images"),
+        ({"image": torch.zeros(0, 96, 64, 3)}, "image must be a batch of images"),
+        ({"image": torch.full((2, 96, 64, 3), torch.nan)}, "image holds NaN"),
+        ({"image": torch.zeros(3, 96, 64, 3)}, "image has 3 images and samples has 2"),
+    ],
+    ids=["other family", "no latent", "NaN latent", "rank", "no image", "NaN image", "more images"],
+)
+def test_what_cannot_be_looked_at_is_refused_by_its_socket(model: Any, garment: Any, inputs: Any, message: str):
+    with pytest.raises(Exception, match=message) as refusal:
+        look(apply_garment(model, garment), **inputs)
+    assert type(refusal.value).__name__ == "IMAGDressingError"
 
 
 def test_one_garment_for_each_image(model: Any, garment_of_two: Any):

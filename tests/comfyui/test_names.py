@@ -3,6 +3,7 @@
 import importlib
 import re
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,21 @@ def test_the_exact_name_comes_first_and_two_alike_are_not_guessed():
     assert listed_name("c.pt", ["a.pt"]) is None
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_accents_are_found_however_a_system_writes_them(form: Any):
+    listed_name = comfyui_process.pack("nodes.comfyui.folders").listed_name
+    listed = unicodedata.normalize(form, "summer/été.pt")
+    for other in ("NFC", "NFD"):
+        for name in ("summer\\été.pt", "Summer/Été.pt"):
+            assert listed_name(unicodedata.normalize(other, name), [listed, "ete.pt"]) == listed
+
+
+def test_an_empty_prefix_is_called_empty(folder: Path, small: Any):
+    with pytest.raises(ValueError, match="filename_prefix is empty"):
+        save(small, "")
+    assert held(folder) == []
+
+
 @pytest.mark.parametrize(
     ("prefix", "part"),
     [
@@ -81,6 +97,7 @@ def test_the_exact_name_comes_first_and_two_alike_are_not_guessed():
         ("shirt ", "shirt "),
         ("nul", "nul"),
         ("COM1.new", "COM1.new"),
+        ("lpt²", "lpt²"),
         ("C:\\shirts\\blue", "C:"),
     ],
 )
@@ -126,13 +143,23 @@ def test_a_pattern_that_only_the_editor_fills_in_is_refused_with_those_that_work
 def test_a_name_that_a_wire_brings_is_looked_up_when_the_node_runs(node: str):
     declared: Any = importlib.import_module("nodes").NODE_CLASS_MAPPINGS[node]
     assert declared.validate_inputs(None) is True
-    if hasattr(declared, "fingerprint_inputs") and node != "IMAGDressingConvertCheckpoint":
-        assert declared.fingerprint_inputs(None) == declared.fingerprint_inputs(None)
     socket = "garment_name" if node == "IMAGDressingLoadGarment" else "model_name"
     others = {"dtype": "fp16"} if node == "IMAGDressingConvertCheckpoint" else {}
+    assert declared.fingerprint_inputs(**{socket: None}, **others) is None
     for value in (None, 3, ["a"]):
         with pytest.raises(ValueError, match=r"No (saved garment|IMAGDressing checkpoint) named"):
             comfyui_process.call(node, **{socket: value}, **others)
+
+
+def test_of_many_files_a_message_names_those_most_like_the_missing_one(folder: Path):
+    for number in range(300):
+        (folder / f"trousers_{number:05}.safetensors").write_bytes(b"")
+    (folder / "shirt_00002.safetensors").write_bytes(b"")
+    node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS["IMAGDressingLoadGarment"]
+    message = node.validate_inputs(garment_name="shirt_00001.safetensors")
+    assert "They hold: shirt_00002.safetensors, trousers_" in message
+    assert message.count(".safetensors") == 21
+    assert "and 281 more." in message
 
 
 def test_with_nothing_saved_the_list_and_the_message_at_run_say_how_to_get_a_garment(folder: Path):

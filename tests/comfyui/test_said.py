@@ -97,6 +97,47 @@ def test_nodes_on_images_say_it_on_themselves_and_in_the_log(said: Any, node: st
     assert said() == []
 
 
+def spot(size: int, lightness: float = 1.0) -> torch.Tensor:
+    mask = torch.zeros(1, 64, 64)
+    mask[:, 20 : 20 + size, 20 : 20 + size] = lightness
+    return mask
+
+
+@pytest.mark.parametrize("node", ["IMAGDressingCropToMask", "IMAGDressingInpaintControl"])
+def test_a_mask_no_lighter_than_middle_grey_marks_nothing_where_half_counts_as_black(said: Any, node: str):
+    more = {"margin": 0.25, "size": 64} if node == "IMAGDressingCropToMask" else {}
+    for mask, count in ((spot(24, 0.5), 1), (spot(24, 0.6), 0), (spot(1).repeat_interleave(2, 1)[:, ::32, ::32], 1)):
+        comfyui.node_function(node)(image=torch.rand(1, 64, 64, 3), mask=mask, **more)
+        assert len(said()) == count
+
+
+def test_an_empty_mask_beside_another_is_not_doubted_where_both_share_the_box(said: Any):
+    masks = torch.cat([spot(24), torch.zeros(1, 64, 64)])
+    image = torch.rand(1, 64, 64, 3)
+    comfyui.call("IMAGDressingCropToMask", image=image, mask=masks, margin=0.0, size=64)
+    assert said() == []
+
+
+@pytest.mark.parametrize("boxed", [False, True])
+@pytest.mark.parametrize(
+    ("mask", "settings", "text"),
+    [
+        (spot(4), {"feather": 16}, "Nothing of the generated image shows: the mask is too narrow"),
+        (spot(30, 0.3), {"feather": 16}, "Nothing of the generated image shows: the mask is too narrow or too dark"),
+        (torch.ones(1, 64, 64), {"match_color": True}, "match_color changes nothing"),
+        (spot(30), {"feather": 8, "match_color": True}, None),
+    ],
+    ids=["narrow", "dark", "everything", "usual"],
+)
+def test_what_pasting_back_could_not_do(said: Any, mask: torch.Tensor, settings: Any, text: str | None, boxed: bool):
+    box = {"box": {"x": 4, "y": 4, "width": 56, "height": 56}} if boxed else {}
+    inputs = {"feather": 0, "match_color": False} | settings | box
+    original, generated = torch.rand(2, 64, 64, 4), torch.rand(1, 56, 56, 3)
+    pasted = comfyui.call("IMAGDressingPasteBack", original=original, generated=generated, mask=mask, **inputs)
+    assert torch.equal(pasted, original[..., :3]) == (text is not None and text.startswith("Nothing"))
+    assert [found[: len(text or "")] for found in said()] == ([] if text is None else [text])
+
+
 def test_a_garment_that_was_never_asked(said: Any):
     bypassed = unet_bypassed(narrow_model())
     assert torch.equal(sample(apply_garment(bypassed)), sample(bypassed))
@@ -108,6 +149,16 @@ def test_a_garment_outside_of_its_window_was_not_meant_to_act(said: Any):
     patched = apply_garment(unet_bypassed(narrow_model()), start_percent=0.9, end_percent=0.95)
     sample(patched)
     assert said() == []
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "strength", "count"), [(0.8, 0.2, 1.0, 1), (1.0, 1.0, 1.0, 1), (0.8, 0.2, 0.0, 0)]
+)
+def test_a_window_that_ends_before_it_begins(said: Any, start: float, end: float, strength: float, count: int):
+    apply_garment(narrow_model(), start_percent=start, end_percent=end, strength=strength)
+    texts = said()
+    assert len(texts) == count
+    assert all(text.startswith(f"The garment never acts: it begins at {start:g} and ends at {end:g}") for text in texts)
 
 
 def test_a_garment_was_not_meant_to_act_where_the_sampler_has_no_step(said: Any):

@@ -1,6 +1,8 @@
 """Whatever comes over a wire: each node says on itself which socket got what, and what to connect instead."""
 
+import copy
 import importlib
+import pickle
 from typing import Any
 
 import pytest
@@ -144,6 +146,17 @@ def test_a_mask_means_the_same_in_every_shape(inputs: dict[str, dict[str, Any]])
     ]
     assert all(torch.equal(one, pasted[0]) for one in pasted)
     assert torch.equal(pasted[0][0, ..., 0], mask)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_other_packs_can_copy_a_garment(copied: Any):
+    one = small_values.garment()
+    both = comfyui_process.call("IMAGDressingJoinGarments", garment_1=one, garment_2=one)
+    again = copied(both)
+    assert len(again) == len(both)
+    for image, other in zip(again.images, both.images, strict=True):
+        assert image.origin == other.origin
+        assert torch.equal(image.layers[0].k, other.layers[0].k)
 
 
 def test_other_packs_can_compare_a_garment_and_use_it_as_a_key():

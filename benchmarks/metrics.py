@@ -123,9 +123,9 @@ def ours(folder: Path, mode: Mode, count: int) -> tuple[float, list[float]]:
     pairs = [PairFiles(method, Case(f"{i}.png", folder / f"garments/{i % GARMENTS}.png")) for i in range(count)]
     setting = Setting(mode, PROCESSES)
     start = time.perf_counter()
-    found = evaluate(pairs, SCORERS[:1], setting, folder / mode, lambda done, total: None)
+    scores, _ = evaluate(pairs, SCORERS[:1], setting, folder / mode, lambda done, total: None)
     seconds = time.perf_counter() - start
-    return count / seconds, [cast(float, total(one, CAMI_U_TERMS)) for one in found.scores]
+    return count / seconds, [cast(float, total(one, CAMI_U_TERMS)) for one in scores]
 
 
 def count_corners(files: Sequence[tuple[Path, Path, Path]]) -> dict[str, int]:

@@ -95,9 +95,8 @@ class EvaluateGarmentFidelity(io.ComfyNode):
         face: Tensor | None = None,
         prompt: str = "",
     ) -> io.NodeOutput:
-        from ..imagdressing_core.metrics.paper import COLUMNS
         from ..imagdressing_core.metrics.scoring import PairContent
-        from ..imagdressing_core.metrics.sheet import ScoredImage, score_sheet, score_text
+        from ..imagdressing_core.metrics.sheet import score_sheet, score_text
 
         require_wires(garment_image=(garment_image, IMAGE), generated=(generated, IMAGE))
         require_option("mode", mode, MODES)
@@ -123,9 +122,9 @@ class EvaluateGarmentFidelity(io.ComfyNode):
             )
             for i in range(count)
         ]
-        images = [ScoredImage(garments[i], results[i], scores) for i, scores in enumerate(_scores(pairs, mode))]
-        text = score_text(images, COLUMNS)
-        table = tensor_from_images([score_sheet(images, COLUMNS)])
+        scores = _scores(pairs, mode)
+        text = score_text(scores)
+        table = tensor_from_images([score_sheet(garments, results, scores)])
         shown = said(text, _half_of_the_poses(pose, generated_pose))
         return io.NodeOutput(text, table, ui=ui.PreviewImage(table, cls=cls).as_dict() | shown)
 

@@ -51,16 +51,21 @@ def imagdressing(
 ) -> None:
     """IMAGDressing-v1, by a shipped workflow in a running ComfyUI, or on diffusers with --base."""
     if base is None:
-        _make(manifest, out, on_comfyui.imagdressing(url, checkpoint, FOLLOWS[follow]))
-        return
-    if follow is not None:
+        models = {"--image-encoder": image_encoder, "--vae": vae, "--controlnet": controlnet, "--tokenizer": tokenizer}
+        without_effect = [name for name, path in models.items() if path is not None]
+        without_effect += ["--device"] * (device != "cpu") + ["--batch"] * (batch != 1)
+        if without_effect:
+            raise IMAGDressingError(
+                f"{without_effect[0]} is for diffusers, which --base asks for. ComfyUI chooses by itself; there "
+                "--follow makes images follow poses and faces."
+            )
+        recipe = on_comfyui.imagdressing(url, checkpoint, FOLLOWS[follow])
+    elif follow is not None:
         raise IMAGDressingError("--follow is for ComfyUI. On diffusers, --controlnet makes images follow their poses.")
-    file = None if checkpoint is None else Path(checkpoint)
-    _make(
-        manifest,
-        out,
-        on_diffusers.imagdressing(base, file, image_encoder, vae, controlnet, own_device(device), batch, tokenizer),
-    )
+    else:
+        file, own = None if checkpoint is None else Path(checkpoint), own_device(device)
+        recipe = on_diffusers.imagdressing(base, file, image_encoder, vae, controlnet, own, batch, tokenizer)
+    _make(manifest, out, recipe)
 
 
 @app.command()

@@ -45,9 +45,7 @@ class ComfyUI:
     url: str
 
     def get(self, path: str, **parameters: str) -> Any:
-        answer = requests.get(f"{self.url}{path}", params=parameters, timeout=60)
-        answer.raise_for_status()
-        return answer.json()
+        return self._answer("GET", path, params=parameters).json()
 
     def run(self, prompt: Prompt) -> Result:
         """Queue a prompt and wait until it is done or rejected."""
@@ -72,19 +70,17 @@ class ComfyUI:
     def upload(self, image: Path, name: str | None = None) -> None:
         """Put an image into ComfyUI's input folder, as the editor does when one is dropped on Load Image."""
         with image.open("rb") as file:
-            answer = requests.post(
-                f"{self.url}/upload/image",
-                files={"image": (name or image.name, file)},
-                data={"overwrite": "1"},
-                timeout=60,
-            )
-        answer.raise_for_status()
+            files = {"image": (name or image.name, file)}
+            self._answer("POST", "/upload/image", files=files, data={"overwrite": "1"})
 
     def image(self, image: dict[str, str]) -> bytes:
         """Return the file of one of a result's ``images``."""
-        answer = requests.get(f"{self.url}/view", params=image, timeout=60)
+        return self._answer("GET", "/view", params=image).content
+
+    def _answer(self, method: str, path: str, **more: Any) -> requests.Response:
+        answer = requests.request(method, f"{self.url}{path}", timeout=60, **more)
         answer.raise_for_status()
-        return answer.content
+        return answer
 
 
 def _refusal(answer: dict[str, Any]) -> str:

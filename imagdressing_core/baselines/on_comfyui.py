@@ -2,19 +2,19 @@
 
 import contextlib
 import copy
-import hashlib
 import io
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from ..errors import IMAGDressingError, packages
+from ..metrics.provenance import file_digest
 from .comfyui_client import ComfyUI
-from .recipe import Order
+from .recipe import Order, Recipe
 from .workflow_api import Prompt, api_form
 
 with packages("Speaking to ComfyUI"):
@@ -42,37 +42,22 @@ class Slot:
     input: str
 
 
-@dataclass(frozen=True)
-class WorkflowRecipe:
+@dataclass(frozen=True, kw_only=True)
+class WorkflowRecipe(Recipe):
     """A workflow in API form, whose slots are filled for each image.
 
     Attributes:
         files: The slots of the garment and of whatever else the method reads, by their names in :class:`Order`.
     """
 
-    batch = 1
-
-    name: str
     comfyui: ComfyUI
-    workflow: Prompt
     files: dict[str, Slot]
     prompt: Slot
     seed: Slot
-    versions: dict[str, str]
 
     @property
-    def needs(self) -> list[str]:
-        return [part for part in self.files if part != "garment"]
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {"workflow": self.workflow}
-
-    @property
-    def weights(self) -> dict[str, str]:
-        """The model files that the workflow names, by the input that names them."""
-        inputs = [item for node in self.workflow.values() for item in node["inputs"].items()]
-        return {name: value for name, value in inputs if name.endswith("_name") and "." in str(value)}
+    def workflow(self) -> Prompt:
+        return self.settings["workflow"]
 
     def images(self, orders: Sequence[Order]) -> list[Image.Image]:
         return [self.image(order) for order in orders]
@@ -96,7 +81,10 @@ class WorkflowRecipe:
                 node["inputs"]["filename_prefix"] = f"imagdressing-{uuid.uuid4().hex}"
         with _speaking(self.comfyui):
             for part, slot in self.files.items():
-                fill(slot, _uploaded(self.comfyui, getattr(order, part)))
+                file: Path = getattr(order, part)
+                name = f"imagdressing-{file_digest(file)}{file.suffix}"  # no other image has it
+                self.comfyui.upload(file, name)
+                fill(slot, name)
             result = self.comfyui.run(workflow)
             if result.error is not None or not result.images:
                 raise IMAGDressingError(f"{order.garment.name}: ComfyUI made no image. {result.error or ''}")
@@ -114,18 +102,25 @@ def imagdressing(url: str = URL, checkpoint: str | None = None, follows: Sequenc
     Raises:
         IMAGDressingError: no ComfyUI answers there, or this pack is not installed in it.
     """
-    comfyui, workflow = _shipped_workflow(url, follows)
-    encode, sampler = _only(workflow, ENCODE), _only(workflow, SAMPLER)
+    comfyui = ComfyUI(url.rstrip("/"))
+    with _speaking(comfyui):
+        workflow = _shipped_workflow(comfyui, follows)
+        version = comfyui.get("/system_stats")["system"]["comfyui_version"]
     if checkpoint is not None:
-        workflow[_source(workflow, encode, "imagdressing")]["inputs"]["model_name"] = checkpoint
+        workflow[_source(workflow, _only(workflow, ENCODE), "imagdressing")]["inputs"]["model_name"] = checkpoint
+    sampler = _only(workflow, SAMPLER)
+    inputs = [item for node in workflow.values() for item in node["inputs"].items()]
+    takers = {"garment": ENCODE} | {part: SAMPLED[part] for part in follows}
     return WorkflowRecipe(
-        "IMAGDressing-v1",
-        comfyui,
-        workflow,
-        files=_files(workflow, follows),
+        name="IMAGDressing-v1",
+        settings={"workflow": workflow},
+        weights={name: value for name, value in inputs if name.endswith("_name") and "." in str(value)},
+        versions={"comfyui": version},
+        needs=list(follows),
+        comfyui=comfyui,
+        files={part: Slot(_source(workflow, _only(workflow, kind), "image"), "image") for part, kind in takers.items()},
         prompt=Slot(_text(workflow, sampler, "positive"), "text"),
         seed=Slot(sampler, "seed"),
-        versions=_versions(comfyui),
     )
 
 
@@ -142,16 +137,14 @@ def magic_clothing(url: str = URL, checkpoint: str = MAGIC_CLOTHING, follows: Se
     Raises:
         IMAGDressingError: as :func:`imagdressing`.
     """
-    comfyui, workflow = _shipped_workflow(url, follows)
-    encode, sampler = _only(workflow, ENCODE), _only(workflow, SAMPLER)
-    prompt, bare = _text(workflow, sampler, "positive"), _text(workflow, sampler, "negative")
+    recipe = imagdressing(url, checkpoint, follows)
+    workflow, sampler = recipe.workflow, _only(recipe.workflow, SAMPLER)
     plain = workflow[sampler]["inputs"]
     model, positive, negative = plain["model"], plain["positive"], plain["negative"]
-    workflow[_source(workflow, encode, "imagdressing")]["inputs"]["model_name"] = checkpoint
-    clip = workflow[prompt]["inputs"]["clip"]
-    workflow[encode]["inputs"] |= {"clip": clip, "mask": ["mask", 0], **MAGIC_CLOTHING_SIZE}
+    clip = workflow[recipe.prompt.node]["inputs"]["clip"]
+    workflow[_only(workflow, ENCODE)]["inputs"] |= {"clip": clip, "mask": ["mask", 0], **MAGIC_CLOTHING_SIZE}
     workflow[_only(workflow, LATENT)]["inputs"] |= MAGIC_CLOTHING_SIZE
-    workflow[bare]["inputs"]["text"] = MAGIC_CLOTHING_NEGATIVE
+    workflow[_text(workflow, sampler, "negative")]["inputs"]["text"] = MAGIC_CLOTHING_NEGATIVE
     # ε_u + 7.5 (ε_text − ε_cloth) + 2.5 (ε_cloth − ε_u); ε_cloth, of cond2, has the negative prompt and the garment.
     guidance = {"cfg_conds": 7.5, "cfg_cond2_negative": 2.5, "style": "regular"}
     branches = {"model": model, "cond1": positive, "cond2": negative, "negative": negative}
@@ -170,49 +163,35 @@ def magic_clothing(url: str = URL, checkpoint: str = MAGIC_CLOTHING, follows: Se
             latent_image=plain["latent_image"],
         ),
     }
-    return WorkflowRecipe(
-        "MagicClothing",
-        comfyui,
-        workflow,
-        files={**_files(workflow, follows), "garment_mask": Slot("mask", "image")},
-        prompt=Slot(prompt, "text"),
+    return replace(
+        recipe,
+        name="MagicClothing",
+        needs=[*recipe.needs, "garment_mask"],
+        files={**recipe.files, "garment_mask": Slot("mask", "image")},
         seed=Slot("noise", "noise_seed"),
-        versions=_versions(comfyui),
     )
 
 
-def _shipped_workflow(url: str, follows: Sequence[str]) -> tuple[ComfyUI, Prompt]:
-    """Return ComfyUI and the workflow in API form, as the pack that ComfyUI has loaded ships it."""
+def _shipped_workflow(comfyui: ComfyUI, follows: Sequence[str]) -> Prompt:
+    """Return the workflow in API form, as the pack that ComfyUI has loaded ships it."""
     name = WORKFLOWS[tuple(follows)]
-    comfyui = ComfyUI(url.rstrip("/"))
-    with _speaking(comfyui):
-        packs = [pack for pack, names in comfyui.get("/workflow_templates").items() if name in names]
-        if not packs:
-            raise IMAGDressingError(
-                f"The ComfyUI at {url} has no template {name}: install this pack in it and restart it."
-            )
-        workflow, known = comfyui.get(f"/api/workflow_templates/{packs[0]}/{name}.json"), comfyui.get("/object_info")
-        if "face" in follows and SAMPLED["face"] not in known:
-            raise IMAGDressingError(
-                f"The ComfyUI at {url} has no ComfyUI_IPAdapter_plus, by which images follow faces."
-            )
-        return comfyui, api_form(workflow, known)
-
-
-def _files(workflow: Prompt, follows: Sequence[str]) -> dict[str, Slot]:
-    takers = {"garment": ENCODE} | {part: SAMPLED[part] for part in follows}
-    return {part: Slot(_source(workflow, _only(workflow, kind), "image"), "image") for part, kind in takers.items()}
+    packs = [pack for pack, names in comfyui.get("/workflow_templates").items() if name in names]
+    if not packs:
+        raise IMAGDressingError(
+            f"The ComfyUI at {comfyui.url} has no template {name}: install this pack in it and restart it."
+        )
+    workflow, known = comfyui.get(f"/api/workflow_templates/{packs[0]}/{name}.json"), comfyui.get("/object_info")
+    if "face" in follows and SAMPLED["face"] not in known:
+        raise IMAGDressingError(
+            f"The ComfyUI at {comfyui.url} has no ComfyUI_IPAdapter_plus, by which images follow faces."
+        )
+    return api_form(workflow, known)
 
 
 def _text(workflow: Prompt, node: str, prompt: str) -> str:
     """Return the node of the text behind an input, ``positive`` or ``negative``, through a ControlNet's."""
     source = _source(workflow, node, prompt)
     return source if "text" in workflow[source]["inputs"] else _text(workflow, source, prompt)
-
-
-def _versions(comfyui: ComfyUI) -> dict[str, str]:
-    with _speaking(comfyui):
-        return {"comfyui": comfyui.get("/system_stats")["system"]["comfyui_version"]}
 
 
 @contextlib.contextmanager
@@ -223,13 +202,6 @@ def _speaking(comfyui: ComfyUI) -> Iterator[None]:
         raise IMAGDressingError(
             f"The ComfyUI at {comfyui.url} does not answer as one: {error}. Start it, or give its address with --url."
         ) from error
-
-
-def _uploaded(comfyui: ComfyUI, image: Path) -> str:
-    """Upload an image to ComfyUI under a name that no other image has; return the name."""
-    name = f"imagdressing-{hashlib.sha256(image.read_bytes()).hexdigest()[:16]}{image.suffix}"
-    comfyui.upload(image, name)
-    return name
 
 
 def _node(class_type: str, **inputs: Any) -> dict[str, Any]:

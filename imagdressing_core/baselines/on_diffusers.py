@@ -1,9 +1,8 @@
 """IMAGDressing without ComfyUI: the same model on diffusers, several images at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -16,7 +15,7 @@ from ..on_diffusers.loading import part_of
 from ..on_diffusers.official import GUIDANCE, NEGATIVE_PROMPT, STEPS
 from ..on_diffusers.pipeline import DressingPipeline, load_pipeline
 from .pipelines import versions
-from .recipe import Order
+from .recipe import Order, Recipe
 
 SETTINGS = {
     "negative": NEGATIVE_PROMPT,
@@ -28,17 +27,11 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class DressingRecipe:
+@dataclass(frozen=True, kw_only=True)
+class DressingRecipe(Recipe):
     """IMAGDressing on one device, with the official constants."""
 
     pipeline: DressingPipeline
-    weights: Mapping[str, str]
-    versions: Mapping[str, str]
-    needs: Sequence[str]
-    batch: int
-    settings: Mapping[str, Any]
-    name: str = "IMAGDressing-v1"
 
     def images(self, orders: Sequence[Order]) -> list[Image.Image]:
         size = {side: self.settings[side] for side in ("width", "height")}
@@ -74,11 +67,12 @@ def imagdressing(
         "controlnet": controlnet,
     }
     return DressingRecipe(
-        pipeline,
-        {name: str(path) for name, path in weights.items() if path is not None}
+        name="IMAGDressing-v1",
+        settings=SETTINGS,
+        weights={name: str(path) for name, path in weights.items() if path is not None}
         | {"checkpoint": f"{checkpoint.name}, digest {file_digest(checkpoint)}"},
-        versions(),
-        [] if controlnet is None else ["pose"],
-        batch,
-        SETTINGS,
+        versions=versions(),
+        needs=[] if controlnet is None else ["pose"],
+        batch=batch,
+        pipeline=pipeline,
     )

@@ -1,12 +1,12 @@
 """IP-Adapter, BLIP-Diffusion and Versatile Diffusion, made by diffusers."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import IMAGDressingError, packages
 from ..images.preprocess import OFFICIAL_HEIGHT, OFFICIAL_WIDTH
@@ -14,7 +14,7 @@ from ..metrics.images import open_image
 from ..metrics.weights import Weights, loading_weights
 from ..on_diffusers.official import GUIDANCE, NEGATIVE_PROMPT, STEPS
 from ..on_diffusers.pipeline import official_scheduler
-from .recipe import Order
+from .recipe import Order, Recipe
 
 # The base model and the VAE of the official scripts.
 BASE = Weights("", "The base model", "SG161222/Realistic_Vision_V4.0_noVAE")
@@ -42,23 +42,16 @@ SHARED = {
 }
 
 
-@dataclass(frozen=True)
-class PipelineRecipe:
-    """A pipeline of diffusers.
+@dataclass(frozen=True, kw_only=True)
+class PipelineRecipe(Recipe):
+    """A pipeline of diffusers; its settings are the arguments that are the same for every image.
 
     Attributes:
-        settings: Its arguments that are the same for every image.
         arguments: Returns the arguments that an order gives.
     """
 
-    name: str
     pipeline: Any
-    settings: Mapping[str, Any]
-    weights: Mapping[str, str]
-    versions: Mapping[str, str]
     arguments: Callable[[Order], dict[str, Any]]
-    needs: Collection[str] = ()
-    batch: int = 1
 
     def images(self, orders: Sequence[Order]) -> list[Image.Image]:
         return [self.image(order) for order in orders]
@@ -102,13 +95,13 @@ def ip_adapter(
         return {"prompt": order.text, "ip_adapter_image": [open_image(path) for path in seen if path], **pose}
 
     return PipelineRecipe(
-        "IP-Adapter",
-        _placed(pipeline, device),
-        {"negative_prompt": NEGATIVE_PROMPT, **SHARED},
-        {**weights, "adapter": f"{adapter}/models/{' and '.join(files)} at scale {IP_ADAPTER_SCALE}"},
-        versions(),
-        arguments,
-        [*(["pose"] if controlnet is not None else []), *(["face"] if face else [])],
+        name="IP-Adapter",
+        settings={"negative_prompt": NEGATIVE_PROMPT, **SHARED},
+        weights={**weights, "adapter": f"{adapter}/models/{' and '.join(files)} at scale {IP_ADAPTER_SCALE}"},
+        versions=versions(),
+        needs=[*(["pose"] if controlnet is not None else []), *(["face"] if face else [])],
+        pipeline=_placed(pipeline, device),
+        arguments=arguments,
     )
 
 
@@ -155,18 +148,17 @@ def blip_diffusion(
 
     with loading_weights(BLIP_DIFFUSION, weights):
         pipeline = BlipDiffusionPipeline.from_pretrained(weights)
+    subject = {"source_subject_category": [category], "target_subject_category": [category]}
     return PipelineRecipe(
-        "BLIP-Diffusion",
-        _placed(pipeline, device),
-        {
-            "source_subject_category": [category],
-            "target_subject_category": [category],
-            "neg_prompt": NEGATIVE_PROMPT,
-            **SHARED,
+        name="BLIP-Diffusion",
+        settings={**subject, "neg_prompt": NEGATIVE_PROMPT, **SHARED},
+        weights={"pipeline": weights},
+        versions=found,
+        pipeline=_placed(pipeline, device),
+        arguments=lambda order: {
+            "prompt": [f"worn by {order.text}"],
+            "reference_image": open_image(order.garment),
         },
-        {"pipeline": weights},
-        found,
-        lambda order: {"prompt": [f"worn by {order.text}"], "reference_image": open_image(order.garment)},
     )
 
 
@@ -179,12 +171,12 @@ def versatile_diffusion(weights: str = VERSATILE_DIFFUSION.hub_id, device: str =
     with loading_weights(VERSATILE_DIFFUSION, weights):
         pipeline = _versatile_diffusion_pipeline(weights)
     return PipelineRecipe(
-        "Versatile Diffusion",
-        _placed(pipeline, device),
-        {"text_to_image_strength": TEXT_TO_IMAGE, **SHARED},
-        {"pipeline": weights},
-        versions(),
-        lambda order: {"prompt": order.text, "image": open_image(order.garment)},
+        name="Versatile Diffusion",
+        settings={"text_to_image_strength": TEXT_TO_IMAGE, **SHARED},
+        weights={"pipeline": weights},
+        versions=versions(),
+        pipeline=_placed(pipeline, device),
+        arguments=lambda order: {"prompt": order.text, "image": open_image(order.garment)},
     )
 
 
@@ -194,6 +186,7 @@ def _versatile_diffusion_pipeline(weights: str) -> Any:
         import diffusers
         import transformers
         from diffusers import VersatileDiffusionDualGuidedPipeline  # pyright: ignore[reportPrivateImportUsage]
+        from diffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
         from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
 
     parts = {
@@ -209,27 +202,15 @@ def _versatile_diffusion_pipeline(weights: str) -> Any:
     loaded = {name: part.from_pretrained(weights, subfolder=name) for name, part in parts.items()}
     pipeline: Any = VersatileDiffusionDualGuidedPipeline(**loaded)
     pipeline.remove_unused_weights()
-    _take_masks(pipeline.image_unet)
+    for module in pipeline.image_unet.modules():
+        if isinstance(module, DualTransformer2DModel):
+            module.register_forward_pre_hook(_without_mask, with_kwargs=True)
     return pipeline
 
 
-class TakesMask(nn.Module):
-    """A dual transformer that accepts the mask of the context which diffusers' U-Net passes; here it is always None."""
-
-    def __init__(self, dual: nn.Module) -> None:
-        super().__init__()
-        self.dual = dual
-
-    def forward(self, hidden_states: Tensor, encoder_attention_mask: None = None, **inputs: Any) -> Any:
-        return self.dual(hidden_states, **inputs)
-
-
-def _take_masks(unet: nn.Module) -> None:
-    from diffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
-
-    for name, module in list(unet.named_modules()):
-        if isinstance(module, DualTransformer2DModel):
-            unet.set_submodule(name, TakesMask(module))
+def _without_mask(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+    """Leave out the context's mask, always None here, which diffusers' U-Net passes and a dual transformer refuses."""
+    return inputs, {name: value for name, value in named.items() if name != "encoder_attention_mask"}
 
 
 def _placed(pipeline: Any, device: str) -> Any:

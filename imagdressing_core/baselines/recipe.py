@@ -2,10 +2,11 @@
 
 import json
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
@@ -39,30 +40,25 @@ class Order:
         return self.prompt + QUALITY_PROMPT
 
 
-class Recipe(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Recipe(ABC):
     """A method with its models loaded.
 
     Attributes:
-        needs: What it reads of a row besides garment and prompt, from ``PARTS``.
         settings, weights, versions: Everything that an image depends on besides its order, as JSON.
+        needs: What it reads of a row besides garment and prompt, from ``PARTS``.
         batch: How many images it makes at once.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def needs(self) -> Collection[str]: ...
-    @property
-    def settings(self) -> Mapping[str, Any]: ...
-    @property
-    def weights(self) -> Mapping[str, str]: ...
-    @property
-    def versions(self) -> Mapping[str, str]: ...
+    name: str
+    settings: Mapping[str, Any]
+    weights: Mapping[str, str]
+    versions: Mapping[str, str]
+    needs: Collection[str] = ()
+    batch: int = 1
 
-    @property
-    def batch(self) -> int: ...
-
-    def images(self, orders: Sequence[Order]) -> Sequence[Image.Image]: ...
+    @abstractmethod
+    def images(self, orders: Sequence[Order]) -> list[Image.Image]: ...
 
 
 def seed_of(garment: str, prompt: str) -> int:
@@ -76,7 +72,7 @@ def orders(cases: Sequence[Case], needs: Collection[str]) -> list[Order]:
     Raises:
         IMAGDressingError: rows lack a prompt, or a file that is needed and can be read; the message names up to ten.
     """
-    problems = [f"row {i}: {problem}" for i, case in enumerate(cases, 1) if (problem := _problem(case, needs))]
+    problems = [f"{case.file_name}: {problem}" for case in cases if (problem := _problem(case, needs))]
     require_none("No image was made.", problems)
     return [
         Order(case.garment, case.garment_mask, prompt, seed_of(case.garment.name, prompt), case.pose, case.face)

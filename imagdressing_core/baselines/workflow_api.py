@@ -23,8 +23,10 @@ def api_form(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Pro
     A node inside a subgraph gets the id that the editor gives it, ``"<id of the subgraph's node>:<its own id>"``.
     """
     definitions = {each["id"]: each for each in workflow.get("definitions", {}).get("subgraphs", ())}
+    links = {link[0]: (link[1], link[2]) for link in workflow["links"]}
+    top = _Level("", {node["id"]: node for node in workflow["nodes"]}, links, [], {})
     prompt: Prompt = {}
-    for level in _levels(workflow, definitions):
+    for level in (top, *_opened(top, definitions)):
         for node in level.nodes.values():
             if node["type"] in ONLY_IN_EDITOR or node["mode"] in (MUTED, BYPASSED) or node["id"] in level.opened:
                 continue
@@ -33,19 +35,10 @@ def api_form(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Pro
             prompt[f"{level.prefix}{node['id']}"] = {
                 "class_type": node["type"],
                 "inputs": {
-                    name: value.value if isinstance(value, _Typed) else value
-                    for name, value in inputs.items()
-                    if value is not None and not name.startswith("*")
+                    name: value for name, value in inputs.items() if value is not None and not name.startswith("*")
                 },
             }
     return prompt
-
-
-@dataclass(frozen=True)
-class _Typed:
-    """What the user typed into the widget of a subgraph's node."""
-
-    value: Any
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ class _Level:
 
     Attributes:
         sources: By link, the node and the output that it comes from.
-        given: What the subgraph's node passes to each of its inputs: a node and an output, a typed value, or nothing.
+        given: What the subgraph's node passes to each of its inputs: [node, output], a typed value, or None.
         outputs: By output of the subgraph, the link that leads to it.
         opened: By the id of a subgraph's node, its inside.
     """
@@ -62,11 +55,12 @@ class _Level:
     prefix: str
     nodes: dict[int, Mapping[str, Any]]
     sources: dict[int, tuple[int, int]]
-    given: list[list[Any] | _Typed | None]
+    given: list[Any]
     outputs: dict[int, int]
     opened: dict[int, "_Level"] = field(default_factory=dict)
 
-    def source(self, link: int) -> list[Any] | _Typed | None:
+    def source(self, link: int) -> Any:
+        """Return what a link brings, in API form: [node, output], a value that was typed into a widget, or None."""
         node, output = self.sources[link]
         if node == SUBGRAPH_INPUT:
             return self.given[output]
@@ -74,13 +68,6 @@ class _Level:
             inside = self.opened[node]
             return inside.source(inside.outputs[output])
         return [f"{self.prefix}{node}", output]
-
-
-def _levels(workflow: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[_Level]:
-    """Return the workflow and the inside of each subgraph's node in it."""
-    links = {link[0]: (link[1], link[2]) for link in workflow["links"]}
-    top = _Level("", {node["id"]: node for node in workflow["nodes"]}, links, [], {})
-    return [top, *_opened(top, definitions)]
 
 
 def _opened(level: _Level, definitions: Mapping[str, Any]) -> list[_Level]:
@@ -95,7 +82,7 @@ def _opened(level: _Level, definitions: Mapping[str, Any]) -> list[_Level]:
             f"{level.prefix}{node['id']}:",
             {each["id"]: each for each in definition["nodes"]},
             {number: (link["origin_id"], link["origin_slot"]) for number, link in links.items()},
-            list(_given(level, node)),
+            _given(level, node),
             {link["target_slot"]: number for number, link in links.items() if link["target_id"] == SUBGRAPH_OUTPUT},
         )
         level.opened[node["id"]] = inside
@@ -103,11 +90,11 @@ def _opened(level: _Level, definitions: Mapping[str, Any]) -> list[_Level]:
     return found
 
 
-def _given(level: _Level, node: Mapping[str, Any]) -> Iterator[list[Any] | _Typed | None]:
+def _given(level: _Level, node: Mapping[str, Any]) -> list[Any]:
     typed = iter(node.get("widgets_values", ()))
-    for socket in node["inputs"]:
-        value = _Typed(next(typed)) if "widget" in socket else None
-        yield level.source(socket["link"]) if socket.get("link") else value
+    values = [next(typed) if "widget" in socket else None for socket in node["inputs"]]
+    links = [socket.get("link") for socket in node["inputs"]]
+    return [level.source(link) if link else value for link, value in zip(links, values, strict=True)]
 
 
 def _widget_values(info: Mapping[str, Any], saved: Sequence[Any]) -> dict[str, Any]:

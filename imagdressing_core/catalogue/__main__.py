@@ -20,7 +20,7 @@ with packages("A catalogue", "cluster"):
     from tqdm import tqdm
 
 IMAGES, TABLE = "images", "catalogue.csv"
-MOST_STEPS, MOST_GUIDANCE, MOST_STRENGTH = 1000, 100, 5  # of SD1.5's schedule, of KSampler, of Apply IMAGDressing
+MOST_STEPS, MOST_GUIDANCE, MOST_STRENGTH = 1000, 100, 5  # of SD1.5's schedule, of KSampler, of Apply Garment
 IMAGE_FILES = {".png", ".jpg", ".jpeg", ".webp"}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)

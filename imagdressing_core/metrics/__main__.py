@@ -1,14 +1,15 @@
 """The commands that compute the paper's result table: ``python -m imagdressing_core.metrics``."""
 
-import importlib
 import os
+import pickle
+import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from ..command_line import require_device, run_command
+from ..command_line import run_command
 from ..errors import IMAGDressingError, packages
 from .field import DISTANCES, FIELD, distances_of, scorer_of_distances
 from .launch import Processes, child, joined_processes, launched_process, own_device
@@ -43,7 +44,9 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 
 @app.command("evaluate")
 def evaluate_command(
-    manifest: Annotated[Path, typer.Argument(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="CSV or JSON: picture, garment, garment_mask, pose, face, prompt, person.")
+    ],
     method: Annotated[list[str], typer.Option(help="NAME=FOLDER of a method's images. Once for each method.")],
     score: Annotated[list[str], typer.Option(help=SCORE_HELP)] = ["cami-u"],  # noqa: B006
     mode: Annotated[Mode, typer.Option(help="CAMI as the official code computes it, or corrected.")] = "corrected",
@@ -99,7 +102,6 @@ def run_file_command(
             raise typer.Exit(process.wait())
     with joined_processes() as ours:
         setting = Setting(run.mode, CORES, ours.device_of(run.device), named)
-        require_device(setting.device)
         cases, methods = Preparation(run, ours).prepare()
         _evaluate(cases, methods, Scoring(scorers, distances, setting, reference), run.output, run.images, ours)
 
@@ -119,7 +121,6 @@ def _evaluate(
 ) -> None:
     """Score this process's share; the first process writes the report."""
     setting = scoring.setting
-    require_device(setting.device)
     pairs = [PairFiles(one, case) for one in methods for case in cases]
     if ours.is_first:
         typer.echo(_first_line(methods, len(pairs), scoring.scorers, setting, ours.count), err=True)
@@ -130,12 +131,12 @@ def _evaluate(
             bar.update(done - bar.n)
 
         scorers = [*scoring.scorers, *scorer_of_distances(scoring.distances)]
-        found = evaluate(pairs, scorers, setting, output, move, ours)
+        scores, task = evaluate(pairs, scorers, setting, output, move, ours)
     if ours.is_first:
         typer.echo("Computing the table …", err=True)
-        origin = provenance(found.task, setting.device, ours.count)
+        origin = provenance(task, setting.device, ours.count)
         whole = distances_of(pairs, scoring.distances, setting.weights.get(INCEPTION.name), setting.device)
-        table = make_table(pairs, found.scores, scoring.reference, setting.mode, scoring.scorers, whole)
+        table = make_table(pairs, scores, scoring.reference, setting.mode, scoring.scorers, whole)
         _report(table, pairs, origin, output, images)
 
 
@@ -256,13 +257,18 @@ def _require_own_terms(known: Mapping[str, Scorer], names: Sequence[str], scorer
 
 
 def _own_scorer(text: str) -> Scorer:
-    module, _, name = text.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = pkgutil.resolve_name(text)
     except (ImportError, AttributeError, ValueError) as error:
         raise IMAGDressingError(f"--score {text} cannot be imported: {error}. Is it on PYTHONPATH?") from error
     if not isinstance(found, Scorer):
         raise IMAGDressingError(f"--score {text} is a {type(found).__name__}, no Scorer of {Scorer.__module__}.")
+    try:
+        pickle.dumps(found)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise IMAGDressingError(
+            f"--score {text} cannot be sent to processes ({error}): load must be a function of the module, no lambda."
+        ) from error
     return found
 
 

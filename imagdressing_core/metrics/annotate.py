@@ -21,7 +21,7 @@ from ..images.openpose import Point, draw_poses
 from .images import ImageArray, read_image
 from .outcome import NoScore
 from .provenance import file_digest, weights_digest
-from .weights import DETECTOR, LABELS, PARSER, POSE_ESTIMATOR, Weights, loading_weights
+from .weights import DETECTOR, LABELS, PARSER, POSE_ESTIMATOR, Weights, load_whole, loading_weights
 
 NOTE = "imagdressing"  # the PNG's text that says what it was made from
 PERSON = "person"
@@ -198,7 +198,7 @@ def _loaded(weights: Weights, path: str, kind: Any, device: str) -> tuple[Any, A
     from transformers import AutoImageProcessor
 
     with loading_weights(weights, path):
-        return AutoImageProcessor.from_pretrained(path), kind.from_pretrained(path).eval().to(device)
+        return AutoImageProcessor.from_pretrained(path), load_whole(kind, path).to(device)
 
 
 def _persons(image: ImageArray, processor: Any, detector: Any) -> list[list[float]]:

@@ -1,11 +1,12 @@
 """The scores on disk, from which a run that was stopped or killed resumes."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 from .manifest import PairFiles
-from .outcome import NoScore, Outcome
+from .outcome import NoScore
 from .provenance import text_digest
 from .scoring import Scorer, Scores
 
@@ -32,33 +33,16 @@ def read_scores(folder: Path) -> dict[str, Scores]:
     scores: dict[str, Scores] = {}
     for path in sorted(folder.glob("scores-*.jsonl")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            scores.update(_parsed(line))
+            with contextlib.suppress(AttributeError, TypeError, ValueError):
+                key, kept = json.loads(line)
+                scores[key] = {
+                    term: NoScore(*one) if isinstance(one, list) else float(one) for term, one in kept.items()
+                }
     return scores
 
 
-class ScoreLog:
-    """The file to which one process appends its scores, each as soon as it is computed."""
-
-    def __init__(self, folder: Path, process: int) -> None:
-        self._path = folder / f"scores-{process}.jsonl"
-
-    def add(self, key: str, scores: Scores) -> None:
-        kept = {term: _as_json(outcome) for term, outcome in scores.items()}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write("\n" + json.dumps([key, kept]))  # the line break first: what was cut off before stays alone
-
-
-def _parsed(line: str) -> dict[str, Scores]:
-    try:
-        key, kept = json.loads(line)
-        return {key: {term: _from_json(outcome) for term, outcome in kept.items()}}
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return {}
-
-
-def _as_json(outcome: Outcome) -> float | list[str]:
-    return [outcome.reason, outcome.detail] if isinstance(outcome, NoScore) else outcome
-
-
-def _from_json(kept: float | list[str]) -> Outcome:
-    return NoScore(*kept) if isinstance(kept, list) else float(kept)
+def keep_scores(folder: Path, process: int, key: str, scores: Scores) -> None:
+    """Append a pair's scores to the file of one process."""
+    line = json.dumps([key, scores], default=lambda missing: [missing.reason, missing.detail])
+    with (folder / f"scores-{process}.jsonl").open("a", encoding="utf-8") as file:
+        file.write("\n" + line)  # the line break first: what was cut off before stays alone

@@ -16,7 +16,7 @@ from .manifest import PairFiles
 from .outcome import NoScore
 from .paper import CamiProtocol, Column
 from .scoring import MASKS, Score, Scorer, Scores
-from .weights import CLIP, DINO, INCEPTION, VGG, loading_weights
+from .weights import CLIP, DINO, INCEPTION, VGG, load_whole, loading_weights
 
 if TYPE_CHECKING:  # PyTorch is imported only where a score needs it
     from torch import Tensor
@@ -45,8 +45,7 @@ def _load_clip_i(weights: Sequence[str], device: str, protocol: CamiProtocol) ->
     with packages("CLIP-I"):
         from transformers import CLIPVisionModelWithProjection
     with loading_weights(CLIP, weights[0]):
-        kind: Any = CLIPVisionModelWithProjection
-        model = kind.from_pretrained(weights[0]).eval().to(device)
+        model = load_whole(CLIPVisionModelWithProjection, weights[0]).to(device)
 
     def embed(images: Sequence[ImageArray]) -> "Tensor":
         return model(pixel_values=clip_pixels(images, CLIP_SIDE).to(device)).image_embeds
@@ -59,7 +58,9 @@ def _load_dino(weights: Sequence[str], device: str, protocol: CamiProtocol) -> S
         from transformers import AutoImageProcessor, AutoModel
     with loading_weights(DINO, weights[0]):
         processor: Any = AutoImageProcessor.from_pretrained(weights[0])
-        model: Any = AutoModel.from_pretrained(weights[0]).eval().to(device)
+        model = load_whole(AutoModel, weights[0]).to(device)
+        if not hasattr(getattr(model, "embeddings", None), "cls_token"):
+            raise ValueError("it has no class token, so it is no DINO")
 
     def embed(images: Sequence[ImageArray]) -> "Tensor":
         pixels = processor(images=list(images), return_tensors="pt").to(device)
@@ -157,7 +158,8 @@ def load_inception(weights: str | None, device: str) -> Any:
         import torch_fidelity  # noqa: F401  # torchmetrics says less clearly that it is missing
         from torchmetrics.image.fid import NoTrainInceptionV3
     with loading_weights(INCEPTION, weights or INCEPTION.hub_id):
-        return NoTrainInceptionV3("inception-v3-compat", ["2048"], weights).to(device)
+        # torchmetrics' default, antialias, reduces images otherwise than torch-fidelity.
+        return NoTrainInceptionV3("inception-v3-compat", ["2048"], weights, antialias=False).to(device)
 
 
 def _features(paths: Sequence[Any], inception: Any, device: str) -> "Tensor":

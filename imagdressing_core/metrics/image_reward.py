@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import IMAGDressingError, packages
 from ..files.weights import misfits
-from .images import ImageArray, clip_pixels, in_batches
+from .images import ImageArray, PromptScore, clip_pixels, in_batches
 from .weights import BERT_TOKENIZER, IMAGE_REWARD, loading_weights, weight_file
 
 TOKENS = 35
@@ -118,45 +118,37 @@ def load_model(path: Path, vision: Mapping[str, Any] = VISION, text: Mapping[str
     return model.eval()
 
 
-class ImageReward:
-    """Scores images for their prompts; about −2 to 2, higher is better."""
+def load_image_reward(
+    weights: str = IMAGE_REWARD.hub_id, device: str = "cpu", tokenizer: str = BERT_TOKENIZER.hub_id
+) -> PromptScore:
+    """Load the model and the tokenizer, and return :func:`reward_of` them.
 
-    def __init__(self, model: RewardModel, tokenizer: Any, device: str = "cpu", batch_size: int = 16) -> None:
-        self._model = model.to(device)
-        self._tokenizer = tokenizer
-        self._device = device
-        self._batch_size = batch_size
+    Args:
+        weights: ``ImageReward.pt``, its folder or a hub id.
+        device: Where the model runs.
+        tokenizer: The folder or hub id of BERT's tokenizer.
 
-    @classmethod
-    def load(
-        cls, weights: str = IMAGE_REWARD.hub_id, device: str = "cpu", tokenizer: str = BERT_TOKENIZER.hub_id
-    ) -> "ImageReward":
-        """Load the model and the tokenizer.
+    Raises:
+        IMAGDressingError: a package, the weights or the tokenizer are missing, or the file is another.
+    """
+    with packages("ImageReward"):
+        from transformers import AutoTokenizer
+    with loading_weights(BERT_TOKENIZER, tokenizer):
+        words = AutoTokenizer.from_pretrained(tokenizer)
+    with loading_weights(IMAGE_REWARD, weights):
+        model = load_model(weight_file(IMAGE_REWARD, weights))
+    return reward_of(model, words, device)
 
-        Args:
-            weights: ``ImageReward.pt``, its folder or a hub id.
-            device: Where the model runs.
-            tokenizer: The folder or hub id of BERT's tokenizer.
 
-        Raises:
-            IMAGDressingError: a package, the weights or the tokenizer are missing, or the file is another.
-        """
-        with packages("ImageReward"):
-            from transformers import AutoTokenizer
-        with loading_weights(BERT_TOKENIZER, tokenizer):
-            words = AutoTokenizer.from_pretrained(tokenizer)
-        with loading_weights(IMAGE_REWARD, weights):
-            model = load_model(weight_file(IMAGE_REWARD, weights))
-        return cls(model, words, device)
+def reward_of(model: RewardModel, tokenizer: Any, device: str = "cpu") -> PromptScore:
+    """Return the score of images for their prompts, about −2 to 2; higher is better."""
+    model.to(device)
 
+    @in_batches
     @torch.inference_mode()
-    def score(self, prompts: Sequence[str], images: Sequence[ImageArray]) -> list[float]:
-        """Return the reward of each prompt and its image."""
-        return [one for batch in in_batches(self._batch_size, prompts, images) for one in self._rewards(*batch)]
+    def rewards(prompts: Sequence[str], images: Sequence[ImageArray]) -> list[float]:
+        text = tokenizer(list(prompts), padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
+        inputs = text["input_ids"], text["attention_mask"], clip_pixels(images, model.image_size)
+        return model(*(tensor.to(device) for tensor in inputs)).tolist()
 
-    def _rewards(self, prompts: Sequence[str], images: Sequence[ImageArray]) -> list[float]:
-        text = self._tokenizer(
-            list(prompts), padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt"
-        )
-        inputs = text["input_ids"], text["attention_mask"], clip_pixels(images, self._model.image_size)
-        return self._model(*(tensor.to(self._device) for tensor in inputs)).tolist()
+    return rewards

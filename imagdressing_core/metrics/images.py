@@ -1,8 +1,8 @@
 """Images and masks as arrays: read from files that may be anything, and prepared for CLIP and BLIP."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy
 from numpy.typing import NDArray
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 ImageArray = NDArray[numpy.uint8]  # (height, width, 3), RGB
 Mask = NDArray[numpy.bool_]  # (height, width), True = garment
+PromptScore: TypeAlias = Callable[[Sequence[str], Sequence[ImageArray]], list[float]]
+"""Prompts and as many images → a score for each of both."""
 
 SMALLEST_SIDE = 16
+IMAGES_AT_ONCE = 16  # that a model takes
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"})
 WHITE_FROM = 128  # a mask's grey edge is garment from here
 
@@ -99,12 +102,16 @@ def clip_pixels(images: Sequence[ImageArray], size: int) -> "Tensor":
     return torch.stack([see(Image.fromarray(image)) for image in images])
 
 
-def in_batches(size: int, prompts: Sequence[str], images: Sequence[ImageArray]) -> Iterator[tuple[Any, Any]]:
-    """Yield prompts and their images in batches of at most ``size``."""
-    if len(prompts) != len(images):
-        raise ValueError(f"{len(prompts)} prompts for {len(images)} images")
-    for start in range(0, len(prompts), size):
-        yield prompts[start : start + size], images[start : start + size]
+def in_batches(score: PromptScore) -> PromptScore:
+    """Return ``score`` for any number of prompts and images, of which it gets a few at a time."""
+
+    def scores(prompts: Sequence[str], images: Sequence[ImageArray]) -> list[float]:
+        if len(prompts) != len(images):
+            raise ValueError(f"{len(prompts)} prompts for {len(images)} images")
+        parts = (slice(i, i + IMAGES_AT_ONCE) for i in range(0, len(prompts), IMAGES_AT_ONCE))
+        return [one for part in parts for one in score(prompts[part], images[part])]
+
+    return scores
 
 
 def is_file(path: Path) -> bool:

@@ -43,8 +43,14 @@ class Processes:
         return items[self.index :: self.count]
 
     def device_of(self, name: str) -> str:
-        """Return the device of this process: ``cuda`` means another GPU for each process of a machine."""
-        return f"cuda:{self.local_index}" if name == "cuda" and self.count > 1 else name
+        """Return the device of this process: ``cuda`` means another GPU for each process of a machine.
+
+        Raises:
+            IMAGDressingError: PyTorch cannot use it.
+        """
+        own = f"cuda:{self.local_index}" if name == "cuda" and self.count > 1 else name
+        require_device(own)
+        return own
 
     def gathered(self, mine: Sequence[Item]) -> list[Item]:
         """Return the items of all processes; waits until each has its own.
@@ -80,20 +86,14 @@ ALONE = Processes()
 
 
 def launched_process() -> Processes:
-    """Return this process as its launcher numbered it, without waiting for the others."""
+    """Return this process as its launcher numbered it, without waiting for the others; alone without a launcher."""
     names = ("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")
     return Processes(*(int(os.environ.get(*name)) for name in names))
 
 
 def own_device(name: str) -> str:
-    """Return the device of this process among those of a launch.
-
-    Raises:
-        IMAGDressingError: PyTorch cannot use it.
-    """
-    own = launched_process().device_of(name)
-    require_device(own)
-    return own
+    """Return :meth:`Processes.device_of` this process."""
+    return launched_process().device_of(name)
 
 
 @contextlib.contextmanager
@@ -120,15 +120,16 @@ def child(command: Sequence[str], **options: Any) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def joined_processes() -> Iterator[Processes]:
-    """Wait for all processes of the launch and yield this one; there is one process without a launcher.
+    """Wait for all processes of the launch and yield this one.
 
     Only scores travel between them, on the CPU; models run on the device of their process.
 
     Raises:
         IMAGDressingError: the processes do not meet.
     """
-    if launched_process().count == 1:
-        yield ALONE
+    own = launched_process()
+    if own.count == 1:
+        yield own
         return
     with packages("Running in several processes"):
         from accelerate import PartialState
@@ -137,6 +138,6 @@ def joined_processes() -> Iterator[Processes]:
     except (RuntimeError, ValueError) as error:
         raise IMAGDressingError(f"The processes of this launch did not meet: {first_line(error)}.") from error
     try:
-        yield Processes(state.process_index, state.num_processes, state.local_process_index)
+        yield own
     finally:
         state.destroy_process_group()

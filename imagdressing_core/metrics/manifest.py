@@ -71,7 +71,7 @@ class PairFiles:
 
 
 COLUMNS = ("picture", "garment", "garment_mask", "pose", "face", "prompt", "person")
-OPTIONAL_FILES = ("garment_mask", "pose", "face", "person")
+FILES = ("garment", "garment_mask", "pose", "face", "person")
 
 
 def read_manifest(path: Path) -> tuple[Case, ...]:
@@ -201,31 +201,34 @@ def parse_method(text: str) -> Method:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows, without blanks around their texts; None is ""."""
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".json"):
+        raise IMAGDressingError(f"{path} is no manifest: its name ends neither in .csv nor in .json.")
     try:
-        if path.suffix.lower() == ".json":
-            rows = json.loads(path.read_text(encoding="utf-8-sig"))
-        elif path.suffix.lower() == ".csv":
-            rows = csv_rows(path)
-        else:
-            raise IMAGDressingError(f"{path} is no manifest: its name ends neither in .csv nor in .json.")
+        rows = csv_rows(path) if kind == ".csv" else json.loads(path.read_text(encoding="utf-8-sig"))
     except IMAGDressingError:
         raise
     except (OSError, ValueError, csv.Error, RecursionError) as error:
         raise IMAGDressingError(f"{path} cannot be read as a manifest: {shown(error)}.") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise IMAGDressingError(f"{path} is no manifest: a JSON manifest is a list of objects, one for each image.")
-    return rows
+    return [{column: _stripped(value) for column, value in row.items()} for row in rows]
+
+
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else "" if value is None else value
 
 
 def _problems(row: dict[str, Any]) -> list[str]:
-    wrong = [column for column, value in row.items() if not isinstance(value, str | None)]
+    wrong = [column for column, value in row.items() if not isinstance(value, str)]
     if wrong:
         return [f"{column} is not a text" for column in wrong]
-    if any("\0" in (value or "") for value in row.values()):
+    if any("\0" in value for value in row.values()):
         return ["a NUL is in no name of a file"]
-    problems = [f"{column} is empty" for column in ("picture", "garment") if not (row.get(column) or "").strip()]
+    problems = [f"{column} is empty" for column in ("picture", "garment") if not row.get(column)]
     name = _picture(row)
-    if row.get("picture") and not problems and not name.name:
+    if not problems and not name.name:
         problems.append(f"picture {shown(row['picture'])!r} names no file")
     if name.is_absolute() or ".." in name.parts:
         problems.append(f"picture {shown(name)!r} leads out of the methods' folders; give a name relative to them")
@@ -240,7 +243,7 @@ def _repeated(rows: list[dict[str, Any]]) -> list[str]:
         name = _picture(row)
         if not name.name:
             continue
-        text = row["picture"].strip()
+        text = row["picture"]
         number, other, spelt = first.setdefault(name.parent / name.stem, (i, name, text))
         if number != i and name == other:
             also = "" if text == spelt else f", as {shown(spelt)!r}"
@@ -257,10 +260,9 @@ def _repeated(rows: list[dict[str, Any]]) -> list[str]:
 def _picture(row: dict[str, Any]) -> PurePosixPath:
     """Return the name of a row's image, spelt in one way; without a name where there is none."""
     text = row.get("picture")
-    return PurePosixPath(text.strip().replace("\\", "/") if isinstance(text, str) else "")
+    return PurePosixPath(text.replace("\\", "/") if isinstance(text, str) else "")
 
 
-def _case(row: dict[str, str | None], folder: Path) -> Case:
-    values = {column: (row.get(column) or "").strip() for column in COLUMNS}
-    paths = {column: folder / values[column] if values[column] else None for column in OPTIONAL_FILES}
-    return Case(values["picture"], folder / values["garment"], **paths, prompt=values["prompt"] or None)
+def _case(row: dict[str, str], folder: Path) -> Case:
+    files = {column: folder / row[column] for column in FILES if row.get(column)}
+    return Case(row["picture"], prompt=row.get("prompt") or None, **files)

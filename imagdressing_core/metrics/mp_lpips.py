@@ -45,7 +45,7 @@ class MPLPIPS:
         self._distance = distance
         white = torch.ones(1, 3, PATCH, PATCH)
         self._penalty = distance(white, torch.zeros_like(white))
-        self._queries = lru_cache(GARMENTS_KEPT)(self._read)
+        self._queries = lru_cache(GARMENTS_KEPT)(self._read)  # by the bytes of the arrays
 
     @classmethod
     def load(cls, weights: str = STABLE_DIFFUSION.hub_id, device: str = "cpu") -> "MPLPIPS":
@@ -54,7 +54,7 @@ class MPLPIPS:
         Raises:
             IMAGDressingError: a package or the weights are missing.
         """
-        return cls(DiffusionFeatures.load(weights, device), load_lpips(device))
+        return cls(load_features(weights, device), load_lpips(device))
 
     @torch.inference_mode()
     def score(self, garment: ImageArray, garment_mask: Mask, image: ImageArray, image_mask: Mask) -> float:
@@ -161,39 +161,34 @@ def load_lpips(device: str) -> Distance:
     return distance
 
 
-class DiffusionFeatures:
-    """What Stable Diffusion 2.1 makes of a slightly noisy image in its third up block: (640, 64, 64).
+def load_features(weights: str, device: str) -> Features:
+    """Return what Stable Diffusion 2.1 makes of a slightly noisy image in its third up block: (640, 64, 64).
 
     It is the mean over eight noises, the same eight for every image, so that scores depend on no order.
+
+    Raises:
+        IMAGDressingError: a package or the weights are missing.
     """
-
-    def __init__(self, pipeline: Any, device: str = "cpu") -> None:
-        from diffusers import DDIMScheduler  # pyright: ignore[reportPrivateImportUsage]
-
-        pipeline.to(device)
-        self._context = pipeline.encode_prompt(PROMPT, device, 1, False)[0]  # (1, 77, 1024)
-        self._vae = pipeline.vae
-        self._unet = pipeline.unet  # cut off behind an up block, whose output it then returns
-        self._unet.up_blocks = self._unet.up_blocks[: UP_BLOCK + 1]
-        self._unet.conv_norm_out, self._unet.conv_out = None, nn.Identity()
-        self._scheduler: Any = DDIMScheduler.from_config(pipeline.scheduler.config)
-        self._device = device
-
-    @classmethod
-    def load(cls, weights: str = STABLE_DIFFUSION.hub_id, device: str = "cpu") -> "DiffusionFeatures":
-        with packages("MP-LPIPS"):
-            from diffusers import StableDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
-        with loading_weights(STABLE_DIFFUSION, weights):
-            pipeline = StableDiffusionPipeline.from_pretrained(weights, safety_checker=None)
-        return cls(pipeline, device)
+    with packages("MP-LPIPS"):
+        from diffusers import DDIMScheduler, StableDiffusionPipeline  # pyright: ignore[reportPrivateImportUsage]
+    with loading_weights(STABLE_DIFFUSION, weights):
+        pipeline = StableDiffusionPipeline.from_pretrained(weights, safety_checker=None)
+    pipeline.to(device)
+    vae, unet = pipeline.vae, pipeline.unet  # cut off behind an up block, whose output it then returns
+    unet.up_blocks = unet.up_blocks[: UP_BLOCK + 1]
+    unet.conv_norm_out, unet.conv_out = None, nn.Identity()
+    scheduler: Any = DDIMScheduler.from_config(pipeline.scheduler.config)
+    with torch.inference_mode():
+        context = pipeline.encode_prompt(PROMPT, device, ENSEMBLE, False)[0]  # (8, 77, 1024)
 
     @torch.inference_mode()
-    def __call__(self, image: ImageArray) -> Tensor:
+    def features(image: ImageArray) -> Tensor:
         generator = torch.Generator().manual_seed(SEED)
-        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(self._device) / 127.5 - 1
-        posterior = self._vae.encode(pixels).latent_dist
+        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(device) / 127.5 - 1
+        posterior = vae.encode(pixels).latent_dist
         draw, noise = torch.randn(2, ENSEMBLE, *posterior.mean.shape[1:], generator=generator).to(pixels)
-        latents = (posterior.mean + posterior.std * draw) * self._vae.config.scaling_factor
-        noisy = self._scheduler.add_noise(latents, noise, torch.tensor([TIMESTEP]))  # (8, 4, 64, 64)
-        context = self._context.expand(ENSEMBLE, -1, -1)
-        return self._unet(noisy, TIMESTEP, encoder_hidden_states=context).sample.mean(0)
+        latents = (posterior.mean + posterior.std * draw) * vae.config.scaling_factor
+        noisy = scheduler.add_noise(latents, noise, torch.tensor([TIMESTEP]))  # (8, 4, 64, 64)
+        return unet(noisy, TIMESTEP, encoder_hidden_states=context).sample.mean(0)
+
+    return features

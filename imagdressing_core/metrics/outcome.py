@@ -48,7 +48,7 @@ def checked(outcome: Outcome) -> Outcome:
 
 
 def total(outcomes: Mapping[str, Outcome], terms: Iterable[str]) -> Outcome:
-    """Return the sum of the terms; if some are missing, the reason of the first of these."""
-    values = [outcomes.get(term, NoScore(f"{term} was not computed")) for term in terms]
-    missing = [value for value in values if isinstance(value, NoScore)]
-    return missing[0] if missing else sum(value for value in values if not isinstance(value, NoScore))
+    """Return the sum of the terms; if some have no score, the reason of the first of these."""
+    values = [outcomes[term] for term in terms]
+    reasons = [value for value in values if isinstance(value, NoScore)]
+    return reasons[0] if reasons else sum(value for value in values if not isinstance(value, NoScore))

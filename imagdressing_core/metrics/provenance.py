@@ -1,5 +1,6 @@
 """What a report was made by: version, command, digests of weights, device and date, for every file that is written."""
 
+import contextlib
 import hashlib
 import platform
 from collections.abc import Mapping
@@ -22,6 +23,10 @@ def provenance(task: Mapping[str, str], device: str, processes: int) -> dict[str
         device: The device of the models.
         processes: The number of processes that shared the work.
     """
+    packages: dict[str, str] = {}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            packages[name] = version(name)
     return {
         "run": text_digest(repr(sorted(task.items())))[:12],
         **task,
@@ -29,15 +34,8 @@ def provenance(task: Mapping[str, str], device: str, processes: int) -> dict[str
         "device": device,
         "processes": str(processes),
         "python": f"{platform.python_version()} on {platform.platform()}",
-        **{name: found for name in PACKAGES if (found := _version(name))},
+        **packages,
     }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def text_digest(text: str) -> str:

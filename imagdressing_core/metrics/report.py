@@ -11,7 +11,7 @@ from ..errors import packages
 from ..files.storage import written_whole
 from .manifest import PairFiles
 from .paper import ABLATION, COLUMNS, CORRECTIONS, PAPER, PAPER_ROWS, REPAIRS, TERMS, Column, Mode
-from .table import CELL, MASKED, OTHER_SIZE, SUMS, UNMASKED, Frame, Table, failures, pandas
+from .table import CELL, MASKED, OTHER_SIZE, UNMASKED, Frame, Table, pandas
 
 with packages("The report"):
     from tabulate import tabulate
@@ -46,13 +46,13 @@ class Grid:
         title: Its heading.
         frame: Its cells.
         note: The facts that a reader must know.
-        best: The row and column numbers of the cells with the best value.
+        best: The labels, row and column, of the cells with the best value.
     """
 
     title: str
     frame: Frame
     note: str = ""
-    best: frozenset[tuple[int, int]] = frozenset()
+    best: frozenset[tuple[int, str]] = frozenset()
 
 
 def grids(table: Table) -> list[Grid]:
@@ -78,29 +78,28 @@ def grids(table: Table) -> list[Grid]:
 
 def markdown(grid: Grid) -> str:
     """Return a table in GitHub's Markdown, the best of each column bold."""
-    rows = [[cell.replace("|", r"\|").replace("\n", " ") for cell in row] for row in grid.frame.values.tolist()]
-    for row, column in grid.best:
-        rows[row][column] = f"**{rows[row][column]}**"
-    return tabulate(rows, list(grid.frame.columns), tablefmt="github", disable_numparse=True)
+    frame = grid.frame.replace({r"\|": r"\|", "\n": " "}, regex=True)
+    for cell in grid.best:
+        frame.loc[cell] = f"**{frame.loc[cell]}**"
+    return tabulate(frame, "keys", "github", showindex=False, disable_numparse=True)
 
 
 def wrapped(grid: Grid) -> str:
     """Return a table of long texts for a terminal."""
-    rows, headings = grid.frame.values.tolist(), list(grid.frame.columns)
-    return tabulate(rows, headings, tablefmt="simple_grid", maxcolwidths=WIDEST, disable_numparse=True)
+    return tabulate(grid.frame, "keys", "simple_grid", showindex=False, maxcolwidths=WIDEST, disable_numparse=True)
 
 
 def latex(grid: Grid) -> str:
     """Return a table in LaTeX, for the package booktabs: numbers to the right, the best of each column bold."""
     bold = pandas.DataFrame("", grid.frame.index, grid.frame.columns)
-    for row, column in grid.best:
-        bold.iloc[row, column] = "textbf:--rwrap;"
+    for cell in grid.best:
+        bold.loc[cell] = "textbf:--rwrap;"
     style = grid.frame.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
     align = "".join("l" if name in ("method", "source") else "r" for name in grid.frame.columns)
     text = style.apply(lambda _: bold, axis=None).to_latex(hrules=True, column_format=align)
     for sign, code in LATEX_SIGNS.items():
         text = text.replace(sign, code)
-    return re.sub(r"-(?=\d+\.)", "$-$", text)
+    return re.sub(r"(?<!\w)-(?=\d+\.)", "$-$", text)
 
 
 def write_report(
@@ -135,8 +134,7 @@ def write_report(
 def corrections(mode: Mode) -> Grid:
     """Return the differences from the official code in this mode, with the reasons."""
     listed = [*REPAIRS, *(CORRECTIONS.values() if mode == "corrected" else ())]
-    rows = [(one.term, one.official, one.corrected, one.reason) for one in listed]
-    frame = pandas.DataFrame(rows, columns=["term", "official code", "here", "why"])
+    frame = pandas.DataFrame(listed).set_axis(["term", "official code", "here", "why"], axis=1)
     return Grid(f"What differs from the official code (mode: {mode})", frame)
 
 
@@ -151,11 +149,9 @@ def _results(table: Table) -> Grid:
         [row.method, row.table, EMPTY, *(_number(one, row.values.get(one.name)) for one in COLUMNS)] for row in rows
     ]
     paper = pandas.DataFrame(texts, columns=here.frame.columns)
-    names = list(dict.fromkeys([*paper["method"], *here.frame["method"]]))
-    frame = pandas.concat([here.frame, paper])
-    positions = [names.index(name) for name in frame["method"]]
-    order = sorted(range(len(frame)), key=positions.__getitem__)  # stable: a method's own row first
-    best = frozenset((order.index(row), column + 2) for row, column in here.best)
+    order = list(dict.fromkeys([*paper["method"], *here.frame["method"]]))
+    frame = pandas.concat([here.frame, paper], ignore_index=True)
+    frame = frame.sort_values("method", key=lambda names: names.map(order.index), kind="stable")  # its own row first
     note = (
         "Mean over the images that have a score, with its 95 % t interval over garments; the best here is bold. "
         f"Table 2 and 3 are the paper's own numbers ({PAPER}). {CONDITIONS}"
@@ -164,7 +160,7 @@ def _results(table: Table) -> Grid:
         note += "CAMI is corrected here: for numbers like the paper's, use the mode published."
     else:
         note += "CAMI is computed as the official code does."
-    return Grid(f"Results (mode: {table.mode})", frame.iloc[order].reset_index(drop=True), note, best)
+    return Grid(f"Results (mode: {table.mode})", frame, note, here.best)
 
 
 def _by_method(table: Table, columns: Sequence[Column], text: Callable[[Column, Any], str]) -> Frame:
@@ -178,12 +174,12 @@ def _by_method(table: Table, columns: Sequence[Column], text: Callable[[Column, 
 
 
 def _means(table: Table, title: str, columns: Sequence[Column], note: str = "") -> Grid:
-    best: set[tuple[int, int]] = set()
-    for i, one in enumerate(columns, 1):
+    best: set[tuple[int, str]] = set()
+    for one in columns:
         means = table.cells[(table.cells["column"] == one.name) & table.cells["mean"].notna()]
         if len(means) > 1 and not means["note"].any():
             place = means["mean"].idxmax() if one.higher_is_better else means["mean"].idxmin()
-            best.add((table.methods.index(str(means.loc[place, "method"])), i))
+            best.add((table.methods.index(str(means.loc[place, "method"])), one.heading))
     return Grid(title, _by_method(table, columns, _mean_text), note, frozenset(best))
 
 
@@ -216,8 +212,13 @@ def _gaps(table: Table) -> Grid:
 
 
 def _failures(table: Table) -> Grid:
-    found = failures(table).astype(str).rename(columns={"size": "pairs", "first": "first of them"})
-    return Grid("Pairs without a score", found, "They count in no mean.")
+    """Return by method, terms and reason the number of pairs without a score, and the first of them."""
+    pairs = table.missing.groupby(["method", "picture", "reason", "detail"], sort=False)["column"].agg(", ".join)
+    pairs = pairs.reset_index(name="terms")
+    pairs["first"] = pairs["picture"] + pairs["detail"].map(lambda detail: f" ({detail})" if detail else "")
+    by_reason = pairs.groupby(["method", "terms", "reason"], sort=False)["first"]
+    counts = by_reason.agg(**{"pairs": "size", "first of them": "first"}).reset_index().astype(str)
+    return Grid("Pairs without a score", counts, "They count in no mean.")
 
 
 def _unmasked(table: Table) -> Grid:
@@ -276,7 +277,7 @@ def _scores_csv(table: Table) -> Frame:
     keys = ["method", "picture", "garment", "masks", "size"]
     in_order = pandas.MultiIndex.from_frame(table.scores[keys].drop_duplicates())
     wide = table.scores.pivot(index=keys, columns="column", values="value")
-    missing = table.scores[table.scores["value"].isna() & ~table.scores["column"].isin(SUMS)]
+    missing = table.missing
     details = missing["detail"].map(lambda detail: f": {detail}" if detail else "")
     reasons = missing.assign(reasons=missing["column"] + ": " + missing["reason"] + details)
     wide = wide.reindex(in_order, columns=[column.name for column in table.columns if column.terms])

@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,7 +13,7 @@ from typing import Any
 from .. import __version__
 from ..errors import IMAGDressingError
 from ..model.garment_unet import Progress
-from .cache import ScoreLog, key, read_scores
+from .cache import keep_scores, key, read_scores
 from .images import read_image, read_mask
 from .launch import ALONE, Processes
 from .manifest import PairFiles
@@ -45,25 +46,13 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """One scorer on one pair. index: of the pair; key: of the kept scores, None if they are not kept."""
 
     scorer: Scorer
     index: int
     files: PairFiles
     key: str | None
-
-
-@dataclass(frozen=True)
-class Scored:
-    """The scores of all pairs, in order.
-
-    Attributes:
-        task: By name, the parts of the task on which all processes agreed: what the scores depend on.
-    """
-
-    scores: list[Scores]
-    task: Mapping[str, str]
 
 
 def evaluate(
@@ -73,12 +62,15 @@ def evaluate(
     folder: Path,
     progress: Progress,
     processes: Processes = ALONE,
-) -> Scored:
+) -> tuple[list[Scores], dict[str, str]]:
     """Score all pairs; each process scores its share and gets the scores of all.
 
     Args:
         folder: Scores are kept here, each as soon as it is computed, and found again by a later run.
         processes: The processes that share the work.
+
+    Returns:
+        The scores of all pairs, in order; and everything that they depend on but the images, by name.
 
     Raises:
         IMAGDressingError: a library or the weights of a scorer are missing, or the processes have different tasks;
@@ -88,22 +80,27 @@ def evaluate(
     task = _task(pairs, scorers, setting)
     processes.require_same(task)
     folder.mkdir(parents=True, exist_ok=True)
-    kept, log = read_scores(folder), ScoreLog(folder, processes.index)
-    tasks = _tasks(pairs, scorers, task, processes)
-    scores: list[tuple[int, Scores]] = [(task.index, kept[task.key]) for task in tasks if task.key in kept]
-    todo = [task for task in tasks if task.key not in kept]
-    progress(len(scores), len(tasks))
+    kept, digest = read_scores(folder), cache(file_digest)
+    jobs = [
+        Job(scorer, index, pairs[index], key(scorer, pairs[index], _setting_of(scorer, task), digest))
+        for scorer in scorers
+        if scorer.terms  # a distance of whole methods has none
+        for index in processes.share_of(range(len(pairs)))
+    ]
+    scores: list[tuple[int, Scores]] = [(job.index, kept[job.key]) for job in jobs if job.key in kept]
+    todo = [job for job in jobs if job.key not in kept]
+    progress(len(scores), len(jobs))
     with closing(_scored(todo, setting, models)) as scored:
-        for one, found in scored:
-            if one.key is not None:
-                log.add(one.key, found)
-            scores.append((one.index, found))
-            progress(len(scores), len(tasks))
+        for job, found in scored:
+            if job.key is not None:
+                keep_scores(folder, processes.index, job.key, found)
+            scores.append((job.index, found))
+            progress(len(scores), len(jobs))
     merged: list[Scores] = [{} for _ in pairs]
     for index, found in processes.gathered(scores):
         merged[index] |= found
     terms = [term for scorer in scorers for term in scorer.terms]
-    return Scored([{term: found[term] for term in terms} for found in merged], task)
+    return [{term: found[term] for term in terms} for found in merged], task
 
 
 def _load_all(scorers: Sequence[Scorer], setting: Setting) -> dict[str, Score]:
@@ -141,18 +138,6 @@ def _task(pairs: Sequence[PairFiles], scorers: Sequence[Scorer], setting: Settin
     }
 
 
-def _tasks(
-    pairs: Sequence[PairFiles], scorers: Sequence[Scorer], task: Mapping[str, str], processes: Processes
-) -> list[Task]:
-    digest = cache(file_digest)
-    return [
-        Task(scorer, index, pairs[index], key(scorer, pairs[index], _setting_of(scorer, task), digest))
-        for scorer in scorers
-        if scorer.terms  # a distance of whole methods has none
-        for index in processes.share_of(range(len(pairs)))
-    ]
-
-
 def _setting_of(scorer: Scorer, task: Mapping[str, str]) -> str:
     """Return the part of the task that the scores depend on: the mode changes no learned score."""
     return " ".join(task[f"weights of {one.name}"] for one in scorer.weights) or task["mode"]
@@ -163,25 +148,28 @@ def _load(scorer: Scorer, setting: Setting) -> Score:
 
 
 def _scored(
-    todo: Sequence[Task], setting: Setting, models: Mapping[str, Score]
-) -> Generator[tuple[Task, Scores], None, None]:
-    """Yield each task with its scores: several processes do those without a model, then this one runs the models."""
-    plain = [task for task in todo if not task.scorer.weights]
-    yield from _in_processes(plain, setting) if setting.processes > 1 else _here(plain, models)
-    yield from _here([task for task in todo if task.scorer.weights], models)
-
-
-def _here(tasks: Sequence[Task], models: Mapping[str, Score]) -> Iterator[tuple[Task, Scores]]:
-    for batch in _batches(tasks):
+    todo: Sequence[Job], setting: Setting, models: Mapping[str, Score]
+) -> Generator[tuple[Job, Scores], None, None]:
+    """Yield each job with its scores: several processes do those without a model, then this one runs the models."""
+    here = todo
+    if setting.processes > 1:
+        here = [job for job in todo if job.scorer.weights]
+        yield from _in_processes([job for job in todo if not job.scorer.weights], setting)
+    for batch in _batches(here):
         yield from zip(batch, _score(batch, models[batch[0].scorer.name]), strict=True)
 
 
-def _in_processes(tasks: Sequence[Task], setting: Setting) -> Iterator[tuple[Task, Scores]]:
+def _in_processes(jobs: Sequence[Job], setting: Setting) -> Iterator[tuple[Job, Scores]]:
     pool = ProcessPoolExecutor(setting.processes, multiprocessing.get_context("spawn"), _one_thread)
     try:
-        futures = {pool.submit(_load_and_score, batch, setting): batch for batch in _batches(tasks)}
+        futures = {pool.submit(_load_and_score, batch, setting): batch for batch in _batches(jobs)}
         for future in as_completed(futures):
             yield from zip(futures[future], future.result(), strict=True)
+    except BrokenProcessPool as error:
+        raise IMAGDressingError(
+            "A process that scores was killed, as a system without free memory does it. All scores so far are kept: "
+            "give fewer --processes and start the command again."
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -193,20 +181,20 @@ def _one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def _load_and_score(batch: Sequence[Task], setting: Setting) -> list[Scores]:
+def _load_and_score(batch: Sequence[Job], setting: Setting) -> list[Scores]:
     return _score(batch, _load(batch[0].scorer, setting))
 
 
-def _score(batch: Sequence[Task], loaded: Score) -> list[Scores]:
+def _score(batch: Sequence[Job], loaded: Score) -> list[Scores]:
     scorer = batch[0].scorer
     read = cache(_read)  # a garment once for all its images in the batch
-    return score([_pair(task.files, scorer.parts, read) for task in batch], scorer, loaded)
+    return score([_pair(job.files, scorer.parts, read) for job in batch], scorer, loaded)
 
 
-def _batches(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
-    """Cut tasks, which are in the order of their scorers, into batches of one scorer each."""
-    for name in dict.fromkeys(task.scorer.name for task in tasks):
-        same = [task for task in tasks if task.scorer.name == name]
+def _batches(jobs: Sequence[Job]) -> Iterator[Sequence[Job]]:
+    """Cut jobs, which are in the order of their scorers, into batches of one scorer each."""
+    for name in dict.fromkeys(job.scorer.name for job in jobs):
+        same = [job for job in jobs if job.scorer.name == name]
         yield from (same[start : start + BATCH] for start in range(0, len(same), BATCH))
 
 

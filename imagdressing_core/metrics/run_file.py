@@ -173,9 +173,10 @@ class Preparation:
         for method in methods:
             self._step(method.name, lambda one=method: self._make(one))
         for method in methods:
-            images = [method.folder / case.file_name for case in cases]
+            names = [case.file_name for case in cases if is_file(method.folder / case.file_name)]
             for kind in self._annotators:
-                work = [Work(one, _beside(one, method.folder, kind)) for one in images if is_file(one)]
+                folder = method.folder / kind
+                work = [Work(method.folder / name, (folder / name).with_suffix(".png")) for name in names]
                 self._annotate(kind, work, method.name)
         failed = list(dict.fromkeys(self._ours.gathered(self._failed)))
         if failed:
@@ -289,10 +290,6 @@ def _option(name: str, value: Any) -> list[str]:
 
 def _made_name(image: Path) -> str:
     return f"{image.stem}-{text_digest(str(image.resolve()))[:8]}.png"
-
-
-def _beside(image: Path, folder: Path, name: str) -> Path:
-    return (folder / name / image.relative_to(folder)).with_suffix(".png")
 
 
 def _file_name(method: str) -> str:

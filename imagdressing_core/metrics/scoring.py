@@ -133,11 +133,11 @@ def _load_pose(weights: Sequence[str], device: str, protocol: CamiProtocol) -> S
 
 
 def _load_face(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
-    from .face import FaceEmbedder
+    from .face import load_faces
 
-    embed = FaceEmbedder.load(weights[0], device).embed
+    embed = load_faces(weights[0], device)
     return lambda face, generated: [
-        {"face": face_similarity(*both)} for both in zip(embed(face), embed(generated), strict=True)
+        {"face": face_similarity(*map(embed, pair))} for pair in zip(face, generated, strict=True)
     ]
 
 
@@ -154,17 +154,17 @@ def face_similarity(asked: numpy.ndarray | None, found: numpy.ndarray | None) ->
 
 
 def _load_text(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
-    from .clip_text import ClipText
+    from .clip_text import load_clip_text
 
-    clip = ClipText.load(weights[0], device)
-    return lambda prompt, generated: [{"text": value} for value in clip.score(prompt, generated)]
+    cosines = load_clip_text(weights[0], device)
+    return lambda prompt, generated: [{"text": value} for value in cosines(prompt, generated)]
 
 
 def _load_image_reward(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:
-    from .image_reward import ImageReward
+    from .image_reward import load_image_reward
 
-    model = ImageReward.load(weights[0], device, tokenizer=weights[1])
-    return lambda prompt, generated: [{"image_reward": value} for value in model.score(prompt, generated)]
+    rewards = load_image_reward(weights[0], device, tokenizer=weights[1])
+    return lambda prompt, generated: [{"image_reward": value} for value in rewards(prompt, generated)]
 
 
 def _load_mp_lpips(weights: Sequence[str], device: str, protocol: CamiProtocol) -> Score:

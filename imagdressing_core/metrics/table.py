@@ -16,7 +16,7 @@ from ..errors import packages
 from .manifest import PairFiles
 from .outcome import NoScore, total
 from .paper import CAMI_U_TERMS, COLUMNS, Column, Mode
-from .scoring import MASKS, SCORERS, Scorer, Scores
+from .scoring import MASKS, Scorer, Scores
 from .statistics import difference, holm, mean
 
 with packages("The table"):
@@ -33,6 +33,7 @@ CELL = [
 ]  # fmt: skip
 SUMS = [column.name for column in COLUMNS]
 MASKED = " and ".join(MASKS)
+ORIENTATION, FIRST_ON_ITS_SIDE = 0x0112, 5  # of EXIF
 UNMASKED, OTHER_SIZE = "†", "‡"
 
 
@@ -59,14 +60,19 @@ class Table:
     def methods(self) -> list[str]:
         return list(self.scores["method"].unique())
 
+    @property
+    def missing(self) -> Frame:
+        """The rows of ``scores`` without a score; sums are left out, because they lack what their terms lack."""
+        return self.scores[self.scores["value"].isna() & ~self.scores["column"].isin(SUMS)]
+
 
 def make_table(
     pairs: Sequence[PairFiles],
     scores: Sequence[Scores],
     reference: str,
     mode: Mode,
-    scorers: Sequence[Scorer] = SCORERS,
-    distances: Mapping[Column, Sequence[dict[str, Any]]] | None = None,
+    scorers: Sequence[Scorer],
+    distances: Mapping[Column, Sequence[dict[str, Any]]],
 ) -> Table:
     """Return the table of all methods.
 
@@ -80,7 +86,7 @@ def make_table(
     """
     frame = score_frame(pairs, scores)
     columns = {one.name: one for one in (*COLUMNS, *(column for scorer in scorers for column in scorer.columns))}
-    cells = [cell for own in (distances or {}).values() for cell in own]
+    cells = [cell for own in distances.values() for cell in own]
     for column, group in frame.groupby("column", sort=False):
         by_method = dict(list(group.groupby("method", sort=False)))
         values = group.pivot(index="picture", columns="method", values="value").dropna()
@@ -93,7 +99,7 @@ def make_table(
     found.loc[tested, "p_holm"] = holm(found.loc[tested, "p"].tolist())
     asked = set(frame["column"])
     shown = [column for name, column in columns.items() if name in asked]
-    return Table(mode, reference, frame, found, [*shown, *(distances or {})])
+    return Table(mode, reference, frame, found, [*shown, *distances])
 
 
 def score_frame(pairs: Sequence[PairFiles], scores: Sequence[Scores]) -> Frame:
@@ -109,20 +115,11 @@ def score_frame(pairs: Sequence[PairFiles], scores: Sequence[Scores]) -> Frame:
             "size": _size(files.part("generated")),
         }
         for name, outcome in (*sums.items(), *found.items()):
-            is_missing = isinstance(outcome, NoScore)
-            value = {"value": None, "reason": outcome.reason, "detail": outcome.detail} if is_missing else None
-            records.append({**same, "column": name, **(value or {"value": outcome, "reason": "", "detail": ""})})
+            value, reason, detail = (
+                (None, outcome.reason, outcome.detail) if isinstance(outcome, NoScore) else (outcome, "", "")
+            )
+            records.append({**same, "column": name, "value": value, "reason": reason, "detail": detail})
     return pandas.DataFrame(records).astype({"value": float})
-
-
-def failures(table: Table) -> Frame:
-    """Return by method, terms and reason the number of pairs without a score, and the first of them."""
-    missing = table.scores[table.scores["value"].isna() & ~table.scores["column"].isin(SUMS)]
-    pairs = missing.groupby(["method", "picture", "reason", "detail"], sort=False)["column"].agg(", ".join)
-    pairs = pairs.reset_index(name="terms")
-    pairs["first"] = pairs["picture"] + pairs["detail"].map(lambda detail: f" ({detail})" if detail else "")
-    by_reason = pairs.groupby(["method", "terms", "reason"], sort=False)["first"]
-    return by_reason.agg(["size", "first"]).reset_index()
 
 
 def _cell(column: Column, own: Frame, other: Frame, mode: Mode) -> dict[str, Any]:
@@ -176,6 +173,7 @@ def _conditions(column: Column, own: Frame, other: Frame, mode: Mode) -> tuple[b
 def _size(path: Path | str | None) -> str:
     try:
         with Image.open(path or "") as file:
-            return f"{file.width} × {file.height}"
+            is_on_its_side = file.getexif().get(ORIENTATION, 1) >= FIRST_ON_ITS_SIDE  # as it is turned for its score
+            return " × ".join(map(str, file.size[::-1] if is_on_its_side else file.size))
     except Exception:  # the reason is in the scores
         return ""

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import IMAGDressingError, first_line
 
@@ -119,6 +120,24 @@ def loading_weights(weights: Weights, path: str) -> Iterator[None]:
             f"{weights.model} could not be loaded from {path}: {first_line(error)}. "
             f"Download it from {weights.source} and give its path in place of {path}{option}."
         ) from error
+
+
+def load_whole(kind: Any, path: str) -> Any:
+    """Load a class of transformers from a folder or hub id, all of its weights or none.
+
+    Transformers itself fills in random numbers for missing ones. A pooler, which no score reads, may be missing.
+
+    Raises:
+        ValueError: weights are missing or of another shape.
+    """
+    model, report = kind.from_pretrained(path, output_loading_info=True)
+    missing = sorted(name for name in map(str, report["missing_keys"]) if "pooler." not in name)
+    wrong = missing + sorted(map(str, report["mismatched_keys"]))
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} of its weights are missing, such as {wrong[0]}: it is another model, or not whole"
+        )
+    return model.eval()
 
 
 def weight_file(weights: Weights, path: str) -> Path:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import IMAGDressingError
-from ..files.storage import save_whole
+from ..files.storage import save_whole, written_whole
+from ..images.preprocess import CLIP_SIZE
 from ..on_diffusers.loading import load_frozen
-from ..on_diffusers.pipeline import clip_hidden_states
 from .config import TrainingConfig, all_data
 from .data import garment_pixels, person_pixels, read_pairs
 from .hub import local, weights_of
-from .model import null_clip_hidden
+from .model import clip_hidden, vae_moments
 from .pairs import ImageSource, TrainingPair
 from .provenance import provenance, weights_digest
 
 SETTINGS = "settings.json"
 NULL = "null.safetensors"
-MADE = "made"  # the entry of the settings that says where the cache comes from
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Cache:
         return {"person": person["moments"], "garment": garment["moments"], "clip": garment["clip"]}
 
     def null(self) -> Tensor:
-        """Return CLIP's hidden states of a dropped image, (1, 257, 1280)."""
-        return self._load(self.folder / NULL, "the dropped image")["clip"]
+        """Return CLIP's hidden states of a dropped image, (257, 1280)."""
+        return self._load(self.folder / NULL, "the dropped image")["clip"][0]
 
     def path(self, part: str, image: ImageSource) -> Path:
         digest = image.digest
@@ -91,64 +91,50 @@ def open_cache(config: TrainingConfig) -> Cache | None:
 
 
 def prepare_cache(config: TrainingConfig, say: Callable[[str], None]) -> None:
-    """Load VAE and image encoder and run :func:`build_cache` for this process, as accelerate launched it."""
+    """Run :func:`build_cache` and say how far it is."""
     from accelerate import PartialState
 
-    state = PartialState()
-    device, models = torch.device(state.device or "cpu"), local(config.models)
-    found = load_frozen(models.base, models.image_encoder, models.vae, parts=("vae", "image_encoder"))
-    vae, image_encoder = (found[name].to(device, torch.float32) for name in ("vae", "image_encoder"))
     done = 0
-    with torch.no_grad():
-        for done, _ in enumerate(
-            build_cache(config, vae, image_encoder, state.process_index, state.num_processes, say), 1
-        ):
-            if done % 1000 == 0:
-                say(f"{done} images")
-    say(f"Process {state.process_index}: {done} images added to {config.data.cache}.")
+    for done, _ in enumerate(build_cache(config, say), 1):
+        if done % 1000 == 0:
+            say(f"{done} images")
+    say(f"Process {PartialState().process_index}: {done} images added to {config.data.cache}.")
 
 
-def build_cache(
-    config: TrainingConfig,
-    vae: Any,
-    image_encoder: Any,
-    rank: int = 0,
-    processes: int = 1,
-    say: Callable[[str], None] = print,
-) -> Iterator[str]:
+def build_cache(config: TrainingConfig, say: Callable[[str], None]) -> Iterator[str]:
     """Add all missing images of training and validation; yield the name of each added one.
 
-    Args:
-        config: Names the data and the cache.
-        vae: On the device and in the precision to compute in.
-        image_encoder: The same.
-        rank: This process encodes every image whose number is ``rank`` modulo ``processes``.
-        processes: How many processes share the work.
-        say: Is told of each image that is left out because it cannot be read.
+    The processes that accelerate launched share them out. ``say`` is told of each image that cannot be read.
 
     Raises:
         IMAGDressingError: The folder cannot be written, has no room, or belongs to other settings.
     """
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
     if config.data.cache is None:
         raise IMAGDressingError("The configuration names no data.cache. Name a folder to write the cache to.")
-    cache = Cache(config.data.cache)
+    cache, models = Cache(config.data.cache), local(config.models)
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # which only Accelerator reads by itself
+    found = load_frozen(models.base, models.image_encoder, models.vae, parts=("vae", "image_encoder"))
+    vae, image_encoder = (found[name].to(state.device, torch.float32) for name in ("vae", "image_encoder"))
     if (cache.folder / SETTINGS).exists():
         open_cache(config)
-    elif rank == 0:
-        _save({"clip": null_clip_hidden(image_encoder)}, cache.folder / NULL)
-        settings = _settings(config) | {MADE: provenance(config.models)}
-        (cache.folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    for i, (part, image) in enumerate(_images(config)):
-        if i % processes == rank:
-            try:
-                path = cache.path(part, image)
-                encoded = None if path.exists() else _encoded(part, image.open(), config, vae, image_encoder)
-            except IMAGDressingError as error:
-                say(str(error))
-                continue
-            if encoded is not None:
-                _save(encoded, path)
-                yield image.name
+    elif state.is_main_process:
+        _save({"clip": clip_hidden(image_encoder, torch.zeros(1, 3, CLIP_SIZE, CLIP_SIZE))}, cache.folder / NULL)
+        settings = _settings(config) | {"made": provenance(config.models)}
+        with written_whole(cache.folder / SETTINGS) as unfinished:  # other processes look for it
+            unfinished.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    for part, image in islice(_images(config), state.process_index, None, state.num_processes):
+        try:
+            path = cache.path(part, image)
+            encoded = None if path.exists() else _encoded(part, image.open(), config, vae, image_encoder)
+        except IMAGDressingError as error:
+            say(str(error))
+            continue
+        if encoded is not None:
+            _save(encoded, path)
+            yield image.name
 
 
 def _images(config: TrainingConfig) -> Iterator[tuple[str, ImageSource]]:
@@ -165,14 +151,9 @@ def _images(config: TrainingConfig) -> Iterator[tuple[str, ImageSource]]:
 
 def _encoded(part: str, image: Any, config: TrainingConfig, vae: Any, image_encoder: Any) -> dict[str, Tensor]:
     if part == "person":
-        return {"moments": _moments(vae, person_pixels(image, config.data))}
+        return {"moments": vae_moments(vae, person_pixels(image, config.data))[0]}
     pixels, clip = garment_pixels(image, config.data)
-    clip = clip.to(image_encoder.device, image_encoder.dtype)
-    return {"moments": _moments(vae, pixels), "clip": clip_hidden_states(image_encoder, clip)[0]}
-
-
-def _moments(vae: Any, pixels: Tensor) -> Tensor:
-    return vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.parameters[0]
+    return {"moments": vae_moments(vae, pixels)[0], "clip": clip_hidden(image_encoder, clip)[0]}
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:

@@ -60,14 +60,18 @@ def check(data: Data) -> Iterator[str]:
     """Open every image once and yield one line for each problem with ``data``."""
     entries = read_pairs(data)
     seen: set[str] = set()
+    count = 0
     with ThreadPoolExecutor() as pool:
         while chunk := list(islice(entries, 256)):
+            count += len(chunk)
             yield from (str(entry) for entry in chunk if isinstance(entry, IMAGDressingError))
             pairs = [entry for entry in chunk if isinstance(entry, TrainingPair)]
             tasks = {image.name: (pair, image) for pair in reversed(pairs) for image in (pair.garment, pair.person)}
             new = [tasks[name] for name in reversed(tasks) if name not in seen]
             seen.update(tasks)
             yield from filter(None, pool.map(lambda task: _image_problem(task[0], task[1], data), new))
+    if not count:
+        yield f"{data.path} has no entries."
 
 
 def cover(image: Image.Image, width: int, height: int, across: float = 0.5, down: float = 0.5) -> Image.Image:

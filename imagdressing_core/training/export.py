@@ -61,10 +61,13 @@ def model_card(name: str, weights: Mapping[str, Tensor], progress: Mapping[str, 
         f"`imagdressing_core.on_diffusers.pipeline` with the same base model and `{name}.safetensors`."
     )
     count = sum(one.numel() for one in weights.values())
-    front = ["pipeline_tag: text-to-image", "tags: [imagdressing, virtual-dressing, stable-diffusion]"]
-    changes = "".join(f"\n{_change(entry)}" for entry in progress.get("history", []))
+    changes = ""
+    for entry in progress.get("history", []):
+        changed = "; ".join(f"{name} was {before} and became {now}" for name, (before, now) in entry["changed"].items())
+        changes += f"\n- at step {entry['step']:,}: {changed}"
     return f"""---
-{chr(10).join(front)}
+pipeline_tag: text-to-image
+tags: [imagdressing, virtual-dressing, stable-diffusion]
 ---
 
 # {name}
@@ -96,12 +99,6 @@ Sha256 of the weights that the training started from and ran with, and of the da
 {json.dumps({key: progress.get(key, {}) for key in ("weights", "pairs")}, indent=2)}
 ```
 """
-
-
-def _change(entry: Mapping[str, Any]) -> str:
-    """Return a line of the card for what changed when the run was resumed."""
-    changed = "; ".join(f"{name} was {before} and became {now}" for name, (before, now) in entry["changed"].items())
-    return f"- at step {entry['step']:,}: {changed}"
 
 
 def _weights(state: Path, averaged: bool) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ class RunLog:
     def __init__(self, accelerator: Any, output: Path) -> None:
         self._accelerator = accelerator
         self._output = output
+        self._unwritten: set[str] = set()
 
     def say(self, text: str) -> None:
         self._accelerator.print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
@@ -41,10 +44,11 @@ class RunLog:
         """Save a validation image, with its provenance in the file, and show it in the trackers."""
         if self._accelerator.is_main_process:
             path = self._output / "validation" / f"step-{step:08d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
             notes = PngInfo()
             notes.add_text("imagdressing", json.dumps(made))
-            image.save(path, pnginfo=notes)
+            with self._not_needed("validation images"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                image.save(path, pnginfo=notes)
         import numpy
 
         pixels = numpy.asarray(image)[None]
@@ -54,6 +58,17 @@ class RunLog:
 
     def _append(self, name: str, line: str) -> None:
         if self._accelerator.is_main_process:
-            self._output.mkdir(parents=True, exist_ok=True)
-            with (self._output / name).open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            with self._not_needed(name):
+                self._output.mkdir(parents=True, exist_ok=True)
+                with (self._output / name).open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+
+    @contextmanager
+    def _not_needed(self, what: str) -> Iterator[None]:
+        """Write in the block what training does not need: where the disk refuses it, that is said once."""
+        try:
+            yield
+        except OSError as error:
+            if what not in self._unwritten:
+                self._unwritten.add(what)
+                self.say(f"{what} cannot be written ({error}); training continues.")

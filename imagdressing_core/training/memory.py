@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import IMAGDressingError
 from ..on_diffusers.single_file import CONFIGS
 from ..on_diffusers.unet import garment_model, install_hybrid_attention
 from .config import TrainingConfig
 from .hub import weights_of
-from .model import Frozen, TrainingBatch, choose_parts, freeze_unread, training_loss
+from .model import Frozen, TrainingBatch, choose_parts, freeze_unread, latent_shape, training_loss
 from .objective import RandomDraws, noise_schedule
 from .setup import DTYPES
 
@@ -55,7 +55,7 @@ def requirements(config: TrainingConfig) -> Requirements:
     adam = BYTES_OF_ADAM[optimiser.eight_bit] * learnt
     averaged = 4 * weights if run.ema_decay else 0
     nbytes = {
-        "frozen models": sum(_nbytes(one) for one in loaded if isinstance(one, nn.Module)),
+        "frozen models": sum(one.nbytes for model in loaded if model is not None for one in model.parameters()),
         "trained parts": 4 * weights,
         "gradients": 4 * learnt,
         "AdamW": adam,
@@ -102,13 +102,12 @@ def _empty_models(config: TrainingConfig) -> tuple[Frozen, Any]:
 
 def _activations(config: TrainingConfig, frozen: Frozen, trained: Any) -> int:
     """Return the bytes that a batch's forward pass keeps for the backward pass, weights left out."""
-    run, vae = config.run, frozen.vae.config
+    run = config.run
     if run.gradient_checkpointing:
         for unet in (frozen.unet, trained.ref_unet):
             unet.train()
             unet.enable_gradient_checkpointing()
-    factor = 2 ** (len(vae.block_out_channels) - 1)
-    latent = run.batch, vae.latent_channels, config.data.height // factor, config.data.width // factor
+    latent = run.batch, *latent_shape(frozen.vae, config.data)
     clip, encoder = frozen.text_encoder.config, frozen.image_encoder.config
     tokens = (encoder.image_size // encoder.patch_size) ** 2 + 1
     ones = torch.ones(latent)
@@ -119,7 +118,7 @@ def _activations(config: TrainingConfig, frozen: Frozen, trained: Any) -> int:
         clip_hidden=torch.ones(run.batch, tokens, encoder.hidden_size),
         text=torch.ones(run.batch, clip.max_position_embeddings, clip.hidden_size, dtype=frozen.unet.dtype),
         draws=RandomDraws(torch.zeros(run.batch, dtype=torch.long), ones, torch.ones(*latent[:2], 1, 1), ones, ones),
-        scaling=vae.scaling_factor,
+        scaling=frozen.vae.config.scaling_factor,
     )
     weights = {_storage(one) for model in (frozen.unet, trained) for one in model.parameters()}
     kept: dict[int, Tensor] = {}
@@ -144,10 +143,6 @@ def _storage(tensor: Tensor) -> int:
 def _empty(kind: Any, path: Path) -> Any:
     config = CONFIGS.get(kind.__name__, {}) if path.is_file() else _config_of(path)
     return kind.from_config(config) if hasattr(kind, "from_config") else kind(kind.config_class.from_dict(config))
-
-
-def _nbytes(model: nn.Module) -> int:
-    return sum(one.nbytes for one in model.parameters())
 
 
 def _config_of(folder: Path) -> dict[str, Any]:

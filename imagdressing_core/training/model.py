@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import packages
+from ..errors import IMAGDressingError, packages
 from ..files.weights import open_weights
-from ..images.preprocess import CLIP_SIZE
 from ..model.layers import LAST_TO_RUN, LAYERS
 from ..model.qformer import QFormer
 from ..on_diffusers.loading import FROZEN_PARTS, load_frozen, load_model, load_trained, load_weights, part_of
 from ..on_diffusers.pipeline import clip_hidden_states, text_embeddings
 from ..on_diffusers.unet import GarmentInputs, GarmentModel, garment_model, noise_prediction
-from .config import Models, Objective, Optimiser
+from .config import Data, Models, Objective, Optimiser
 from .hub import local
 from .objective import RandomDraws, add_noise, ldm_loss, min_snr_weight, offset_noise, sample_latent
 
@@ -29,7 +28,7 @@ class Frozen:
     vae: Any
     text_encoder: Any
     tokenizer: Any
-    image_encoder: Any
+    image_encoder: Any = None
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         for model in (self.unet, self.vae, self.text_encoder, self.image_encoder):
@@ -84,14 +83,8 @@ def training_loss(
 
 
 @torch.no_grad()
-def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> TrainingBatch:
-    """Bring collated samples to the device and encode them. Samples from a cache are encoded already.
-
-    Args:
-        samples: See ``SampleMaker.sample``.
-        frozen: The models to encode with.
-        null_clip: CLIP's hidden states of a dropped image, (1, 257, 1280).
-    """
+def encoded(samples: Mapping[str, Any], frozen: Frozen) -> TrainingBatch:
+    """Bring collated samples of ``SampleMaker`` to the device and encode them, if no cache has done it already."""
     from accelerate.utils import send_to_device
 
     device = frozen.unet.device
@@ -99,15 +92,13 @@ def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Tr
     samples = send_to_device(samples, device, non_blocking=device.type == "cuda")
     person, garment, clip = (samples[name] for name in ("person", "garment", "clip"))
     if frozen.image_encoder is not None:
-        dtype = frozen.vae.dtype
-        person, garment = (frozen.vae.encode(one.to(dtype)).latent_dist.parameters.float() for one in (person, garment))
-        clip = clip_hidden_states(frozen.image_encoder, clip.to(dtype)).float()
-    no_image = samples["no_image"].view(-1, 1, 1)
+        person, garment = (vae_moments(frozen.vae, one) for one in (person, garment))
+        clip = clip_hidden(frozen.image_encoder, clip)
     return TrainingBatch(
         person=person,
         garment=garment,
-        garment_kept=(~samples["no_garment_latent"]).to(garment.dtype).view(-1, 1, 1, 1),
-        clip_hidden=torch.where(no_image, null_clip.to(clip), clip),
+        garment_kept=samples["garment_kept"],
+        clip_hidden=clip,
         text=text_embeddings(frozen.text_encoder, frozen.tokenizer, samples["caption"], device),
         draws=samples["draws"],
         scaling=frozen.vae.config.scaling_factor,
@@ -115,10 +106,27 @@ def encoded(samples: Mapping[str, Any], frozen: Frozen, null_clip: Tensor) -> Tr
 
 
 @torch.no_grad()
-def null_clip_hidden(image_encoder: Any) -> Tensor:
-    """Return CLIP's hidden states of a dropped image: zeros after normalisation, as in the official script."""
-    zeros = torch.zeros(1, 3, CLIP_SIZE, CLIP_SIZE, device=image_encoder.device, dtype=image_encoder.dtype)
-    return clip_hidden_states(image_encoder, zeros).float()
+def vae_moments(vae: Any, pixels: Tensor) -> Tensor:
+    """Return mean and log-variance of images, (batch, 8, h, w), as the VAE returns them."""
+    return vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.parameters.float()
+
+
+@torch.no_grad()
+def clip_hidden(image_encoder: Any, pixels: Tensor) -> Tensor:
+    """Return CLIP's penultimate hidden states, (batch, 257, 1280)."""
+    return clip_hidden_states(image_encoder, pixels.to(image_encoder.device, image_encoder.dtype)).float()
+
+
+def latent_shape(vae: Any, data: Data) -> tuple[int, int, int]:
+    """Return the shape of a latent, (channels, height, width).
+
+    Raises:
+        IMAGDressingError: The VAE cannot encode images of ``data``'s size.
+    """
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    if data.width % factor or data.height % factor:
+        raise IMAGDressingError(f"{data.width} × {data.height} cannot be trained on: take multiples of {factor}.")
+    return vae.config.latent_channels, data.height // factor, data.width // factor
 
 
 def load_models(models: Models, clip_width: int | None = None) -> tuple[Frozen, GarmentModel]:
@@ -144,7 +152,7 @@ def load_models(models: Models, clip_width: int | None = None) -> tuple[Frozen, 
         start_projections(trained, found["unet"])
         start_qformer(trained.proj, models.ip_adapter)
     freeze_unread(trained)
-    return Frozen(**({"image_encoder": None} | found)), trained
+    return Frozen(**found), trained
 
 
 def start_projections(trained: GarmentModel, unet: nn.Module) -> None:

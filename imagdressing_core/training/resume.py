@@ -27,13 +27,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list
     and entries that an older version did not record are left out, but a section that was None was recorded.
     """
     old, new = as_flat(before), as_flat(now)
-    recorded = {name for name in new if name in old or before.get(name.split(".")[0], 0) is None}
-    return {
-        name: [old.get(name), new.get(name)]
-        for name in old | new
-        if name in old or name in recorded
-        if old.get(name) != new.get(name)
-    }
+    was_none = as_flat({section: now.get(section) for section, part in before.items() if part is None})
+    return {name: [old.get(name), new.get(name)] for name in old | was_none if old.get(name) != new.get(name)}
 
 
 def require_resumable(found: Mapping[str, Any], distributed: str, processes: int) -> None:

@@ -81,6 +81,8 @@ class SampleMaker:
             images = {"person": person[0], "garment": garment[0], "clip": clip[0]}
         else:
             images = self.cache.read(pair)
+        if dropped.image:
+            images["clip"] = torch.zeros_like(images["clip"]) if self.cache is None else self.cache.null()
         channels, height, _ = self.latent_shape
         factor = 1 if self.cache is not None else self.data.height // height  # the cache has moments, not pixels
         sizes = [[side // factor for side in images[name].shape[1:]] for name in ("person", "person", "garment")]
@@ -88,8 +90,9 @@ class SampleMaker:
         timestep = torch.randint(TIMESTEPS, (), generator=generator)
         offset = torch.randn(channels, 1, 1, generator=generator)
         caption = "" if dropped.text else pair.captions[int(which * len(pair.captions))]
-        conditions = {"caption": caption, "no_image": dropped.image, "no_garment_latent": dropped.garment_latent}
-        return images | conditions | {"draws": RandomDraws(timestep, noise, offset, of_person, of_garment)}
+        draws = RandomDraws(timestep, noise, offset, of_person, of_garment)
+        kept = torch.full((1, 1, 1), float(not dropped.garment_latent))
+        return images | {"caption": caption, "garment_kept": kept, "draws": draws}
 
 
 class PairSamples(Dataset[Any]):
@@ -160,10 +163,8 @@ def outlive_sigterm(_: int) -> None:
 def collated(samples: Sequence[Sample | IMAGDressingError]) -> dict[str, Any] | IMAGDressingError:
     """Return samples as one batch, or the first error: a worker process cannot raise it by itself."""
     broken: list[str] = []
-    whole: list[Sample] = []
     for sample in samples:
         if isinstance(sample, IMAGDressingError):
             return sample
-        broken += sample.get("broken", [])
-        whole.append({name: value for name, value in sample.items() if name != "broken"})
-    return default_collate(whole) | {"broken": broken}
+        broken += sample.pop("broken", [])
+    return default_collate(list(samples)) | {"broken": broken}

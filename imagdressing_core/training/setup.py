@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..command_line import made_by
-from ..errors import IMAGDressingError
+from ..errors import IMAGDressingError, packages
 from .config import Optimiser, TrainingConfig, as_flat, as_plain
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -37,7 +37,7 @@ def accelerator_for(config: TrainingConfig) -> Any:
         raise IMAGDressingError(f"This run cannot be set up here: {error}") from error
     if run.precision == "fp16" and accelerator.device.type == "cpu":
         raise IMAGDressingError('run.precision = "fp16" needs a GPU, and none is visible. Use "bf16" or "no".')
-    missing = set(run.trackers) - {str(getattr(one, "value", one)) for one in accelerator.log_with}
+    missing = set(run.trackers) - {str(one) for one in accelerator.log_with}
     if missing:
         names = " and ".join(sorted(missing))
         raise IMAGDressingError(f"run.trackers names {names}, not installed here: pip install {' '.join(missing)}.")
@@ -58,12 +58,8 @@ def optimizer_for(parameters: list[nn.Parameter], optimiser: Optimiser) -> Any:
     options: dict[str, Any] = {"lr": optimiser.learning_rate, "weight_decay": optimiser.weight_decay}
     if not optimiser.eight_bit:
         return torch.optim.AdamW(parameters, **options)
-    try:
+    with packages("optimiser.eight_bit", "training-8bit"):
         from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise IMAGDressingError(
-            f"optimiser.eight_bit needs bitsandbytes (pip install bitsandbytes): {error}"
-        ) from error
     return AdamW8bit(parameters, **options)
 
 

@@ -77,7 +77,8 @@ def _local(name: str, copies: Path | None) -> str:
 
 
 def _read_shard(path: str) -> list[TrainingPair | IMAGDressingError]:
-    samples: dict[str, tuple[Files, dict[str, bytes]]] = {}
+    samples: dict[str, Files] = {}
+    texts: dict[str, bytes] = {}
     try:
         with tarfile.open(path, "r:") as tar:
             last = -1
@@ -88,18 +89,16 @@ def _read_shard(path: str) -> list[TrainingPair | IMAGDressingError]:
                 folder, _, file = member.name.rpartition("/")
                 key, dot, suffix = file.partition(".")
                 if member.isreg() and dot:
-                    files, texts = samples.setdefault(f"{folder}/{key}" if folder else key, ({}, {}))
-                    files[suffix.lower()] = member.offset_data, member.size
+                    key = f"{folder}/{key}" if folder else key
+                    samples.setdefault(key, {})[suffix.lower()] = member.offset_data, member.size
                     content = tar.extractfile(member) if suffix == "json" else None
                     if content is not None:
-                        texts["json"] = content.read()
+                        texts[key] = content.read()
     except (OSError, tarfile.TarError, ValueError, EOFError) as error:
         raise IMAGDressingError(
             f"Shard {path} cannot be read: {error}. Shards are uncompressed tar files; write it again."
         ) from error
-    return [
-        entry_or_error(_pair_of_sample, path, key, files, texts.get("json")) for key, (files, texts) in samples.items()
-    ]
+    return [entry_or_error(_pair_of_sample, path, key, files, texts.get(key)) for key, files in samples.items()]
 
 
 def _pair_of_sample(shard: str, key: str, files: Files, text: bytes | None) -> TrainingPair:

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 UNET_CHANNELS = (16, 24, 32, 32)
 CONTEXT = 32
@@ -17,8 +20,6 @@ TEXT_TOKENS = 24
 
 
 def tiny_unet() -> Any:
-    from diffusers import UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
-
     return UNet2DConditionModel(
         block_out_channels=UNET_CHANNELS,  # pyright: ignore[reportArgumentType]
         attention_head_dim=4,  # the number of heads, as in SD1.5's configuration
@@ -32,8 +33,6 @@ def tiny_unet() -> Any:
 
 def tiny_vae(channels: tuple[int, ...] = (8, 16)) -> Any:
     """Return a VAE that halves each side once for every entry of ``channels`` after the first."""
-    from diffusers import AutoencoderKL  # pyright: ignore[reportPrivateImportUsage]
-
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(channels),  # pyright: ignore[reportArgumentType]
         up_block_types=("UpDecoderBlock2D",) * len(channels),  # pyright: ignore[reportArgumentType]
@@ -46,8 +45,6 @@ def tiny_vae(channels: tuple[int, ...] = (8, 16)) -> Any:
 
 
 def tiny_text_encoder() -> nn.Module:
-    from transformers import CLIPTextConfig, CLIPTextModel
-
     config = CLIPTextConfig(
         vocab_size=514,
         hidden_size=CONTEXT,
@@ -63,9 +60,6 @@ def tiny_text_encoder() -> nn.Module:
 
 def tiny_tokenizer() -> Any:
     """Return CLIP's tokenizer with letters for words: 256 bytes, 256 bytes that end a word, start and end."""
-    from transformers import CLIPTokenizer
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
     letters = list(bytes_to_unicode().values())
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {word: i for i, word in enumerate(words)}
@@ -74,8 +68,6 @@ def tiny_tokenizer() -> Any:
 
 def tiny_image_encoder() -> nn.Module:
     """Return a CLIP vision model for 224 × 224 pixels that makes 17 tokens."""
-    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
     return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=CLIP_CHANNELS,

@@ -15,7 +15,7 @@ from .cache import open_cache
 from .config import LOCAL, TrainingConfig, as_flat, as_plain
 from .data import whole_pairs
 from .log import BROKEN, RunLog
-from .model import choose_parts, encoded, load_models, null_clip_hidden, training_loss
+from .model import choose_parts, encoded, latent_shape, load_models, training_loss
 from .objective import noise_schedule
 from .provenance import provenance
 from .resume import changes, require_allowed, require_resumable
@@ -64,10 +64,10 @@ class Trainer:
         self.garment, self.optimizer = self.accelerator.prepare(trained, optimizer)
         self.ema = averaged_weights(self.accelerator, self._parameters(), config.run.ema_decay)
         self.alphas = noise_schedule(config.objective.zero_terminal_snr).alphas_cumprod.to(self.accelerator.device)
-        null = null_clip_hidden(self.frozen.image_encoder) if self.cache is None else self.cache.null()
-        self.null_clip = null.to(self.accelerator.device)
         self.pairs = whole_pairs(config.data)
-        maker = SampleMaker(config.data, config.dropout, self._latent_shape(), config.run.seed, self.cache)
+        maker = SampleMaker(
+            config.data, config.dropout, latent_shape(self.frozen.vae, config.data), config.run.seed, self.cache
+        )
         self.samples = PairSamples(self.pairs, maker, self._samples_per_step())
         self.validator: Validator | None = validator(config, maker)
         self.provenance = provenance(config.models)
@@ -107,7 +107,7 @@ class Trainer:
         if self.ema is not None:
             start = averaged or dict(zip(self.names, self._parameters(), strict=True))
             shadow = [start[name].detach().to(self.accelerator.device, torch.float32, copy=True) for name in self.names]
-            self.ema.load_state_dict(self.ema.state_dict() | {"shadow_params": shadow, "optimization_step": self.step})
+            self.ema.shadow_params, self.ema.optimization_step = shadow, self.step
         self.history = found.get("history", [])
         self.log.say(f"Resuming from step {self.step} ({folder}).")
         if changed:
@@ -158,7 +158,7 @@ class Trainer:
                 raise samples
             self._new_broken.update(samples["broken"])
             with self.accelerator.accumulate(self.garment), self.accelerator.autocast():
-                batch = encoded(samples, self.frozen, self.null_clip)
+                batch = encoded(samples, self.frozen)
                 loss = training_loss(self.frozen.unet, self.garment, batch, self.config.objective, self.alphas)
                 self.accelerator.backward(loss)
                 losses.append(loss.detach())
@@ -232,10 +232,10 @@ class Trainer:
             self.ema.copy_to(self._parameters())
         try:
             with self.accelerator.autocast():
-                loss = validator.loss(self.frozen, self.garment, self.null_clip, self.config.objective, self.alphas)
+                loss = validator.loss(self.frozen, self.garment, self.config.objective, self.alphas)
                 self.log.values(self.step, {"validation_loss": loss})
                 if validator.config.pictures:
-                    image = validator.image(self.frozen, self.garment, self.null_clip)
+                    image = validator.image(self.frozen, self.garment)
                     self.log.image(self.step, image, self.provenance)
         finally:
             if self.ema is not None:
@@ -276,15 +276,7 @@ class Trainer:
         return list(self.accelerator.unwrap_model(self.garment).parameters())
 
     def _distributed(self) -> dict[str, Any]:
-        kind = self.accelerator.distributed_type
-        return {"type": str(getattr(kind, "value", kind)), "processes": self.accelerator.num_processes}
+        return {"type": self.accelerator.distributed_type.value, "processes": self.accelerator.num_processes}
 
     def _samples_per_step(self) -> int:
         return self.config.run.batch * self.config.run.accumulation * self.accelerator.num_processes
-
-    def _latent_shape(self) -> tuple[int, int, int]:
-        data, vae = self.config.data, self.frozen.vae
-        factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        if data.width % factor or data.height % factor:
-            raise IMAGDressingError(f"{data.width} × {data.height} cannot be trained on: take multiples of {factor}.")
-        return vae.config.latent_channels, data.height // factor, data.width // factor

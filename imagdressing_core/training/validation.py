@@ -13,7 +13,7 @@ from ..on_diffusers.pipeline import denoise, images_from_pixels, official_schedu
 from ..on_diffusers.unet import GarmentInputs
 from .config import Data, Dropout, Objective, TrainingConfig, Validation
 from .data import cover, whole_pairs
-from .model import Frozen, TrainingBatch, encoded, training_loss
+from .model import Frozen, encoded, training_loss
 from .pairs import TrainingPair
 from .samples import Sample, SampleMaker
 
@@ -32,40 +32,39 @@ class Validator:
     batches: list[list[tuple[TrainingPair, Sample]]]
 
     @torch.no_grad()
-    def loss(self, frozen: Frozen, garment: Any, null_clip: Tensor, objective: Objective, alphas: Tensor) -> float:
+    def loss(self, frozen: Frozen, garment: Any, objective: Objective, alphas: Tensor) -> float:
         """Return the mean loss over all pairs."""
         total = 0.0
         for pairs in self.batches:
-            batch = encoded(default_collate([sample for _, sample in pairs]), frozen, null_clip)
+            batch = encoded(default_collate([sample for _, sample in pairs]), frozen)
             total += float(training_loss(frozen.unet, garment, batch, objective, alphas)) * len(pairs)
         return total / sum(len(pairs) for pairs in self.batches)
 
     @torch.no_grad()
-    def image(self, frozen: Frozen, garment: Any, null_clip: Tensor) -> Image.Image:
+    def image(self, frozen: Frozen, garment: Any) -> Image.Image:
         """Return rows of a garment, the person who wears it, and an image sampled from garment and caption."""
-        rows: list[list[Image.Image]] = []
+        from diffusers.utils import make_image_grid  # pyright: ignore[reportPrivateImportUsage]
+
+        size = self.data.width, self.data.height
+        images: list[Image.Image] = []
         negative = text_embeddings(frozen.text_encoder, frozen.tokenizer, [""], frozen.unet.device)
         for pair, sample in islice(chain.from_iterable(self.batches), self.config.pictures):
-            made = self._sample(frozen, garment, encoded(default_collate([sample]), frozen, null_clip), negative)
-            opened = [pair.garment.open(), pair.person.open()]
-            size = self.data.width, self.data.height
-            rows.append([*(cover(image, *size) for image in opened), *images_from_pixels(made)])
-        return sheet(rows)
-
-    def _sample(self, frozen: Frozen, garment: Any, batch: TrainingBatch, negative: Tensor) -> Tensor:
-        mean = batch.garment.chunk(2, dim=1)[0] * batch.scaling
-        dtype = frozen.unet.dtype
-        latents = denoise(
-            frozen.unet,
-            batch.draws.noise.to(dtype),
-            batch.text,
-            negative,
-            GarmentInputs(garment(mean, batch.clip_hidden)),
-            official_scheduler(),
-            self.config.steps,
-            self.config.guidance,
-        )
-        return frozen.vae.decode(latents.to(frozen.vae.dtype) / batch.scaling).sample
+            batch = encoded(default_collate([sample]), frozen)
+            mean = batch.garment.chunk(2, dim=1)[0] * batch.scaling
+            latents = denoise(
+                frozen.unet,
+                batch.draws.noise.to(frozen.unet.dtype),
+                batch.text,
+                negative,
+                GarmentInputs(garment(mean, batch.clip_hidden)),
+                official_scheduler(),
+                self.config.steps,
+                self.config.guidance,
+            )
+            made = images_from_pixels(frozen.vae.decode(latents.to(frozen.vae.dtype) / batch.scaling).sample)
+            images += [cover(image, *size) for image in (pair.garment.open(), pair.person.open())]
+            images += [ImageOps.pad(image, size) for image in made]
+        return make_image_grid(images, len(images) // 3, 3)
 
 
 def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
@@ -77,7 +76,7 @@ def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
     if config.validation is None:
         return None
     pairs = whole_pairs(replace(config.data, path=config.validation.path))[: config.validation.pairs]
-    quiet = SampleMaker(maker.data, NOTHING_DROPPED, maker.latent_shape, maker.seed + 1, maker.cache)
+    quiet = replace(maker, dropout=NOTHING_DROPPED, seed=maker.seed + 1)
     of_size: dict[Any, list[tuple[TrainingPair, Sample]]] = {}
     for position, pair in enumerate(pairs):
         sample = quiet.sample(pair, position)
@@ -85,11 +84,3 @@ def validator(config: TrainingConfig, maker: SampleMaker) -> Validator | None:
     size = config.run.batch
     batches = [alike[i : i + size] for alike in of_size.values() for i in range(0, len(alike), size)]
     return Validator(config.validation, config.data, batches)
-
-
-def sheet(rows: list[list[Image.Image]]) -> Image.Image:
-    """Return rows of images on one sheet, all in the size of the first."""
-    from diffusers.utils import make_image_grid  # pyright: ignore[reportPrivateImportUsage]
-
-    size = rows[0][0].size
-    return make_image_grid([ImageOps.pad(image, size) for row in rows for image in row], len(rows), len(rows[0]))

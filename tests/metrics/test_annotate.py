@@ -136,6 +136,18 @@ def test_images_that_would_share_a_mask_are_named(models: Path, tmp_path: Path):
         run("masks", tmp_path, "--weights", models / "parser")
 
 
+def test_a_parser_without_its_head_marks_nothing_at_random(models: Path, tmp_path: Path):
+    from transformers import SegformerForSemanticSegmentation, SegformerImageProcessor
+
+    model = SegformerForSemanticSegmentation.from_pretrained(models / "parser")
+    model.segformer.save_pretrained(tmp_path / "encoder")
+    model.config.save_pretrained(tmp_path / "encoder")
+    SegformerImageProcessor.from_pretrained(models / "parser").save_pretrained(tmp_path / "encoder")
+    drawn.save(drawn.garment(0)[0], tmp_path / "0.png")
+    with pytest.raises(IMAGDressingError, match=r"weights are missing, such as decode_head"):
+        run("masks", tmp_path, "--weights", tmp_path / "encoder")
+
+
 def test_missing_weights_of_a_parser_are_named_with_their_source(tmp_path: Path):
     drawn.save(drawn.garment(0)[0], tmp_path / "0.png")
     with pytest.raises(IMAGDressingError, match=r"The clothes parser could not be loaded from .*segformer_b2_clothes"):

@@ -9,7 +9,7 @@ from PIL import Image
 from support import tiny_clip
 
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.metrics.clip_text import ClipText
+from imagdressing_core.metrics.clip_text import load_clip_text
 from imagdressing_core.metrics.images import clip_pixels
 
 
@@ -39,7 +39,7 @@ def test_it_is_the_raw_cosine_of_transformers_own_clip(clip: Path):
             out = model(**processor(text=prompt, images=Image.fromarray(one), return_tensors="pt"))  # pyright: ignore
         expected.append((out.logits_per_image / model.logit_scale.exp()).item())
     # transformers resizes by torchvision, the official code by Pillow: up to a grey level apart.
-    assert ClipText.load(str(clip)).score(prompts, images) == pytest.approx(expected, abs=2e-3)
+    assert load_clip_text(str(clip))(prompts, images) == pytest.approx(expected, abs=2e-3)
 
 
 def test_an_image_is_resized_by_pillow_and_cut_to_its_middle_as_in_openais_code():
@@ -51,34 +51,47 @@ def test_an_image_is_resized_by_pillow_and_cut_to_its_middle_as_in_openais_code(
 
 
 def test_a_pair_scores_the_same_alone_and_in_a_batch(clip: Path):
-    scorer = ClipText.load(str(clip))
+    score = load_clip_text(str(clip))
     prompts, images = ["a", "a much longer one", "b"], [image(1), image(2), image(3)]
-    alone = [scorer.score([prompt], [one])[0] for prompt, one in zip(prompts, images, strict=True)]
-    assert scorer.score(prompts, images) == pytest.approx(alone, abs=1e-6)
+    alone = [score([prompt], [one])[0] for prompt, one in zip(prompts, images, strict=True)]
+    assert score(prompts, images) == pytest.approx(alone, abs=1e-6)
     assert all(-1 <= cosine <= 1 for cosine in alone)
 
 
 def test_a_prompt_longer_than_clip_reads_is_cut(clip: Path):
-    scorer = ClipText.load(str(clip))
-    long, longer = scorer.score(["a " * 22, "a " * 22 + "b"], [image(1)] * 2)
+    score = load_clip_text(str(clip))
+    long, longer = score(["a " * 22, "a " * 22 + "b"], [image(1)] * 2)
     assert long == pytest.approx(longer, abs=1e-6)
 
 
 def test_no_pairs_have_no_scores(clip: Path):
-    assert ClipText.load(str(clip)).score([], []) == []
+    assert load_clip_text(str(clip))([], []) == []
+
+
+def test_a_clip_without_its_text_half_is_no_clip_of_random_numbers(clip: Path, tmp_path: Path):
+    from transformers import CLIPModel, CLIPTokenizer
+
+    model = CLIPModel.from_pretrained(clip)
+    weights = {name: value for name, value in model.state_dict().items() if "text" not in name}
+    model.save_pretrained(tmp_path, state_dict=weights)
+    CLIPTokenizer.from_pretrained(clip).save_pretrained(tmp_path)
+    with pytest.raises(
+        IMAGDressingError, match=r"could not be loaded from .*: \d+ of its weights are missing, such as text"
+    ):
+        load_clip_text(str(tmp_path))
 
 
 def test_missing_weights_are_named_with_their_source(tmp_path: Path):
     with pytest.raises(IMAGDressingError, match=r"huggingface.co/openai/clip-vit-base-patch32"):
-        ClipText.load(str(tmp_path / "absent"))
+        load_clip_text(str(tmp_path / "absent"))
 
 
 def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(IMAGDressingError, match=r'transformers.*pip install ".+\[evaluation\]"'):
-        ClipText.load()
+        load_clip_text()
 
 
 def test_lists_of_different_lengths_are_refused(clip: Path):
     with pytest.raises(ValueError, match="1 prompts for 2 images"):
-        ClipText.load(str(clip)).score(["a"], [image(1)] * 2)
+        load_clip_text(str(clip))(["a"], [image(1)] * 2)

@@ -164,6 +164,15 @@ def test_images_of_another_size_are_marked_and_in_published_mode_not_compared(fo
     assert "not compared: sizes differ" in other["note"] and other["p"] == ""
 
 
+def test_an_image_that_is_turned_by_its_exif_is_of_no_other_size(folder: Path):
+    image = Image.open(folder / "other/0.png").transpose(Image.Transpose.ROTATE_90)
+    exif = image.getexif()
+    exif[0x0112] = 6  # to be turned back by 90 degrees
+    image.save(folder / "other/0.png", exif=exif)
+    run(folder)
+    assert "‡" not in cell(folder, OTHER, "CAMI-U")["note"]
+
+
 def test_means_over_the_images_that_all_methods_have_stand_beside_the_others(folder: Path):
     assert "Over the images that all methods have" not in run(folder)
     (folder / "other/3.png").unlink()

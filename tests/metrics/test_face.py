@@ -1,5 +1,6 @@
 """The largest face's embedding, through insightface's own detection, alignment and recognition code."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from support import tiny_faces
 
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.metrics.face import FaceEmbedder
+from imagdressing_core.metrics.face import load_faces
 
+Embed = Callable[[np.ndarray], np.ndarray | None]
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
@@ -20,8 +22,8 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def embedder(pack: Path) -> FaceEmbedder:
-    return FaceEmbedder.load(str(pack))
+def embed(pack: Path) -> Embed:
+    return load_faces(str(pack))
 
 
 def scene(*faces: tuple[tuple[int, int, int], int, int, int], seed: int = 0) -> np.ndarray:
@@ -35,26 +37,25 @@ def scene(*faces: tuple[tuple[int, int, int], int, int, int], seed: int = 0) -> 
 SMALL, LARGE = (RED, 96, 96, 8), (BLUE, 320, 320, 32)
 
 
-def test_a_face_has_an_embedding_of_length_one(embedder: FaceEmbedder):
-    (embedding,) = embedder.embed([scene(SMALL)])
+def test_a_face_has_an_embedding_of_length_one(embed: Embed):
+    embedding = embed(scene(SMALL))
     assert embedding is not None
     assert embedding.shape == (512,)
     assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5)
 
 
-def test_no_face_is_none(embedder: FaceEmbedder):
-    assert embedder.embed([scene()]) == [None]
-    assert embedder.embed([]) == []
+def test_no_face_is_none(embed: Embed):
+    assert embed(scene()) is None
 
 
-def test_of_several_faces_the_largest_counts(embedder: FaceEmbedder):
-    both, large, small = embedder.embed([scene(SMALL, LARGE), scene(LARGE), scene(SMALL)])
+def test_of_several_faces_the_largest_counts(embed: Embed):
+    both, large, small = embed(scene(SMALL, LARGE)), embed(scene(LARGE)), embed(scene(SMALL))
     assert both is not None and large is not None and small is not None
     assert np.array_equal(both, large)
     assert not np.allclose(both, small, atol=1e-2)
 
 
-def test_it_is_insightfaces_own_embedding_of_that_face(embedder: FaceEmbedder, pack: Path):
+def test_it_is_insightfaces_own_embedding_of_that_face(embed: Embed, pack: Path):
     from insightface.app import FaceAnalysis
 
     analysis = FaceAnalysis(str(pack), providers=["CPUExecutionProvider"])
@@ -64,28 +65,19 @@ def test_it_is_insightfaces_own_embedding_of_that_face(embedder: FaceEmbedder, p
     assert len(faces) == 2
     sides = [face.bbox[2] - face.bbox[0] for face in faces]
     assert sorted(sides) == pytest.approx([2 * 2 * 8, 2 * 2 * 32])
-    (embedding,) = embedder.embed([image])
+    embedding = embed(image)
     assert embedding is not None
     assert np.allclose(embedding, faces[int(np.argmax(sides))].normed_embedding, atol=1e-6)
 
 
-def test_images_keep_their_order_whether_they_have_a_face_or_not(embedder: FaceEmbedder):
-    images = [scene(), scene(SMALL, seed=1), scene(seed=2), scene(LARGE, seed=3)]
-    together = embedder.embed(images)
-    assert [embedding is None for embedding in together] == [True, False, True, False]
-    for image, embedding in zip(images, together, strict=True):
-        (alone,) = embedder.embed([image])
-        assert (alone is None and embedding is None) or np.allclose(alone, embedding, atol=1e-6)  # pyright: ignore
-
-
-def test_channels_are_taken_as_rgb(embedder: FaceEmbedder):
+def test_channels_are_taken_as_rgb(embed: Embed):
     swapped = scene(((0, 0, 255), 96, 96, 8))  # blue, but too small for the large face: found only if read as BGR
-    assert embedder.embed([swapped]) == [None]
+    assert embed(swapped) is None
 
 
 def test_a_folder_without_models_is_named_with_their_source(tmp_path: Path):
     with pytest.raises(IMAGDressingError, match=r"holds no ONNX model.*buffalo_l\.zip"):
-        FaceEmbedder.load(str(tmp_path))
+        load_faces(str(tmp_path))
 
 
 @pytest.mark.parametrize("missing", ["det_10g.onnx", "w600k_r50.onnx"])
@@ -93,11 +85,11 @@ def test_a_pack_that_lacks_a_model_is_refused_in_words(tmp_path: Path, missing: 
     tiny_faces.save_faces(tmp_path)
     (tmp_path / missing).unlink()
     with pytest.raises(IMAGDressingError, match=r"buffalo_l\.zip"):
-        FaceEmbedder.load(str(tmp_path))
+        load_faces(str(tmp_path))
 
 
 def test_a_damaged_model_is_refused_in_words(tmp_path: Path):
     tiny_faces.save_faces(tmp_path)
     (tmp_path / "det_10g.onnx").write_bytes(b"not a model")
     with pytest.raises(IMAGDressingError, match=r"buffalo_l\.zip"):
-        FaceEmbedder.load(str(tmp_path))
+        load_faces(str(tmp_path))

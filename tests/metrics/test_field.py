@@ -1,4 +1,4 @@
-"""The scores that are not the paper's, on tiny or random models in the published formats, and own ones."""
+"""The scores that are not the paper's, on tiny or random models in the published formats."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,10 @@ import numpy
 import pytest
 import torch
 from PIL import Image
-from support import drawn, evaluating, tiny_clip
-from typer.testing import CliRunner
+from support import drawn, evaluating, tiny_annotators, tiny_clip
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.metrics import field
-from imagdressing_core.metrics.__main__ import app
 from imagdressing_core.metrics.field import FIELD, framed
 from imagdressing_core.metrics.images import ImageArray
 from imagdressing_core.metrics.outcome import NoScore
@@ -21,34 +19,6 @@ from imagdressing_core.metrics.paper import PROTOCOLS
 from imagdressing_core.metrics.scoring import PairContent, Score, score
 
 BY_NAME = {scorer.name: scorer for scorer in FIELD}
-
-OWN = '''
-"""Own metrics: the difference of mean colours, an image's brightness against its first pixel, and its garment's."""
-import numpy
-from imagdressing_core.metrics.scoring import Scorer
-
-def load(weights, device, protocol):
-    return lambda garment, generated: [
-        {"colour": abs(float(one.mean()) - float(other.mean()))} for one, other in zip(garment, generated)
-    ]
-
-def load_brightness(weights, device, protocol):
-    return lambda generated: [{"brightness": numpy.float32(one.mean() / one[0, 0].mean())} for one in generated]
-
-def load_garment_brightness(weights, device, protocol):
-    return lambda generated, generated_mask: [
-        {"cloth": one[mask].mean()} for one, mask in zip(generated, generated_mask)
-    ]
-
-COLOUR = Scorer("colour", ("colour",), ("garment", "generated"), load, lower_is_better=True)
-BRIGHTNESS = Scorer("brightness", ("brightness",), ("generated",), load_brightness)
-CLOTH = Scorer("cloth", ("cloth",), ("generated", "generated_mask"), load_garment_brightness)
-AGAIN = Scorer("again", ("colour",), ("garment", "generated"), load)
-POSE = Scorer("mine", ("pose",), ("garment", "generated"), load)
-LONG = Scorer("long", ("colour",), ("garment", "generated"), lambda *_: lambda **parts: [{"colour": 0.0}] * 99)
-MISSPELT = Scorer("misspelt", ("color",), ("garment", "generated"), load)
-NOTHING = 3
-'''
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +96,12 @@ def test_clip_i_is_the_cosine_of_clips_own_image_embeddings(models: Path):
     assert found == pytest.approx(float(first @ second), abs=1e-6)
 
 
+def test_a_model_without_a_class_token_is_no_dino(tmp_path: Path):
+    tiny_annotators.save_parser(tmp_path)
+    with pytest.raises(IMAGDressingError, match=r"DINO ViT-S/16 could not be loaded from .*: it has no class token"):
+        BY_NAME["dino"].load([str(tmp_path)], "cpu", PROTOCOLS["corrected"])
+
+
 def test_a_frame_holds_the_garment_on_white_and_nothing_of_its_surroundings():
     image, mask = numpy.full((60, 40, 3), 7, numpy.uint8), numpy.zeros((60, 40), bool)
     image[10:50, 10:30], mask[10:50, 10:30] = (200, 0, 0), True
@@ -189,18 +165,25 @@ def test_fid_is_the_distance_of_two_normal_distributions():
 
 
 def test_inception_is_torch_fidelitys_and_reads_a_users_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     from torchmetrics.image.fid import NoTrainInceptionV3
 
     file = tmp_path / "inception.pth"
     torch.save({}, file)
     with monkeypatch.context() as patch:  # to learn the layout, in which the file is then written
         patch.setattr(torch.nn.Module, "load_state_dict", lambda *_, **__: None)
-        torch.save(NoTrainInceptionV3("inception-v3-compat", ["2048"], str(file)).state_dict(), file)
+        random = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(file))
+    for one in random.parameters():
+        if one.ndim == 4:
+            torch.nn.init.kaiming_normal_(one)  # so that the features depend on the image
+    torch.save(random.state_dict(), file)
     network = field.load_inception(str(file), "cpu")
-    pixels = torch.from_numpy(drawn.garment(1)[0]).movedim(-1, 0)[None]
+    pixels = torch.randint(0, 256, (1, 3, 512, 640), dtype=torch.uint8)
     with torch.inference_mode():
-        features = network(pixels)
-    assert features.numel() == field.FEATURES and features.isfinite().all()
+        features = network(pixels).reshape(1, -1)
+        (expected,) = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(file))(pixels)
+    assert features.shape[1] == field.FEATURES and features.abs().max() > 0
+    torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-6)
     with pytest.raises(IMAGDressingError, match=r"Inception could not be loaded from .*torch-fidelity"):
         field.load_inception(str(tmp_path / "absent.pth"), "cpu")
 
@@ -210,76 +193,3 @@ def test_without_persons_fid_says_why_it_is_empty(study: Path):
     drawn.write_manifest(rows, study / "manifest.csv")
     evaluating.run(study, "--score", "fid")
     assert evaluating.cell(study, evaluating.OURS, "FID")["reason"] == "no person given"
-
-
-@pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_metric.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-
-
-@pytest.mark.usefixtures("own")
-def test_an_own_metric_is_a_column_beside_the_papers(folder: Path):
-    evaluating.run(folder, "--score", "own_metric:COLOUR")
-    ours, other = (evaluating.cell(folder, one, "colour") for one in (evaluating.OURS, evaluating.OTHER))
-    assert ours["mean"] != "" and other["difference"] != "" and other["p"] != ""
-    assert "colour ↓" in (folder / "out/table.md").read_text()
-
-
-@pytest.mark.usefixtures("own")
-@pytest.mark.filterwarnings("ignore:divide by zero")
-def test_an_own_metric_may_give_numpys_numbers_and_infinity_is_none(folder: Path):
-    dark = numpy.array(Image.open(folder / "ours/1.png"))
-    dark[0, 0] = 0
-    drawn.save(dark, folder / "ours/1.png")
-    for _ in range(2):  # computed, and found kept
-        evaluating.run(folder, "--score", "own_metric:BRIGHTNESS")
-        cell = evaluating.cell(folder, evaluating.OURS, "brightness")
-        assert (cell["pictures"], cell["of"]) == ("3", "4") and 0 < float(cell["mean"]) < 10
-        reasons = evaluating.scores_by_pair(folder)[evaluating.OURS, "1.png"]["reasons"]
-        assert "brightness: score is not a number: inf" in reasons
-
-
-@pytest.mark.usefixtures("own")
-def test_an_own_metric_gets_no_mask_that_it_cannot_use(folder: Path):
-    drawn.save(numpy.ones((72, 96), bool), folder / "ours/masks/1.png")
-    drawn.save(numpy.zeros((96, 72), bool), folder / "ours/masks/2.png")
-    evaluating.run(folder, "--score", "own_metric:CLOTH")
-    assert evaluating.cell(folder, evaluating.OURS, "cloth")["pictures"] == "2"
-    reasons = [evaluating.scores_by_pair(folder)[evaluating.OURS, f"{i}.png"]["reasons"] for i in (1, 2)]
-    assert "cloth: mask of another size than the generated image" in reasons[0]
-    assert "cloth: empty mask of the generated image" in reasons[1]
-
-
-@pytest.mark.usefixtures("own")
-@pytest.mark.parametrize(
-    ("names", "says"),
-    [
-        (("COLOUR", "AGAIN"), "--score own_metric:AGAIN: its term 'colour' is own_metric:COLOUR's too"),
-        (("POSE",), "--score own_metric:POSE: its term 'pose' is pose's too"),
-        (("LONG",), "The score long gave 99 results for 8 pairs"),
-        (("MISSPELT",), "The score misspelt gave the terms colour in place of color"),
-    ],
-)
-def test_an_own_metric_that_would_be_mixed_up_is_refused(names: tuple[str, ...], says: str, folder: Path):
-    with pytest.raises(IMAGDressingError, match=says):
-        evaluating.run(folder, *(part for name in names for part in ("--score", f"own_metric:{name}")))
-
-
-@pytest.mark.usefixtures("own")
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("absent_module:X", "absent_module:X cannot be imported"),
-        ("own_metric:ABSENT", "own_metric:ABSENT cannot be imported"),
-        ("own_metric:NOTHING", "is a int, no Scorer"),
-        ("fid", "--score fid is of whole methods: give a score of images too"),
-        ("fidd", "There are .*dists, fid, kid.*MODULE:NAME"),
-    ],
-)
-def test_a_metric_that_is_none_is_said(name: str, says: str, folder: Path):
-    command = ["evaluate", str(folder / "manifest.csv"), "--method", f"A={folder / 'ours'}", "--score", name]
-    result = CliRunner().invoke(app, command)
-    assert isinstance(result.exception, IMAGDressingError)
-    with pytest.raises(IMAGDressingError, match=says):
-        raise result.exception

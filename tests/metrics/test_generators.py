@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from imagdressing_core.baselines import on_comfyui
 from imagdressing_core.baselines.__main__ import app
-from imagdressing_core.baselines.recipe import Order, generate, orders, provenance_path, seed_of
+from imagdressing_core.baselines.recipe import Order, Recipe, generate, orders, provenance_path, seed_of
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.metrics.manifest import Case
 
@@ -20,7 +20,7 @@ SMALL = {"width": 64, "height": 80, "num_inference_steps": 2}
 
 
 @dataclass(frozen=True)
-class Painter:
+class Painter(Recipe):
     """A method that paints its order's seed."""
 
     needs: Collection[str] = ()
@@ -108,7 +108,7 @@ def test_an_image_of_unknown_origin_is_not_taken_for_the_methods(cases: list[Cas
 def test_an_image_names_the_mask_the_pose_and_the_face_that_its_method_reads(cases: list[Case], tmp_path: Path):
     whole = replace(cases[0], pose=tmp_path / "red.png", face=tmp_path / "blue.png")
     for out, needs in (("mask", ["garment_mask"]), ("person", ["pose", "face"])):
-        run([whole], Painter(needs), tmp_path / out)
+        run([whole], Painter(needs=needs), tmp_path / out)
     found = [json.loads((tmp_path / out / "0.png.json").read_text()) for out in ("mask", "person")]
     parts = [{name: one[name] for name in ("garment_mask", "pose", "face")} for one in found]
     assert parts[0] == {"garment_mask": "mask.png", "pose": None, "face": None}
@@ -123,7 +123,7 @@ def test_images_are_made_in_the_methods_batches_without_those_that_exist(cases: 
     assert painter.batches == [2, 2, 1]
 
 
-def test_all_wrong_rows_are_named_before_any_image_is_made(cases: list[Case], tmp_path: Path):
+def test_all_wrong_rows_are_named_by_their_picture_before_any_image_is_made(cases: list[Case], tmp_path: Path):
     (tmp_path / "torn.png").write_bytes(b"not an image")
     wrong = [
         replace(cases[0], prompt=None),
@@ -136,18 +136,18 @@ def test_all_wrong_rows_are_named_before_any_image_is_made(cases: list[Case], tm
     ]
     cases = [replace(case, pose=case.garment) for case in cases]
     wrong = [*(replace(case, pose=cases[0].pose) for case in wrong[:-1]), wrong[-1]]
-    painter = Painter(["garment_mask", "pose"])
+    painter = Painter(needs=["garment_mask", "pose"])
     with pytest.raises(IMAGDressingError) as error:
         run([*cases, *wrong], painter, tmp_path / "out")
     says = str(error.value)
     for words in (
-        "row 4: prompt is empty",
-        "row 5: picture '1' ends in no image format",
-        "row 6: missing file",
-        "row 7: unreadable file",
-        "row 8: garment_mask is empty",
-        "row 9: garment_mask",
-        "row 10: pose is empty",
+        "0.png: prompt is empty",
+        "1: picture '1' ends in no image format",
+        "0.png: missing file",
+        "0.png: unreadable file",
+        "0.png: garment_mask is empty",
+        "black.png marks nothing",
+        "0.png: pose is empty",
     ):
         assert words in says
     assert not painter.painted

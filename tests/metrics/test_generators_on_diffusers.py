@@ -119,6 +119,13 @@ def test_ours_on_diffusers_asks_for_all_its_models_and_not_for_comfyuis_options(
             CliRunner().invoke(app, [*command, *more], catch_exceptions=False)
 
 
+@pytest.mark.parametrize("option", ["--controlnet", "--vae", "--image-encoder", "--tokenizer", "--device", "--batch"])
+def test_options_of_diffusers_are_not_ignored_in_comfyui(option: str, tmp_path: Path):
+    command = ["imagdressing", "--manifest", str(tmp_path / "manifest.csv"), "--out", str(tmp_path), option, "2"]
+    with pytest.raises(IMAGDressingError, match=f"{option} is for diffusers, which --base asks for"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+
+
 def test_ip_adapter_has_the_official_base_and_sampler(ip_adapter: pipelines.PipelineRecipe, cases: list[Case]):
     from diffusers import DDIMScheduler, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 

@@ -14,11 +14,13 @@ from imagdressing_core.metrics.image_reward import (
     TEXT,
     UNUSED,
     VISION,
-    ImageReward,
     RewardModel,
     from_official,
+    load_image_reward,
     load_model,
+    reward_of,
 )
+from imagdressing_core.metrics.images import PromptScore
 from imagdressing_core.metrics.paper import PROTOCOLS
 from imagdressing_core.metrics.run import Setting
 from imagdressing_core.metrics.scoring import SCORERS
@@ -119,10 +121,10 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def scorer(tiny_file: Path, tokenizer: Path) -> ImageReward:
+def rewards(tiny_file: Path, tokenizer: Path) -> PromptScore:
     from transformers import AutoTokenizer
 
-    return ImageReward(load_model(tiny_file, *TINY), AutoTokenizer.from_pretrained(tokenizer), batch_size=2)
+    return reward_of(load_model(tiny_file, *TINY), AutoTokenizer.from_pretrained(tokenizer))
 
 
 def image(seed: int, height: int = 40, width: int = 32) -> np.ndarray:
@@ -151,24 +153,25 @@ def test_it_gives_the_original_codes_numbers(tiny_file: Path):
     assert rewards.tolist() == pytest.approx(ORIGINAL, abs=1e-5)
 
 
-def test_a_pair_scores_the_same_alone_and_in_a_batch(scorer: ImageReward):
+def test_a_pair_scores_the_same_alone_and_in_a_batch(rewards: PromptScore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("imagdressing_core.metrics.images.IMAGES_AT_ONCE", 2)
     prompts = ["a woman in a red shirt", "blue", "a very very red shirt"]
     images = [image(1), image(2, 64, 48), image(3, 32, 32)]
-    together = scorer.score(prompts, images)
-    alone = [scorer.score([prompt], [one])[0] for prompt, one in zip(prompts, images, strict=True)]
+    together = rewards(prompts, images)
+    alone = [rewards([prompt], [one])[0] for prompt, one in zip(prompts, images, strict=True)]
     assert together == pytest.approx(alone, abs=1e-5)
     assert len(set(together)) == 3
 
 
-def test_prompt_and_image_both_count(scorer: ImageReward):
-    first, other_prompt, other_image = scorer.score(["red", "blue", "red"], [image(1), image(1), image(2)])
+def test_prompt_and_image_both_count(rewards: PromptScore):
+    first, other_prompt, other_image = rewards(["red", "blue", "red"], [image(1), image(1), image(2)])
     assert first != other_prompt
     assert first != other_image
 
 
-def test_a_prompt_is_read_up_to_35_tokens(scorer: ImageReward):
+def test_a_prompt_is_read_up_to_35_tokens(rewards: PromptScore):
     long = "red " * 33  # with [CLS] and [SEP] 35
-    first, longer, shorter = scorer.score([long, long + "blue", "red " * 32], [image(1)] * 3)
+    first, longer, shorter = rewards([long, long + "blue", "red " * 32], [image(1)] * 3)
     assert first == pytest.approx(longer, abs=1e-6)
     assert first != pytest.approx(shorter, abs=1e-6)
 
@@ -179,8 +182,8 @@ def test_the_published_file_loads_by_path_and_by_folder(tmp_path: Path, tokenize
     torch.save(state, tmp_path / "ImageReward.pt")
     assert (tmp_path / "ImageReward.pt").stat().st_size < 1e6
     for weights in (tmp_path, tmp_path / "ImageReward.pt"):
-        scorer = ImageReward.load(str(weights), tokenizer=str(tokenizer))
-    (score,) = scorer.score(["a woman"], [image(1)])
+        rewards = load_image_reward(str(weights), tokenizer=str(tokenizer))
+    (score,) = rewards(["a woman"], [image(1)])
     assert np.isfinite(score)
 
 
@@ -213,18 +216,18 @@ def test_a_file_with_code_in_it_is_refused_and_not_run(tmp_path: Path, tokenizer
 
     torch.save({"mlp.layers.0.bias": Code()}, tmp_path / "ImageReward.pt")
     with pytest.raises(IMAGDressingError, match=r"huggingface.co/THUDM/ImageReward"):
-        ImageReward.load(str(tmp_path), tokenizer=str(tokenizer))
+        load_image_reward(str(tmp_path), tokenizer=str(tokenizer))
     assert not ran.exists()
 
 
 def test_a_missing_file_is_named_with_its_source(tmp_path: Path, tokenizer: Path):
     with pytest.raises(IMAGDressingError, match=r"absent\.pt does not exist.*huggingface.co/THUDM/ImageReward"):
-        ImageReward.load(str(tmp_path / "absent.pt"), tokenizer=str(tokenizer))
+        load_image_reward(str(tmp_path / "absent.pt"), tokenizer=str(tokenizer))
 
 
-def test_lists_of_different_lengths_are_refused(scorer: ImageReward):
+def test_lists_of_different_lengths_are_refused(rewards: PromptScore):
     with pytest.raises(ValueError, match="2 prompts for 1 images"):
-        scorer.score(["a", "b"], [image(1)])
+        rewards(["a", "b"], [image(1)])
 
 
 def test_the_command_takes_the_tokenizer_from_a_folder(tmp_path: Path, tokenizer: Path):

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.metrics.__main__ import app
-from imagdressing_core.metrics.clip_text import ClipText
+from imagdressing_core.metrics.clip_text import load_clip_text
 from imagdressing_core.metrics.mp_lpips import MPLPIPS
 from imagdressing_core.metrics.outcome import NoScore
 from imagdressing_core.metrics.paper import PROTOCOLS, TERMS
@@ -73,7 +73,7 @@ def test_cami_s_is_the_sum_of_all_six_terms_of_whoever_has_a_face(tmp_path: Path
     assert third["face"] == third["CAMI-S"] == ""
     assert "face: no face in the generated image" in third["reasons"]
     assert float(third["CAMI-U"]) > 0
-    (expected,) = ClipText.load(str(weights / "clip")).score(["a person"], [with_face(BLUE)])
+    (expected,) = load_clip_text(str(weights / "clip"))(["a person"], [with_face(BLUE)])
     assert float(first["text"]) == pytest.approx(expected)
 
 

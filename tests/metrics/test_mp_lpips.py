@@ -18,10 +18,10 @@ from imagdressing_core.metrics.mp_lpips import (
     MPLPIPS,
     PATCH,
     SIZE,
-    DiffusionFeatures,
     cloth,
     dilated,
     features_at,
+    load_features,
     load_lpips,
     matches,
     patches,
@@ -273,12 +273,12 @@ def test_features_are_the_third_up_blocks_averaged_over_eight_noises(stable_diff
             latent = (posterior.mean + posterior.std * draw) * pipe.vae.config.scaling_factor
             pipe.unet(scheduler.add_noise(latent, added[None], torch.tensor([41])), 41, context)
     expected = torch.cat(caught).mean(0)
-    found = DiffusionFeatures.load(str(stable_diffusion))(square(1))
+    found = load_features(str(stable_diffusion), "cpu")(square(1))
     assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_features_depend_on_the_image_alone(stable_diffusion: Path):
-    read = DiffusionFeatures.load(str(stable_diffusion))
+    read = load_features(str(stable_diffusion), "cpu")
     first, second = read(square(1)), read(square(2))
     assert torch.equal(second, read(square(2)))
     assert not torch.allclose(first, second, atol=1e-3)

@@ -65,6 +65,14 @@ def test_latex_has_signs_that_it_can_set(folder: Path):
     assert rows[1:][-1].startswith(OURS) and text.count(r"\textbf{") == 1
 
 
+def test_latex_leaves_the_hyphens_of_names_as_they_are(folder: Path):
+    command = ["evaluate", str(folder / "manifest.csv"), "--output", str(folder / "out")]
+    command += ["--method", f"SD-1.5={folder / 'ours'}", "--method", f"B={folder / 'other'}"]
+    CliRunner().invoke(app, command, catch_exceptions=False)
+    text = (folder / "out/table.tex").read_text()
+    assert "SD-1.5" in text.partition("toprule")[2] and "$-$2.224" in text
+
+
 def test_scores_that_nobody_asked_for_have_no_table(folder: Path):
     assert "in the paper" not in run(folder)
 

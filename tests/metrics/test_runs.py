@@ -115,3 +115,12 @@ def test_machines_with_different_tasks_stop_before_anything_is_scored(folder: Pa
         assert code == 2
         assert f"The processes have different tasks, so nothing is scored: {part} of process" in errors
     assert not (folder / "out").exists()
+
+
+def test_machines_with_other_poses_for_the_same_rows_stop_too(folder: Path):
+    rows = list(csv.DictReader((folder / "manifest.csv").read_text().splitlines()))
+    drawn.write_manifest([row | {"pose": rows[0]["pose"]} for row in rows], folder / "other_poses.csv")
+    first = arguments(folder)
+    for code, _, errors in machines(first, ["evaluate", str(folder / "other_poses.csv"), *first[2:]]):
+        assert code == 2
+        assert "The processes have different tasks, so nothing is scored: manifest of process" in errors

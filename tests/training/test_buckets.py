@@ -15,7 +15,6 @@ from imagdressing_core.training.buckets import bucket_of, in_groups
 from imagdressing_core.training.cache import build_cache
 from imagdressing_core.training.config import Data, Dropout, TrainingConfig, read_config
 from imagdressing_core.training.data import whole_pairs
-from imagdressing_core.training.model import load_models
 from imagdressing_core.training.samples import PairSamples, SampleMaker, loader
 from imagdressing_core.training.state import require_state
 from imagdressing_core.training.trainer import Trainer
@@ -123,9 +122,7 @@ def test_a_bucketed_run_that_was_stopped_reaches_the_weights_of_one_that_was_not
 
 def test_a_cache_has_each_person_in_its_bucket(folder: Path, models: Path, tmp_path: Path):
     cached = read(folder, models, tmp_path / "out", 2, cache=str(tmp_path / "cache"))
-    frozen, _ = load_models(cached.models)
-    with torch.no_grad():
-        assert len(list(build_cache(cached, frozen.vae, frozen.image_encoder))) == 20
+    assert len(list(build_cache(cached, print))) == 20
     assert run(cached)
     with pytest.raises(IMAGDressingError, match=r"was made with buckets True, this run has None"):
         run(read(folder, models, tmp_path / "other", 2, cache=str(tmp_path / "cache"), buckets=False))

@@ -95,6 +95,11 @@ def test_a_wrong_json_is_called_what_it_is(tmp_path: Path, content: str | None, 
         whole_pairs(data("igpair", path))
 
 
+def test_data_without_entries_are_a_problem_for_the_check_too(tmp_path: Path):
+    (tmp_path / "manifest.jsonl").write_text("\n")
+    assert list(check(data("folder", tmp_path))) == [f"{tmp_path} has no entries."]
+
+
 def test_a_folder_without_a_manifest_is_named(tmp_path: Path):
     with pytest.raises(IMAGDressingError, match=r"manifest\.jsonl does not exist"):
         whole_pairs(data("folder", tmp_path / "empty"))

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 import torch
 from support.training_set import config, write_toml
 from torch import Tensor
 
+from imagdressing_core.errors import IMAGDressingError
 from imagdressing_core.training.config import read_config
 from imagdressing_core.training.data import whole_pairs
 from imagdressing_core.training.memory import requirements
@@ -21,7 +23,7 @@ def saved_by(trainer: Trainer) -> int:
     data, run = trainer.config.data, trainer.config.run
     maker = SampleMaker(data, trainer.config.dropout, (4, data.height // 2, data.width // 2), run.seed)
     samples: Any = collated([maker.sample(pair, i) for i, pair in enumerate(whole_pairs(data)[: run.batch])])
-    batch = encoded(samples, trainer.frozen, trainer.null_clip)
+    batch = encoded(samples, trainer.frozen)
     weights = {one.data_ptr() for model in (trainer.frozen.unet, trainer.garment) for one in model.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -64,6 +66,12 @@ def test_checkpointing_half_precision_and_fewer_parts_need_less(models: Path, pa
     averaged = {"ema_decay": 0.9}
     assert total(run=averaged | {"ema_offload": True}) == plain < total(run=averaged)
     assert total(optimiser={"eight_bit": True}) < plain < total(run={"batch": 4})
+
+
+def test_a_size_that_the_vae_cannot_encode_is_refused_before_loading(models: Path, pairs: Path, tmp_path: Path):
+    plain = config(models, pairs, tmp_path / "out", data={"width": 33})
+    with pytest.raises(IMAGDressingError, match="33 × 40 cannot be trained on: take multiples of 2"):
+        requirements(read_config(write_toml(plain, tmp_path / "config.toml")))
 
 
 def test_averaged_weights_are_on_the_device_only_while_they_are_updated():

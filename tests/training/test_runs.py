@@ -235,6 +235,18 @@ def test_a_full_disk_stops_no_run_and_costs_no_state(
     assert [path.name for path in (tmp_path / "out" / state.FOLDER).iterdir()] == ["step-00000002"]
 
 
+def test_a_log_that_cannot_be_written_is_said_once_and_stops_no_run(
+    models: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "out/metrics.jsonl").mkdir(parents=True)  # what no line can be added to, as on a full disk
+    (tmp_path / "out/validation").touch()
+    sections = {"validation": {"path": str(pairs), "every": 2, "pairs": 3, "pictures": 1, "steps": 2}}
+    assert train(read_config(write_toml(config(models, pairs, tmp_path / "out", **sections), tmp_path / "config.toml")))
+    said = capsys.readouterr().out
+    assert said.count("metrics.jsonl cannot be written (") == 1 and said.count("training continues") == 2
+    assert require_state(tmp_path / "out").name == "step-00000004"
+
+
 def test_a_save_that_breaks_off_leaves_the_states_before_it(
     models: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..imagdressing_core.errors import IMAGDressingError, require_between
 from ..imagdressing_core.files.sd15_shapes import CONTEXT_CHANNELS, LATENT_CHANNELS
-from ..imagdressing_core.images.garment_mask import GarmentMask, garment_mask
+from ..imagdressing_core.images.garment_mask import GarmentMask, garment_mask, stretched
 from ..imagdressing_core.images.preprocess import (
     FITS,
     OFFICIAL_HEIGHT,
@@ -26,7 +26,7 @@ from ..imagdressing_core.model.garment import PIXELS_PER_LATENT, Garment
 from ..imagdressing_core.model.mask import as_masks
 from ..imagdressing_core.model.qformer import CLIP_CHANNELS, CLIP_TOKENS
 from .comfyui.counted import counted
-from .comfyui.feedback import SAYS_AGAIN, node_id, progress_bar, remark, said
+from .comfyui.feedback import SAYS_AGAIN, node_id, progress_bar, remark, said, warning
 from .comfyui.garment_encoder import GarmentEncoder
 from .comfyui.transparency import transparency_of
 from .comfyui.wires import CLIP, CLIP_VISION, ENCODER, IMAGE, MASK, VAE, require_option, require_wires
@@ -146,8 +146,10 @@ class EncodeGarment(io.ComfyNode):
         garment = Garment(tuple(images))
         count = "1 image" if len(images) == 1 else f"{len(images)} images"
         text = f"Encoded {count} at {width} × {height}: {garment.nbytes / 1e6:.0f} MB."
+        shape = None if mask is None else stretched(mask, image)
+        doubts = said(text, remark(marked.note), warning(shape) if shape else "")
         seen = tensor_from_images([preview(one, preprocessing.clip_sees_it) for one in fitted])
-        return io.NodeOutput(counted(garment), ui=ui.PreviewImage(seen).as_dict() | said(text, remark(marked.note)))
+        return io.NodeOutput(counted(garment), ui=ui.PreviewImage(seen).as_dict() | doubts)
 
 
 def _garment_mask(node: type[io.ComfyNode], image: Tensor, mask: Any) -> GarmentMask:

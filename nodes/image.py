@@ -12,7 +12,7 @@ from ..imagdressing_core.application.strengths import LAYER_PRESETS, parse_layer
 from ..imagdressing_core.errors import IMAGDressingError, require_between
 from ..imagdressing_core.files.sd15_shapes import LATENT_CHANNELS
 from ..imagdressing_core.images.crop import LARGEST_PART, SMALLEST_PART, Box, crop_to_mask, paste_into_box
-from ..imagdressing_core.images.garment_mask import doubt
+from ..imagdressing_core.images.garment_mask import doubt, stretched
 from ..imagdressing_core.images.inpaint_control import inpaint_control
 from ..imagdressing_core.images.paste import WIDEST_FEATHER, mask_resized, paste_back, paste_doubts
 from ..imagdressing_core.model.mask import as_masks
@@ -92,7 +92,8 @@ class PasteBack(io.ComfyNode):
             pasted = paste_into_box(original, generated, masks, feather, match_color, place)
             part_of_mask = place.of(mask_resized(masks, original.shape[1:3]))
         doubts = paste_doubts(part_of_mask, feather, match_color)
-        return io.NodeOutput(pasted, ui=_said_of(doubt(masks, "the original is given back unchanged"), *doubts))
+        text = doubt(masks, "the original is given back unchanged") or stretched(masks, original)
+        return io.NodeOutput(pasted, ui=_said_of(text, *doubts))
 
 
 class CropToMask(io.ComfyNode):
@@ -141,7 +142,7 @@ class CropToMask(io.ComfyNode):
         part, part_of_mask, box = crop_to_mask(image, masks, margin, size)
         together = mask_resized(masks, image.shape[1:3]).amax(dim=0, keepdim=True)  # they share the box
         text = doubt(together, "the whole image is taken", half_counts=False)
-        return io.NodeOutput(part, part_of_mask, asdict(box), ui=_said_of(text))
+        return io.NodeOutput(part, part_of_mask, asdict(box), ui=_said_of(text or stretched(masks, image)))
 
 
 class InpaintControl(io.ComfyNode):
@@ -176,7 +177,7 @@ class InpaintControl(io.ComfyNode):
         control = inpaint_control(image, masks)
         at_size = mask_resized(masks, image.shape[1:3])
         text = doubt(at_size, "no part of the image is marked", half_counts=False)
-        return io.NodeOutput(control, ui=_said_of(text))
+        return io.NodeOutput(control, ui=_said_of(text or stretched(masks, image)))
 
 
 def _require_finished(image: Tensor, latent: Tensor) -> None:

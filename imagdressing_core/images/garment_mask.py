@@ -8,6 +8,8 @@ from torch import Tensor
 # A mask that stays below marks nothing: a loader that reads alpha 254 of 255 gives an opaque image a mask of 1/255.
 FAINTEST = 1 / 32
 MIDDLE_GREY = 0.5
+ALIKE = 0.03  # shapes that differ by less than this share of a side
+VAE_CELL = 8  # pixels
 BORDER = 1 / 50  # of a side
 CLEARER = 1 / 4  # by at least this much the border of a mask of the surroundings exceeds the middle
 
@@ -75,6 +77,20 @@ def doubt(masks: Tensor, if_empty: str, half_counts: bool = True) -> str | None:
             "you mean the middle, put Invert Mask in between."
         )
     return None
+
+
+def stretched(masks: Tensor, image: Tensor) -> str | None:
+    """Return a warning if masks (n, height, width) differ in shape from images (batch, height, width, channels).
+
+    They may differ by the 8 pixels to which a VAE cuts an image.
+    """
+    (rows, columns), (height, width) = masks.shape[-2:], image.shape[1:3]
+    if abs(rows * width / columns - height) <= max(VAE_CELL, ALIKE * height):
+        return None
+    return (
+        f"The mask is stretched: it is {columns} × {rows} pixels and the image {width} × {height}, which is another "
+        "shape. Crop and scale both in the same way."
+    )
 
 
 def marks_surroundings(mask: Tensor) -> bool:

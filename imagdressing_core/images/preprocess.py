@@ -18,6 +18,7 @@ CLIP_SIZE = 224
 OFFICIAL_WIDTH, OFFICIAL_HEIGHT = 512, 640
 OFFICIAL_MULTIPLE = 64
 SMALLEST_SIDE = 16
+BRIGHTEST = 2.0  # mean of an image; those of a wide dynamic range have single values far above 1
 # The official IMAGDressing code fills no background; white is that of product images. The official MagicClothing code
 # fills with 0 in −1 … 1, mid grey.
 Background = Literal["white", "grey"]
@@ -211,6 +212,11 @@ def _require_images(pixels: Tensor) -> None:
         )
     if not bool(torch.isfinite(pixels).all()):
         raise IMAGDressingError("image holds NaN or infinite values: the node that made it is at fault; look there.")
+    if not pixels.is_floating_point() or float(pixels.float().mean()) > BRIGHTEST:
+        raise IMAGDressingError(
+            "image goes from 0 to 255, and ComfyUI's images go from 0 to 1: all of it would be white. The node that "
+            "made it is at fault; look there."
+        )
 
 
 def _require_masks(masks: Tensor, count: int) -> None:

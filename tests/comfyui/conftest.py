@@ -1,5 +1,6 @@
 """The real ComfyUI in this process. Model, encoder and garments are narrow; what needs full widths asks for them."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,3 +76,16 @@ def garment_of_two() -> Any:
     """Two images of 64 × 80 pixels in one GARMENT."""
     with torch.inference_mode():
         return narrow_garment_of(2, 10, 8)
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Any:
+    """Return a function that gives what the pack has said since it was last called."""
+    caplog.set_level(logging.WARNING)
+
+    def read() -> list[str]:
+        texts = [record.getMessage() for record in caplog.records]
+        caplog.clear()
+        return [text.removeprefix("IMAGDressing: ") for text in texts if text.startswith("IMAGDressing: ")]
+
+    return read

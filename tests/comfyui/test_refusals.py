@@ -105,11 +105,23 @@ def test_a_vae_object_that_never_loaded_is_pointed_out(tmp_path: Path):
         ({"image": torch.rand(1, 80, 64, 5)}, "image must be a batch of images"),
         ({"image": torch.rand(1, 80, 15, 3)}, "at least 16 on each side"),
         ({"image": torch.full((1, 80, 64, 3), float("nan"))}, "image holds NaN"),
+        ({"image": torch.rand(1, 80, 64, 3) * 255}, "image goes from 0 to 255"),
+        ({"image": torch.ones(1, 80, 64, 3, dtype=torch.uint8)}, "image goes from 0 to 255"),
         ({"mask": torch.zeros(1, 80, 64)}, "is empty: it marks no garment at all"),
         ({"mask": torch.full((1, 80, 64), float("nan"))}, "mask holds NaN"),
         ({"mask": torch.ones(3, 80, 64)}, "3 masks for 1 images"),
     ],
-    ids=["rank", "channels", "too small", "NaN image", "empty mask", "NaN mask", "too many masks"],
+    ids=[
+        "rank",
+        "channels",
+        "too small",
+        "NaN image",
+        "0 to 255",
+        "whole numbers",
+        "empty mask",
+        "NaN mask",
+        "too many masks",
+    ],
 )
 def test_an_image_or_mask_that_cannot_be_read_is_refused(inputs: dict[str, torch.Tensor], message: str):
     with pytest.raises(ValueError, match=message):

@@ -1,6 +1,5 @@
 """What a garment cannot follow is left out and said once a run; nothing is left out in silence."""
 
-import logging
 from typing import Any
 
 import pytest
@@ -11,19 +10,6 @@ from support.narrow_unet import POSITIVE, apply_garment, narrow_garment, narrow_
 from support.parity import relative_error
 from support.plain_reference import garment_by_hooks
 from torch import Tensor
-
-
-@pytest.fixture
-def said(caplog: pytest.LogCaptureFixture) -> Any:
-    """Return a function that gives what the pack has said since it was last called."""
-    caplog.set_level(logging.WARNING)
-
-    def read() -> list[str]:
-        texts = [record.getMessage() for record in caplog.records]
-        caplog.clear()
-        return [text.removeprefix("IMAGDressing: ") for text in texts if text.startswith("IMAGDressing: ")]
-
-    return read
 
 
 def left_half() -> torch.Tensor:
@@ -76,27 +62,6 @@ def test_a_usual_mask_is_not_doubted(said: Any, mask: torch.Tensor | None):
     assert said() == []
 
 
-@pytest.mark.parametrize("node", ["IMAGDressingPasteBack", "IMAGDressingInpaintControl"])
-def test_nodes_on_images_say_it_on_themselves_and_in_the_log(said: Any, node: str):
-    image = torch.rand(1, 32, 32, 3)
-    inputs: dict[str, Any] = {"original": image, "generated": image, "feather": 8, "match_color": False}
-    inputs = inputs if node == "IMAGDressingPasteBack" else {"image": image}
-
-    def texts(mask: torch.Tensor) -> list[str]:
-        output = comfyui.node_function(node)(mask=mask, **inputs)
-        assert torch.isfinite(output.result[0]).all()
-        return output.ui["imagdressing"]
-
-    inverted = torch.ones(1, 32, 32)
-    inverted[:, 8:24, 8:24] = 0
-    for mask, text in ((torch.zeros(1, 32, 32), EMPTY), (inverted, INVERTED)):
-        (shown,) = texts(mask)
-        assert shown.startswith(f"⚠ {text}")
-        assert said() == [shown.removeprefix("⚠ ")]
-    assert texts(1 - inverted) == []
-    assert said() == []
-
-
 @pytest.mark.parametrize(
     ("images", "masks", "batch", "settings", "text"),
     [
@@ -113,47 +78,6 @@ def test_what_the_batch_is_too_small_for(
 ):
     model = apply_garment(narrow_model(), narrow_garment(images), mask=left_half().repeat(masks, 1, 1), **settings)
     sample(model, batch=batch)
-    assert [found[: len(text or "")] for found in said()] == ([] if text is None else [text])
-
-
-def spot(size: int, lightness: float = 1.0) -> torch.Tensor:
-    mask = torch.zeros(1, 64, 64)
-    mask[:, 20 : 20 + size, 20 : 20 + size] = lightness
-    return mask
-
-
-@pytest.mark.parametrize("node", ["IMAGDressingCropToMask", "IMAGDressingInpaintControl"])
-def test_a_mask_no_lighter_than_middle_grey_marks_nothing_where_half_counts_as_black(said: Any, node: str):
-    more = {"margin": 0.25, "size": 64} if node == "IMAGDressingCropToMask" else {}
-    for mask, count in ((spot(24, 0.5), 1), (spot(24, 0.6), 0), (spot(1).repeat_interleave(2, 1)[:, ::32, ::32], 1)):
-        comfyui.node_function(node)(image=torch.rand(1, 64, 64, 3), mask=mask, **more)
-        assert len(said()) == count
-
-
-def test_an_empty_mask_beside_another_is_not_doubted_where_both_share_the_box(said: Any):
-    masks = torch.cat([spot(24), torch.zeros(1, 64, 64)])
-    image = torch.rand(1, 64, 64, 3)
-    comfyui.call("IMAGDressingCropToMask", image=image, mask=masks, margin=0.0, size=64)
-    assert said() == []
-
-
-@pytest.mark.parametrize("boxed", [False, True])
-@pytest.mark.parametrize(
-    ("mask", "settings", "text"),
-    [
-        (spot(4), {"feather": 16}, "Nothing of the generated image shows: the mask is too narrow"),
-        (spot(30, 0.3), {"feather": 16}, "Nothing of the generated image shows: the mask is too narrow or too dark"),
-        (torch.ones(1, 64, 64), {"match_color": True}, "match_color changes nothing"),
-        (spot(30), {"feather": 8, "match_color": True}, None),
-    ],
-    ids=["narrow", "dark", "everything", "usual"],
-)
-def test_what_pasting_back_could_not_do(said: Any, mask: torch.Tensor, settings: Any, text: str | None, boxed: bool):
-    box = {"box": {"x": 4, "y": 4, "width": 56, "height": 56}} if boxed else {}
-    inputs = {"feather": 0, "match_color": False} | settings | box
-    original, generated = torch.rand(2, 64, 64, 4), torch.rand(1, 56, 56, 3)
-    pasted = comfyui.call("IMAGDressingPasteBack", original=original, generated=generated, mask=mask, **inputs)
-    assert torch.equal(pasted, original[..., :3]) == (text is not None and text.startswith("Nothing"))
     assert [found[: len(text or "")] for found in said()] == ([] if text is None else [text])
 
 

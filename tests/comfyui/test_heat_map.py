@@ -6,6 +6,7 @@ import pytest
 import torch
 from support import comfyui_process as comfyui
 from support import other_nodes
+from support.plain_reference import garment_by_hooks, plain_attention
 from support.sampling import apply_garment, apply_garment_advanced, prompt, random, sample, traces
 
 LATENT = (2, 4, 12, 8)
@@ -44,6 +45,47 @@ def test_each_garment_is_hot_in_its_own_mask_only(model: Any, garment: Any, othe
 def test_the_share_is_that_of_the_attention_as_sampled(model: Any, garment: Any):
     weak, strong = (look(apply_garment(model, garment, strength=strength))[1].mean() for strength in (0.2, 1.0))
     assert 0 < weak < strong < 1
+
+
+@pytest.mark.parametrize("number", [0, 5, 15])
+def test_the_share_is_equation_5_written_out(model: Any, garment: Any, number: int):
+    strength, latent = 0.7, random(1, *LATENT[1:], seed=2)
+    shares = look(apply_garment(model, garment, strength=strength), latent, layers=f"{number}:1", steps=1)[1]
+
+    layer = comfyui.pack("imagdressing_core.model.layers").LAYERS[number]
+    attention = model.get_model_object(f"diffusion_model.{layer.ldm_name}.attn1")
+    seen: dict[str, torch.Tensor] = {}
+    hooks = [
+        attention.to_q.register_forward_hook(lambda _, __, q: seen.update(q=q.clone())),
+        attention.to_out.register_forward_pre_hook(lambda _, args: seen.update(z=args[0].clone())),
+    ]
+    with garment_by_hooks(model, garment, strength, [prompt("prompt")[0][0]]):
+        predict_at_half(model, latent)
+    for hook in hooks:
+        hook.remove()
+    kv = garment.images[0].layers[layer.index]
+    term = strength * plain_attention(seen["q"][0], kv.k[0], kv.v[0], attention.heads).norm(dim=-1)
+    share = (term / (seen["z"][0].double().norm(dim=-1) + term)).float().reshape(1, 1, *layer.grid(*LATENT[2:]))
+    for size in (LATENT[2:], shares.shape[1:]):
+        share = torch.nn.functional.interpolate(share, tuple(size), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(shares, share[0], atol=1e-5, rtol=1e-5)
+
+
+def predict_at_half(model: Any, latent: torch.Tensor) -> None:
+    """Have the model predict the noise of the latent at half of the sampling, as the node does with one step."""
+    import comfy.sample
+    import comfy.samplers
+
+    def once(denoise: Any, noise: torch.Tensor, sigmas: torch.Tensor, extra_args: Any, **_: Any) -> torch.Tensor:
+        denoise(noise, sigmas[:1], **extra_args)
+        return noise
+
+    sigma = model.get_model_object("model_sampling").percent_to_sigma(0.5)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.inner_set_conds({"positive": prompt("prompt")})
+    guider.set_cfg(1.0)
+    noise = comfy.sample.prepare_noise(latent, 0)
+    guider.sample(noise, latent, comfy.samplers.KSAMPLER(once), torch.tensor([sigma, 0.0]), disable_pbar=True, seed=0)
 
 
 def test_the_same_garment_twice_gives_two_maps(model: Any, garment: Any):

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy
 import pytest
+import torch
 from PIL import Image
 from support.training_set import drawn_image
 
@@ -207,7 +208,8 @@ def test_a_killed_run_loses_and_repeats_nothing(command: Command, manifest: Path
     out = tmp_path / "out"
     small = ["--width", "64", "--height", "64", "--steps", "2"]
     started = [sys.executable, "-m", "imagdressing_core.catalogue", str(manifest), "--out", str(out), *models, *small]
-    with subprocess.Popen(started, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL) as process:
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as in this process: sums round otherwise on others
+    with subprocess.Popen(started, env=os.environ | threads, stderr=subprocess.DEVNULL) as process:
         while not images(out) and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)

@@ -135,7 +135,11 @@ class Maker:
                 poses=[poses[row.image.name] for row in rows] if poses else None,
             )
         except NotFinite as reason:
-            yield from ((row.image.name, str(reason)) for row in rows)
+            if len(rows) == 1:
+                yield rows[0].image.name, str(reason)
+            else:  # it may be one of them
+                for row in rows:
+                    yield from self._make(layers, [row])
             return
         for row, image in zip(rows, images, strict=True):
             self._save(row, image)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy
 import pytest
+import torch
 from PIL import Image
 from support.training_set import drawn_image
 
@@ -156,17 +157,18 @@ def test_options_of_which_nothing_can_be_made_are_explained(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("batch", ["1", "2"])
 def test_an_image_without_finite_numbers_is_a_broken_row_and_no_black_image(
-    command: Command, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    batch: str, command: Command, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     decoded = DressingPipeline.__call__
 
     def overflowing(self: DressingPipeline, layers: Any, prompts: Sequence[str], *more: Any, **options: Any) -> Any:
-        guidance = float("nan") if prompts[0].startswith("a man") else 7.5
+        guidance = float("nan") if any(prompt.startswith("a man") for prompt in prompts) else 7.5
         return decoded(self, layers, prompts, *more, **{**options, "guidance": guidance})
 
     monkeypatch.setattr(DressingPipeline, "__call__", overflowing)
-    result = command(manifest, tmp_path / "out")
+    result = command(manifest, tmp_path / "out", "--batch", batch)
     assert result.exit_code == 1
     assert "6 of 12 rows are in" in result.output and "row 2: it has NaN or infinite values" in result.output
     assert len(images(tmp_path / "out")) == 6
@@ -207,7 +209,8 @@ def test_a_killed_run_loses_and_repeats_nothing(command: Command, manifest: Path
     out = tmp_path / "out"
     small = ["--width", "64", "--height", "64", "--steps", "2"]
     started = [sys.executable, "-m", "imagdressing_core.catalogue", str(manifest), "--out", str(out), *models, *small]
-    with subprocess.Popen(started, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL) as process:
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # as in this process: sums round otherwise on others
+    with subprocess.Popen(started, env=os.environ | threads, stderr=subprocess.DEVNULL) as process:
         while not images(out) and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)

@@ -167,7 +167,7 @@ def free_garment_path(filename_prefix: Any, width: int = 0, height: int = 0) -> 
     if not isinstance(filename_prefix, str):
         raise IMAGDressingError(f"filename_prefix is {filename_prefix!r}, which is no text. {ADVICE}")
     root = GARMENTS.first()
-    prefix = _with_slashes(filename_prefix)
+    prefix = _with_slashes(filename_prefix).replace("%batch_num%", "0")  # as Save Image names the first of a batch
     if not filename_prefix:
         raise IMAGDressingError(f"filename_prefix is empty. {ADVICE}")
     _require_name(prefix)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import comfy.model_management
@@ -141,13 +142,16 @@ class SamplingRun:
     def _factor(self, applied: AppliedGarment, model_sampling: Any, sigma: float | None) -> float:
         if sigma is None or _always_the_same(applied):
             return 1.0
-        key = id(model_sampling)
-        if key not in self._schedules:
-            self._schedules[key] = NoiseSchedule(model_sampling), model_sampling
-        schedule, _ = self._schedules[key]
+        schedule = self._schedule(model_sampling)
         if not schedule.sigma(applied.start_percent) >= sigma > schedule.sigma(applied.end_percent):
             return 0.0
         return 1.0 if applied.schedule is CONSTANT else applied.factor_at(schedule.percent(sigma))
+
+    def _schedule(self, model_sampling: Any) -> NoiseSchedule:
+        key = id(model_sampling)
+        if key not in self._schedules:
+            self._schedules[key] = NoiseSchedule(model_sampling), model_sampling
+        return self._schedules[key][0]
 
     def _add(
         self,
@@ -211,7 +215,16 @@ class SamplingRun:
         """Say which garments should have acted in the finished run and did not, or not in all of their layers."""
         said, reached = self._patches.terms.said, self._patches.reached
         for applied in self._garments:
-            if said.about(applied.label) or not self._should_act(applied, sigmas):
+            if said.about(applied.label):
+                continue
+            if not self._should_act(applied, sigmas):
+                if id(applied) not in self._acted and self._is_between_steps(applied, sigmas):
+                    said.warn(
+                        f"The garment acts in no step: {applied.start_percent:g} to {applied.end_percent:g} of the "
+                        "sampling lies between two steps of the sampler. Take more steps, or set start_percent and "
+                        "end_percent further apart.",
+                        applied.label,
+                    )
                 continue
             layers = [layer for layer in LAYERS if applied.full_strength(layer)]
             missing = [layer for layer in layers if (id(applied), layer.index) not in reached]
@@ -235,8 +248,17 @@ class SamplingRun:
             return True
         if sigmas is None or self.guider is None:
             return False
-        model_sampling = self.guider.model_patcher.get_model_object("model_sampling")
-        return any(self._factor(applied, model_sampling, sigma) for sigma in sigmas[:-1].tolist())
+        return any(self._factor(applied, self._model_sampling(), sigma) for sigma in sigmas[:-1].tolist())
+
+    def _is_between_steps(self, applied: AppliedGarment, sigmas: Tensor | None) -> bool:
+        if sigmas is None or self.guider is None:
+            return False
+        schedule = self._schedule(self._model_sampling())
+        first, end = schedule.sigma(applied.start_percent), schedule.sigma(applied.end_percent)
+        return any(before > first and end >= after for before, after in pairwise(sigmas.tolist()))
+
+    def _model_sampling(self) -> Any:
+        return self.guider.model_patcher.get_model_object("model_sampling")
 
     def _say_uncompiled(self, garments: Sequence[AppliedGarment]) -> None:
         # Where a graph breaks into pieces, the call's keywords guard only the first. The others would be replayed as

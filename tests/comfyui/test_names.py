@@ -124,8 +124,8 @@ def test_a_name_that_is_too_long_is_refused(folder: Path, small: Any, prefix: st
 
 
 def test_comfyuis_own_patterns_are_filled_in(folder: Path, small: Any):
-    save(small, "%year%/%width%x%height%")
-    assert held(folder) == [f"{time.localtime().tm_year}/16x24_00001.safetensors"]
+    save(small, "%year%/%width%x%height% %batch_num%")
+    assert held(folder) == [f"{time.localtime().tm_year}/16x24 0_00001.safetensors"]
 
 
 @pytest.mark.parametrize("pattern", ["%date:yyyy-MM-dd%", "%KSampler.seed%"])

@@ -88,9 +88,17 @@ def test_a_garment_that_was_never_asked(said: Any):
     assert text.startswith("The garment did not act: another node")
 
 
-def test_a_garment_outside_of_its_window_was_not_meant_to_act(said: Any):
-    patched = apply_garment(unet_bypassed(narrow_model()), start_percent=0.9, end_percent=0.95)
-    sample(patched)
+@pytest.mark.parametrize(("start", "end"), [(0.4, 0.42), (0.9, 0.95)])
+def test_a_window_between_two_steps(said: Any, start: float, end: float):
+    model = narrow_model()
+    assert torch.equal(sample(apply_garment(model, start_percent=start, end_percent=end)), sample(model))
+    (text,) = said()
+    assert text.startswith(f"The garment acts in no step: {start:g} to {end:g} of the sampling lies between two steps")
+
+
+@pytest.mark.parametrize(("part", "start", "end"), [(0, 0.7, 1.0), (1, 0.0, 0.3)])
+def test_a_garment_outside_of_its_window_was_not_meant_to_act(said: Any, part: int, start: float, end: float):
+    run(apply_garment(unet_bypassed(narrow_model()), start_percent=start, end_percent=end), 4, 2, part)
     assert said() == []
 
 
@@ -105,17 +113,21 @@ def test_a_window_that_ends_before_it_begins(said: Any, start: float, end: float
 
 
 def test_a_garment_was_not_meant_to_act_where_the_sampler_has_no_step(said: Any):
-    model = apply_garment(narrow_model())
-    sigmas = comfyui.call("BasicScheduler", model=model, scheduler="normal", steps=2, denoise=1.0)
+    run(apply_garment(narrow_model()), 2, 0, 0)
+    assert said() == []
+
+
+def run(model: Any, steps: int, split: int, part: int) -> None:
+    """Sample one part of sigmas that are split."""
+    sigmas = comfyui.call("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=1.0)
     comfyui.call(
         "SamplerCustomAdvanced",
         noise=comfyui.call("RandomNoise", noise_seed=1),
         guider=comfyui.call("BasicGuider", model=model, conditioning=prompt()),
         sampler=comfyui.call("KSamplerSelect", sampler_name="euler"),
-        sigmas=comfyui.call("SplitSigmas", sigmas=sigmas, step=0)[0],
+        sigmas=comfyui.call("SplitSigmas", sigmas=sigmas, step=split)[part],
         latent_image={"samples": torch.zeros(1, 4, 8, 8)},
     )
-    assert said() == []
 
 
 class WithoutProjections(torch.nn.Module):

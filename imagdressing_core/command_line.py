@@ -48,6 +48,8 @@ def run_command(command: Callable[[], object]) -> None:
 
 def require_device(name: str) -> None:
     """Raise IMAGDressingError unless PyTorch can use the device of this name: ``cpu``, ``cuda``, ``cuda:1`` …"""
+    if name == "cpu":  # for which PyTorch need not be imported
+        return
     import torch
 
     try:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from ..errors import IMAGDressingError
+
+if TYPE_CHECKING:  # reports are written without PyTorch
+    from torch import Tensor
 
 # Eight digits follow. No longer than the names of saved files, since Windows may allow only 259 letters in a path.
 SCRATCH = ".imagdressing-"
@@ -21,12 +22,14 @@ SCRATCH_SECONDS = 86_400.0  # a scratch file older than a day was left behind by
 LONGEST_PATH = 259  # letters, on Windows without its setting for long paths
 
 
-def save_whole(tensors: dict[str, Tensor], target: Path, metadata: dict[str, str]) -> None:
+def save_whole(tensors: "dict[str, Tensor]", target: Path, metadata: dict[str, str]) -> None:
     """Write a safetensors file by :func:`written_whole`.
 
     Raises:
         IMAGDressingError: the folder cannot be written or has too little room, or another program uses the file.
     """
+    from safetensors.torch import save_file
+
     with written_whole(target, sum(tensor.nbytes for tensor in tensors.values())) as unfinished:
         save_file(tensors, unfinished, {"format": "pt", **metadata})
 
@@ -58,9 +61,11 @@ def written_whole(target: Path, needed: int = 0) -> Iterator[Path]:
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
-    except torch.OutOfMemoryError:  # not the disk's fault
-        raise
     except (OSError, RuntimeError, SafetensorError) as error:
+        from torch import OutOfMemoryError
+
+        if isinstance(error, OutOfMemoryError):  # not the disk's fault
+            raise
         raise IMAGDressingError(_describe_unwritten(target, needed, error)) from error
 
 

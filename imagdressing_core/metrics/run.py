@@ -8,11 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import IMAGDressingError
-from ..model.garment_unet import Progress
 from .cache import keep_scores, key, read_scores
 from .images import read_image, read_mask
 from .launch import ALONE, Processes
@@ -21,6 +20,9 @@ from .outcome import NoScore
 from .paper import PROTOCOLS, Mode
 from .provenance import file_digest, text_digest, weights_digest
 from .scoring import PairContent, Score, Scorer, Scores, score
+
+if TYPE_CHECKING:  # PyTorch is imported only where a score needs it
+    from ..model.garment_unet import Progress
 
 BATCH = 8  # pairs that a process or a model takes at once
 
@@ -60,7 +62,7 @@ def evaluate(
     scorers: Sequence[Scorer],
     setting: Setting,
     folder: Path,
-    progress: Progress,
+    progress: "Progress",
     processes: Processes = ALONE,
 ) -> tuple[list[Scores], dict[str, str]]:
     """Score all pairs; each process scores its share and gets the scores of all.

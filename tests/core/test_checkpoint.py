@@ -95,7 +95,9 @@ def test_converting_keeps_what_is_used_and_reads_as_the_same(
 ):
     # In full shapes the file takes gigabytes; what is written is looked at, not the disk.
     written: dict[str, Any] = {}
-    monkeypatch.setattr(storage, "save_file", lambda tensors, path, metadata: (written.update(tensors), path.touch()))
+    monkeypatch.setattr(
+        "safetensors.torch.save_file", lambda tensors, path, metadata: (written.update(tensors), path.touch())
+    )
     torch.save({"module": weights | frozen_unet()}, tmp_path / "IMAGDressing-v1_512.pt")
     conversion = convert_checkpoint(tmp_path / "IMAGDressing-v1_512.pt", tmp_path / "out", dtype)
     assert conversion.path == tmp_path / "out" / f"IMAGDressing-v1_512_{dtype}.safetensors"
@@ -114,7 +116,7 @@ def test_a_conversion_that_fails_leaves_what_was_there(
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage, "save_file", fail)
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
     torch.save(weights, tmp_path / "a.pt")
     target = tmp_path / "a_fp16.safetensors"
     target.write_bytes(b"the old file")

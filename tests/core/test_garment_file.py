@@ -133,14 +133,13 @@ def test_a_missing_file_is_refused(tmp_path: Path):
 
 
 def test_a_failing_save_leaves_the_old_file_and_nothing_else(path: Path, monkeypatch: pytest.MonkeyPatch):
-    import imagdressing_core.files.storage as storage
 
     before = path.read_bytes()
 
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage, "save_file", full_disk)
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
     with pytest.raises(IMAGDressingError, match="No space left"):
         save_garment(Garment((image(2),)), path)
     assert path.read_bytes() == before

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from support.training_set import config, write_toml
 
 from imagdressing_core.errors import IMAGDressingError
-from imagdressing_core.files import storage
 from imagdressing_core.files.checkpoint import expected_shapes, read_checkpoint
 from imagdressing_core.on_diffusers.pipeline import load_pipeline
 from imagdressing_core.training.__main__ import app
@@ -109,7 +108,7 @@ def test_a_full_disk_leaves_no_half_file(run: Path, tmp_path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(IMAGDressingError, match="No space left on device"):
         export(require_state(run), tmp_path / "mine")
     monkeypatch.undo()

@@ -259,22 +259,23 @@ def test_an_output_that_cannot_be_written_is_said_in_one_line(folder: Path):
     assert "Traceback" not in errors
 
 
-def without(package: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run the command where a package is not installed."""
-    hide = f"import sys; sys.modules[{package!r}] = None; sys.argv[0] = 'metrics'; "
-    code = hide + "from imagdressing_core.metrics.__main__ import main; main()"
+def run_after(code: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the command in a process of its own, after some code."""
+    code = f"import atexit, sys; sys.argv[0] = 'metrics'; {code}; "
+    code += "from imagdressing_core.metrics.__main__ import main; main()"
     command = [sys.executable, "-c", code, *arguments(folder)]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
 
 
 def test_cami_is_computed_and_reported_without_pytorch(folder: Path):
-    result = without("torch", folder)
+    result = run_after("atexit.register(lambda: print('PyTorch is there:', 'torch' in sys.modules))", folder)
     assert result.returncode == 0, result.stderr
     assert (folder / "out/report.html").is_file()
+    assert "PyTorch is there: False" in result.stdout
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(folder: Path):
-    result = without("cv2", folder)
+    result = run_after("sys.modules['cv2'] = None", folder)
     assert result.returncode == 2
     assert "CAMI needs the package cv2" in result.stderr
     assert f'pip install "{REPOSITORY}[evaluation]"' in result.stderr

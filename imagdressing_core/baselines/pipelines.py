@@ -12,6 +12,7 @@ from ..errors import IMAGDressingError, packages
 from ..images.preprocess import OFFICIAL_HEIGHT, OFFICIAL_WIDTH
 from ..metrics.images import open_image
 from ..metrics.weights import Weights, loading_weights
+from ..on_diffusers.finite import finite_images
 from ..on_diffusers.official import GUIDANCE, NEGATIVE_PROMPT, STEPS
 from ..on_diffusers.pipeline import official_scheduler
 from .recipe import Order, Recipe
@@ -58,7 +59,8 @@ class PipelineRecipe(Recipe):
 
     def image(self, order: Order) -> Image.Image:
         generator = torch.Generator().manual_seed(order.seed)  # on the CPU, for the same noise on every device
-        return self.pipeline(**self.settings, **self.arguments(order), generator=generator).images[0]
+        named = {**self.settings, **self.arguments(order), "output_type": "np"}
+        return finite_images(self.pipeline(**named, generator=generator).images)[0]
 
 
 def ip_adapter(

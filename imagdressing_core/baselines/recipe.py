@@ -16,6 +16,7 @@ from ..files.storage import written_whole
 from ..metrics.images import read_image, read_mask
 from ..metrics.manifest import Case, require_none
 from ..metrics.outcome import NoScore
+from ..on_diffusers.finite import NotFinite
 from ..on_diffusers.official import QUALITY_PROMPT
 
 with packages("The baselines"):
@@ -132,7 +133,12 @@ def generate(cases: Sequence[Case], recipe: Recipe, folder: Path) -> int:
     with tqdm(total=len(cases), initial=len(cases) - len(todo), unit=" images") as bar:
         for start in range(0, len(todo), recipe.batch):
             batch = todo[start : start + recipe.batch]
-            for (path, order), image in zip(batch, recipe.images([order for _, order in batch]), strict=True):
+            try:
+                images = recipe.images([order for _, order in batch])
+            except NotFinite as reason:
+                names = " or ".join(path.name for path, _ in batch)
+                raise IMAGDressingError(f"{names} cannot be made: {reason}.") from reason
+            for (path, order), image in zip(batch, images, strict=True):
                 _keep(image, provenance(recipe, order), path)
             bar.update(len(batch))
     return len(todo)

@@ -126,6 +126,19 @@ def test_options_of_diffusers_are_not_ignored_in_comfyui(option: str, tmp_path: 
         CliRunner().invoke(app, command, catch_exceptions=False)
 
 
+@pytest.mark.parametrize("method", ["ip_adapter", "versatile_diffusion", "ours"])
+def test_an_image_of_nan_is_named_and_not_kept_as_a_black_one(
+    method: str, cases: list[Case], tmp_path: Path, request: pytest.FixtureRequest
+):
+    recipe: Any = request.getfixturevalue(method)
+    guidance = dict.fromkeys(recipe.settings.keys() & {"guidance", "guidance_scale"}, float("inf"))
+    broken = replace(recipe, settings=recipe.settings | guidance)
+    cases = [replace(case, pose=case.garment) for case in cases]
+    with pytest.raises(IMAGDressingError, match=rf"{cases[0].file_name}.* cannot be made: it has NaN"):
+        generate(cases, broken, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_ip_adapter_has_the_official_base_and_sampler(ip_adapter: pipelines.PipelineRecipe, cases: list[Case]):
     from diffusers import DDIMScheduler, UNet2DConditionModel  # pyright: ignore[reportPrivateImportUsage]
 

@@ -18,6 +18,7 @@ OF_THE_DISK = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
 }
+STOPPED = 143  # 128 + SIGTERM, the status of a process that the signal ended
 CHUNK = 1 << 24  # bytes of a file that are in memory at once
 
 

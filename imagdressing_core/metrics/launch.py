@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from ..command_line import require_device
+from ..command_line import STOPPED, require_device
 from ..errors import IMAGDressingError, first_line, packages
 
 Item = TypeVar("Item")
 
-STOPPED = 143  # 128 + SIGTERM, as a process that the signal ended
 LONGEST_WAIT = timedelta(days=7)  # for the slowest process
 
 

@@ -5,14 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..command_line import run_command
+from ..command_line import STOPPED, run_command
 from .config import all_data, read_config
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="Training of IMAGDressing-v1."
 )
 Config = Annotated[Path, typer.Argument(help="The run's configuration, a TOML file.")]
-STOPPED = 143  # 128 + SIGTERM, as a process that the signal ended
 
 
 @app.command()
